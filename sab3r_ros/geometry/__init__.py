@@ -1,0 +1,1 @@
+"""Pure functions on pointmaps, similarity transforms and matches."""

@@ -1,0 +1,1 @@
+"""Networks: tensors in, tensors out. No files, no ROS, no global state (except `weights`, the checkpoint door)."""

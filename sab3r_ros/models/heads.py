@@ -1,0 +1,118 @@
+"""Dense heads: DPT (arXiv 2103.13413), per-token MLPs, and the activations of DUSt3R and MASt3R."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sab3r_ros.models.layers import Mlp
+
+PATCH = 16
+
+
+class ResidualConvUnit(nn.Module):
+    """x + conv(relu(conv(relu(x)))) on (B,C,H,W)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+def _enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class FusionBlock(nn.Module):
+    """Add a skip to the coarser map, refine, double the size."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.out_conv = nn.Conv2d(dim, dim, 1)
+        self.resConfUnit1 = ResidualConvUnit(dim)
+        self.resConfUnit2 = ResidualConvUnit(dim)
+
+    def forward(self, coarse: Tensor, skip: Tensor | None = None) -> Tensor:
+        if skip is not None:
+            coarse = coarse + self.resConfUnit1(skip)
+        return self.out_conv(_enlarge(self.resConfUnit2(coarse)))
+
+
+class Scratch(nn.Module):
+    """Projections to a common width and the four fusion blocks, under the names of the public checkpoints."""
+
+    def __init__(self, layer_dims: tuple[int, ...], dim: int):
+        super().__init__()
+        convs = [nn.Conv2d(c, dim, 3, padding=1, bias=False) for c in layer_dims]
+        for k, conv in enumerate(convs, 1):
+            setattr(self, f"layer{k}_rn", conv)
+        self.layer_rn = nn.ModuleList(convs)  # the checkpoints hold every one of these under both names
+        for k in range(1, 5):
+            setattr(self, f"refinenet{k}", FusionBlock(dim))
+
+
+class DPTHead(nn.Module):
+    """Tokens of four depths to a dense map at full resolution.
+
+    tokens: four (B,N,C_i) tensors (encoder output first); grid (h,w) of the tokens, h*w = N.
+    Returns (B,out,16h,16w).
+    """
+
+    def __init__(self, token_dims, layer_dims, feature_dim: int, last_dim: int, out_dim: int):
+        super().__init__()
+        a, b, c, d = layer_dims
+        self.act_postprocess = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(token_dims[0], a, 1), nn.ConvTranspose2d(a, a, 4, stride=4)),
+                nn.Sequential(nn.Conv2d(token_dims[1], b, 1), nn.ConvTranspose2d(b, b, 2, stride=2)),
+                nn.Sequential(nn.Conv2d(token_dims[2], c, 1)),
+                nn.Sequential(nn.Conv2d(token_dims[3], d, 1), nn.Conv2d(d, d, 3, stride=2, padding=1)),
+            ]
+        )
+        self.scratch = Scratch(layer_dims, feature_dim)
+        self.head = nn.Sequential(
+            nn.Conv2d(feature_dim, feature_dim // 2, 3, padding=1),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Conv2d(feature_dim // 2, last_dim, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(last_dim, out_dim, 1),
+        )
+
+    def forward(self, tokens: list[Tensor], grid: tuple[int, int]) -> Tensor:
+        maps = [t.transpose(1, 2).unflatten(-1, grid) for t in tokens]
+        paths = [post(m) for post, m in zip(self.act_postprocess, maps, strict=True)]
+        skips = [conv(p) for conv, p in zip(self.scratch.layer_rn, paths, strict=True)]
+        out = self.scratch.refinenet4(skips[3])[..., : skips[2].shape[-2], : skips[2].shape[-1]]
+        out = self.scratch.refinenet3(out, skips[2])
+        out = self.scratch.refinenet2(out, skips[1])
+        out = self.scratch.refinenet1(out, skips[0])
+        return self.head(out)
+
+
+class PixelShuffleMlp(nn.Module):
+    """An MLP per token whose outputs are the patch's pixels: (B,N,dim) to (B,out,16h,16w).
+
+    Carries `fc1` and `fc2` itself, as the checkpoints name them.
+    """
+
+    def __init__(self, dim: int, hidden: int, out_dim: int):
+        super().__init__()
+        inner = Mlp(dim, hidden, out_dim * PATCH**2)
+        self.fc1, self.fc2 = inner.fc1, inner.fc2
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        x = self.fc2(F.gelu(self.fc1(x)))
+        return F.pixel_shuffle(x.transpose(1, 2).unflatten(-1, grid), PATCH)
+
+
+def exp_vector(x: Tensor) -> Tensor:
+    """x (..., C) to x/|x| * (exp|x| - 1): the 'exp' activation of points and features."""
+    norm = x.norm(dim=-1, keepdim=True)
+    return x * (torch.expm1(norm) / norm.clamp(min=1e-8))
+
+
+def exp_confidence(x: Tensor, low: float, high: float = float("inf")) -> Tensor:
+    """low + exp(x), at most `high`."""
+    return low + x.exp().clamp(max=high - low)

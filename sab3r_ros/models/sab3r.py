@@ -1,0 +1,266 @@
+"""The SAB3R network (arXiv 2506.02112): MASt3R's (2406.09756) two-view transformer with open-vocabulary feature heads.
+
+One picture is encoded once; a pair of encoded pictures is decoded into pointmaps in the first one's camera
+frame, confidences, matching descriptors and features. Module names are those of the public checkpoints.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from sab3r_ros.models.heads import PATCH, DPTHead, PixelShuffleMlp, exp_confidence, exp_vector
+from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, EncoderBlock, rotary_table
+
+
+@dataclass(frozen=True)
+class Sab3rConfig:
+    """Sizes of the network.
+
+    `clip_head`, `dino_head`: "dpt", "linear" or None. `desc_conf_floor`: 0 in MASt3R's checkpoints (exp(c)),
+    1 in SAB3R's (1 + exp(c)). `image_size` is the long side in pixels that the weights were trained for.
+    """
+
+    enc_dim: int = 1024
+    enc_depth: int = 24
+    enc_heads: int = 16
+    dec_dim: int = 768
+    dec_depth: int = 12
+    dec_heads: int = 12
+    mlp_ratio: float = 4.0
+    rope_base: float = 100.0
+    image_size: int = 512
+    dpt_dim: int = 256
+    dpt_last_dim: int = 128
+    dpt_layer_dims: tuple[int, int, int, int] = (96, 192, 384, 768)
+    desc_dim: int = 24
+    desc_hidden_factor: float = 4.0
+    desc_conf_floor: float = 0.0
+    clip_head: str | None = None
+    clip_dim: int = 512
+    dino_head: str | None = None
+    dino_dim: int = 384
+
+    @property
+    def hooks(self) -> tuple[int, int, int, int]:
+        """Which entries of the decoder's list the DPT heads read."""
+        n = self.dec_depth
+        return 0, n * 2 // 4, n * 3 // 4, n
+
+
+PRESETS = {
+    "vit_large_512": Sab3rConfig(),
+    "tiny": Sab3rConfig(
+        enc_dim=192, enc_depth=5, enc_heads=6, dec_dim=128, dec_depth=4, dec_heads=4, image_size=128,
+        dpt_dim=40, dpt_last_dim=24, dpt_layer_dims=(24, 48, 96, 96), desc_dim=16, desc_hidden_factor=0.25,
+        clip_head="dpt", clip_dim=48,
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class EncodedView:
+    """A batch of encoded pictures: everything later decodes need.
+
+    tokens (B,N,enc_dim); positions (B,N,2) row and column; shape (H,W) of the stored pictures;
+    portrait (B,) bool marks samples stored transposed (None: none of them).
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    shape: tuple[int, int]
+    portrait: Tensor | None = None
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def __getitem__(self, index) -> "EncodedView":
+        portrait = None if self.portrait is None else self.portrait[index]
+        return replace(self, tokens=self.tokens[index], positions=self.positions[index], portrait=portrait)
+
+    @staticmethod
+    def stack(views: list["EncodedView"]) -> "EncodedView":
+        """One batch from several of the same shape."""
+        portrait = None
+        if any(v.portrait is not None for v in views):
+            none = [torch.zeros(len(v), dtype=torch.bool, device=v.tokens.device) for v in views]
+            portrait = torch.cat([n if v.portrait is None else v.portrait for v, n in zip(views, none, strict=True)])
+        return EncodedView(
+            torch.cat([v.tokens for v in views]), torch.cat([v.positions for v in views]), views[0].shape, portrait
+        )
+
+
+@dataclass
+class ViewPrediction:
+    """What a pair says of one of its views; points are in VIEW 1's camera frame for both, in metres.
+
+    points (B,H,W,3); conf (B,H,W) > 1; desc (B,H,W,D) of unit length; desc_conf (B,H,W) > 0;
+    clip (B,H,W,C) and dino (B,H,W,E) or None, not normalised.
+    """
+
+    points: Tensor
+    conf: Tensor
+    desc: Tensor | None
+    desc_conf: Tensor | None
+    clip: Tensor | None = None
+    dino: Tensor | None = None
+
+
+class PatchEmbed(nn.Module):
+    """A 16 x 16 convolution of stride 16."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, PATCH, stride=PATCH)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,3,H,W) to tokens (B,N,dim) in row-major order and their positions (B,N,2)."""
+        x = self.proj(images)
+        rows, columns = (torch.arange(n, device=x.device) for n in x.shape[-2:])
+        positions = torch.cartesian_prod(rows, columns).expand(len(x), -1, -1)
+        return x.flatten(2).transpose(1, 2), positions
+
+
+class ViewHead(nn.Module):
+    """All dense outputs of one side of the pair."""
+
+    def __init__(self, cfg: Sab3rConfig):
+        super().__init__()
+        self.cfg = cfg
+        token_dims = (cfg.enc_dim, cfg.dec_dim, cfg.dec_dim, cfg.dec_dim)
+        pair_dim = cfg.enc_dim + cfg.dec_dim
+
+        def dpt(out_dim):
+            return DPTHead(token_dims, cfg.dpt_layer_dims, cfg.dpt_dim, cfg.dpt_last_dim, out_dim)
+
+        def feature_head(kind, out_dim):
+            if kind is None:
+                return None
+            return dpt(out_dim) if kind == "dpt" else PixelShuffleMlp(pair_dim, pair_dim, out_dim)
+
+        self.dpt = dpt(4)
+        self.head_local_features = PixelShuffleMlp(
+            pair_dim, int(cfg.desc_hidden_factor * pair_dim), cfg.desc_dim + 1
+        )
+        self.clip_head = feature_head(cfg.clip_head, cfg.clip_dim)
+        self.dino_head = feature_head(cfg.dino_head, cfg.dino_dim)
+
+    def forward(
+        self, layers: list[Tensor], grid: tuple[int, int], features: bool = True, descriptors: bool = True
+    ) -> ViewPrediction:
+        """layers: the decoder's list (entry 0 is the encoder's output); grid (h,w) of the tokens."""
+        layers = [t.float() for t in layers]
+        hooked = [layers[k] for k in self.cfg.hooks]
+        pair = torch.cat([layers[0], layers[-1]], -1)
+
+        def dense(head):
+            raw = head(hooked, grid) if isinstance(head, DPTHead) else head(pair, grid)
+            return raw.permute(0, 2, 3, 1)
+
+        raw = dense(self.dpt)
+        out = ViewPrediction(exp_vector(raw[..., :3]), exp_confidence(raw[..., 3], 1.0), None, None)
+        if descriptors:
+            raw = dense(self.head_local_features)
+            out.desc = raw[..., :-1] * raw[..., :-1].norm(dim=-1, keepdim=True).reciprocal()
+            out.desc_conf = exp_confidence(raw[..., -1], self.cfg.desc_conf_floor)
+        if features and self.clip_head is not None:
+            out.clip = exp_vector(dense(self.clip_head))
+        if features and self.dino_head is not None:
+            out.dino = exp_vector(dense(self.dino_head))
+        return out
+
+
+class Sab3r(nn.Module):
+    """Encoder, two decoders and the heads of both views."""
+
+    def __init__(self, cfg: Sab3rConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, cfg.dec_dim))  # in the public file; unused here
+        self.patch_embed = PatchEmbed(cfg.enc_dim)
+        self.enc_blocks = nn.ModuleList(
+            EncoderBlock(cfg.enc_dim, cfg.enc_heads, cfg.mlp_ratio) for _ in range(cfg.enc_depth)
+        )
+        self.enc_norm = nn.LayerNorm(cfg.enc_dim, eps=NORM_EPS)
+        self.decoder_embed = nn.Linear(cfg.enc_dim, cfg.dec_dim)
+        self.dec_blocks, self.dec_blocks2 = (
+            nn.ModuleList(DecoderBlock(cfg.dec_dim, cfg.dec_heads, cfg.mlp_ratio) for _ in range(cfg.dec_depth))
+            for _ in range(2)
+        )
+        self.dec_norm = nn.LayerNorm(cfg.dec_dim, eps=NORM_EPS)
+        self.downstream_head1 = ViewHead(cfg)
+        self.downstream_head2 = ViewHead(cfg)
+
+    def encode(self, images: Tensor, true_shape: Tensor | None = None) -> EncodedView:
+        """Encode pictures (B,3,H,W) with values in [-1,1], H and W multiples of 16.
+
+        true_shape (B,2): true (height, width) of each sample when a landscape batch holds transposed
+        portraits (the training layout); None: nothing is transposed.
+        Raises ValueError for sides that are not multiples of 16.
+        """
+        h, w = images.shape[-2:]
+        if h % PATCH or w % PATCH or not h or not w:
+            raise ValueError(f"image sides must be positive multiples of {PATCH}, got {w} x {h}")
+        portrait = None if true_shape is None else (true_shape[:, 0] > true_shape[:, 1]).to(images.device)
+        if portrait is not None and not portrait.any():
+            portrait = None
+        x, positions = self.patch_embed(images)
+        if portrait is not None:
+            upright, upright_positions = self.patch_embed(images[portrait].transpose(-1, -2))
+            x, positions = x.clone(), positions.clone()
+            x[portrait], positions[portrait] = upright, upright_positions
+        rotation = rotary_table(positions, self.cfg.enc_dim // self.cfg.enc_heads, self.cfg.rope_base)
+        for block in self.enc_blocks:
+            x = block(x, rotation)
+        return EncodedView(self.enc_norm(x), positions, (h, w), portrait)
+
+    def decode(self, view1: EncodedView, view2: EncodedView) -> tuple[list[Tensor], list[Tensor]]:
+        """Cross-attend two batches of encoded views; returns each side's list of dec_depth + 1 token maps."""
+        head_dim = self.cfg.dec_dim // self.cfg.dec_heads
+        rot1, rot2 = (rotary_table(v.positions, head_dim, self.cfg.rope_base) for v in (view1, view2))
+        x1, x2 = self.decoder_embed(view1.tokens), self.decoder_embed(view2.tokens)
+        layers1, layers2 = [view1.tokens], [view2.tokens]
+        for block1, block2 in zip(self.dec_blocks, self.dec_blocks2, strict=True):
+            x1, x2 = block1(x1, x2, rot1, rot2), block2(x2, x1, rot2, rot1)
+            layers1.append(x1)
+            layers2.append(x2)
+        layers1[-1], layers2[-1] = self.dec_norm(x1), self.dec_norm(x2)
+        return layers1, layers2
+
+    def head(
+        self, side: int, layers: list[Tensor], view: EncodedView, features: bool = True, descriptors: bool = True
+    ) -> ViewPrediction:
+        """Dense outputs of side 1 or 2, always in float32, in the orientation the pictures are stored in."""
+        module = self.downstream_head1 if side == 1 else self.downstream_head2
+        h, w = view.shape[0] // PATCH, view.shape[1] // PATCH
+        with torch.autocast(layers[0].device.type, enabled=False):
+            if view.portrait is None:
+                return module(layers, (h, w), features, descriptors)
+            landscape = module([t[~view.portrait] for t in layers], (h, w), features, descriptors)
+            upright = module([t[view.portrait] for t in layers], (w, h), features, descriptors)
+        merged = {}
+        for name, flat in vars(landscape).items():
+            turned = getattr(upright, name)
+            if flat is None or turned is None:
+                merged[name] = None
+                continue
+            merged[name] = flat.new_empty(len(view), *flat.shape[1:])
+            merged[name][~view.portrait] = flat
+            merged[name][view.portrait] = turned.transpose(1, 2)
+        return ViewPrediction(**merged)
+
+    def predict(
+        self, view1: EncodedView, view2: EncodedView, features: bool = True, descriptors: bool = True
+    ) -> tuple[ViewPrediction, ViewPrediction]:
+        """Decode and run both heads."""
+        layers1, layers2 = self.decode(view1, view2)
+        return (
+            self.head(1, layers1, view1, features, descriptors),
+            self.head(2, layers2, view2, features, descriptors),
+        )
+
+    def forward(
+        self, image1: Tensor, image2: Tensor, true_shape1: Tensor | None = None, true_shape2: Tensor | None = None
+    ) -> tuple[ViewPrediction, ViewPrediction]:
+        """Both views' predictions from two batches of pictures (B,3,H,W) in [-1,1]."""
+        return self.predict(self.encode(image1, true_shape1), self.encode(image2, true_shape2))

@@ -1,0 +1,1 @@
+"""Procedural rooms with exact depth, pose and labels, for training, tests and the demo."""

@@ -1,0 +1,1 @@
+"""Losses, data and distillation of SAB3R."""

@@ -1,0 +1,45 @@
+"""SAB3R's full objective (arXiv 2506.02112, section 3): L_conf + beta L_match + gamma_1 L_clip + gamma_2 L_dino."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sab3r_ros.models.sab3r import ViewPrediction
+from sab3r_ros.training.contrastive import confidence_matching_loss
+from sab3r_ros.training.regression import RegressionConfig, ViewTarget, confidence_loss
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the terms; the defaults are the paper's recipe (C) with MASt3R's alpha."""
+
+    alpha: float = 0.2
+    matching_weight: float = 0.75
+    matching_alpha: float = 10.0
+    clip_weight: float = 20.0
+    dino_weight: float = 4.0
+    regression: RegressionConfig = field(default_factory=RegressionConfig)
+
+
+def feature_loss(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Squared error averaged over channels, then over the (valid) pixels of a view; maps are (B,H,W,C)."""
+    error = (pred - target).square().mean(-1)
+    return error.mean() if valid is None else error[valid].sum() / valid.sum().clamp(min=1)
+
+
+def sab3r_loss(target1: ViewTarget, target2: ViewTarget, pred1: ViewPrediction, pred2: ViewPrediction, cfg: ObjectiveConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """The total and its terms."""
+    terms = {"points": confidence_loss(target1, target2, pred1, pred2, cfg.regression, cfg.alpha)}
+    total = terms["points"]
+    if target1.corres is not None and pred1.desc is not None and cfg.matching_weight:
+        terms["matching"] = confidence_matching_loss(target1, target2, pred1, pred2, cfg.matching_alpha)
+        total = total + cfg.matching_weight * terms["matching"]
+    for name, weight in (("clip", cfg.clip_weight), ("dino", cfg.dino_weight)):
+        if getattr(target1, name) is None or getattr(pred1, name) is None or not weight:
+            continue
+        terms[name] = torch.stack(
+            [feature_loss(getattr(p, name), getattr(t, name), t.feature_valid) for p, t in ((pred1, target1), (pred2, target2))]
+        ).sum()
+        total = total + weight * terms[name]
+    return total, terms

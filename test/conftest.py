@@ -1,0 +1,22 @@
+"""Shared fixtures: recorded reference data, and the optional real recordings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings; tests that ask for it are skipped where it is absent."""
+    path = Path(os.environ.get("SAB3R_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"real recordings not found at {path}; set SAB3R_DATA")
+    return path
