@@ -1,0 +1,145 @@
+"""Every setting of the system: its type, default, range and meaning, once.
+
+The command line, the YAML files, the launch files and the ROS parameters all come from these classes; dotted
+names such as `window.size` are the same everywhere.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+
+class Group(BaseModel):
+    """A set of related settings; unknown names and values out of range are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Group):
+    """Which network runs, and how."""
+
+    checkpoint: str = Field("sab3r_tiny", description="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
+    image_size: int = Field(0, ge=0, le=2048, description="Long side of the network's input in pixels, a multiple of 16; 0 = the size the checkpoint was trained for")
+    half_precision: bool = Field(True, description="bfloat16 in encoder and decoder on a GPU (heads stay float32)")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0 = all")
+
+
+class WindowSettings(Group):
+    """Which frames are compared with the newest one."""
+
+    size: int = Field(3, ge=1, le=16, description="Keyframes the newest frame is decoded against")
+    keyframe_overlap: float = Field(0.75, ge=0.0, le=1.0, description="A frame that shares less than this with every keyframe of the window becomes a keyframe")
+    kept_keyframes: int = Field(40, ge=1, le=1000, description="Keyframes whose tokens stay in memory, for relocalisation")
+    symmetric: bool = Field(True, description="Decode every pair in both orders: twice the time, better poses")
+
+
+class TrackingSettings(Group):
+    """How a frame's place is found, and when it counts as lost."""
+
+    relative_residual: float = Field(0.1, gt=0.0, le=1.0, description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter")
+    min_inliers: float = Field(0.25, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place")
+    scale_prior: float = Field(0.8, ge=0.0, le=1.0, description="Trust in the network's own metric scale: 1 keeps it, 0 takes the scale from the correspondences alone")
+    min_contrast: float = Field(2.0, ge=0.0, le=255.0, description="Pictures whose grey values deviate less than this are refused as black or constant")
+
+
+class MapSettings(Group):
+    """The fused voxel map."""
+
+    voxel_size: float = Field(0.04, gt=0.001, le=5.0, description="Edge of a voxel in metres")
+    max_voxels: int = Field(2_000_000, ge=1000, description="Upper bound of the map's size; a full map stops growing and says so")
+    min_confidence: float = Field(1.2, ge=1.0, description="Pixels below this network confidence are not fused")
+    drop_lowest: float = Field(0.2, ge=0.0, lt=1.0, description="Share of a frame's least confident pixels that is not fused")
+    edge_ratio: float = Field(0.08, gt=0.0, description="Pixels whose depth jumps by more than this share to a neighbour are not fused")
+    max_range: float = Field(12.0, gt=0.0, description="Points farther from the camera than this many metres are not fused")
+    feature_dim: int = Field(64, ge=8, le=1024, description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis")
+
+
+class QuerySettings(Group):
+    """Open-vocabulary labels and object search."""
+
+    labels: list[str] = Field(
+        default=["wall", "floor", "ceiling", "table", "chair", "cabinet", "shelves", "sofa", "box", "ball", "mug", "bottle", "lamp", "plant", "television", "door"],
+        description="The vocabulary that map points are labelled with",
+    )  # fmt: skip
+    prompt_template: str = Field("", description="A prompt with {} for the label; empty = CLIP's 80 templates, averaged")
+    text_encoder: str = Field("", description="open_clip model name or local-dir:FOLDER; empty = the one the checkpoint names")
+    text_pretrained: str = Field("", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names")
+    min_score: float = Field(0.5, ge=0.0, le=1.0, description="Smallest score of a located object")
+    min_points: int = Field(8, ge=1, description="Smallest number of voxels of a located object")
+
+
+class Settings(Group):
+    """All settings."""
+
+    model: ModelSettings = ModelSettings()
+    window: WindowSettings = WindowSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    map: MapSettings = MapSettings()
+    query: QuerySettings = QuerySettings()
+
+
+def dotted_fields(settings: type[Group] | Group = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    """(dotted name, field, default or current value) of every setting."""
+    cls = settings if isinstance(settings, type) else type(settings)
+    for name, info in cls.model_fields.items():
+        value = info.get_default(call_default_factory=True) if isinstance(settings, type) else getattr(settings, name)
+        if isinstance(value, Group):
+            yield from dotted_fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", info, value
+
+
+def settings_from_dotted(values: dict[str, Any], base: type[Group] = Settings) -> Any:
+    """Validated settings from {"window.size": 4, ...}; names left out keep their defaults.
+
+    Raises ValueError that names the setting, what was given and what is allowed.
+    """
+    tree: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *groups, leaf = dotted.split(".")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = value
+    try:
+        return base.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ValueError("invalid settings: " + "; ".join(lines)) from error
+
+
+def load_settings(path: Path | None = None, overrides: list[str] | None = None) -> Settings:
+    """Settings from a YAML file (nested groups) and "name=value" overrides, which win.
+
+    A ROS parameter file works too: its `/**: ros__parameters:` is looked into, and names that only the node
+    knows are left to the node. Raises ValueError for an unreadable file or a bad value, FileNotFoundError.
+    """
+    values: dict[str, Any] = {}
+    known = {name for name, _, _ in dotted_fields()}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text()) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {error}") from error
+        ros = isinstance(tree, dict) and next((v.get("ros__parameters") for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), None)
+        flat = dict(_flatten(ros or tree))
+        values.update({k: v for k, v in flat.items() if not ros or k in known})
+    for item in overrides or []:
+        name, separator, text = item.partition("=")
+        if not separator:
+            raise ValueError(f"expected name=value, got {item!r}")
+        values[name.strip()] = yaml.safe_load(text)
+    return settings_from_dotted(values)
+
+
+def _flatten(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

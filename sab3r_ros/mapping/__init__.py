@@ -1,0 +1,1 @@
+"""From frames to a semantic map: window, tracking, fusion, query, files."""

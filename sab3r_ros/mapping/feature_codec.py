@@ -1,0 +1,45 @@
+"""Compression of features by projection to an orthonormal basis that grows with what is seen.
+
+Features of `dim` numbers are stored as coordinates in at most `rank` directions. Directions are found by PCA of what
+the basis does not yet explain and are only ever appended, so that codes written earlier stay valid (new coordinates
+read as zero). Dot products with a text embedding are taken in the same coordinates. Features that are no longer than
+`rank` are kept as they are.
+"""
+
+import torch
+from torch import Tensor
+
+_EXPLAINED = 0.98  # share of the energy after which no directions are added
+_SAMPLE = 4096  # features looked at per call
+
+
+class FeatureCodec:
+    """Encodes unit features (N,dim) as (N,rank) codes."""
+
+    def __init__(self, dim: int, rank: int, device: str = "cpu"):
+        self.dim, self.rank = dim, min(rank, dim)
+        start = torch.eye(dim) if dim <= rank else torch.zeros(0, dim)
+        self.basis = start.to(device)  # (r,dim), orthonormal rows, r <= rank
+
+    def observe(self, features: Tensor) -> None:
+        """Append directions for what the basis does not explain of unit features (N,dim)."""
+        room = self.rank - len(self.basis)
+        if room <= 0 or len(features) < 2:
+            return
+        sample = features[torch.linspace(0, len(features) - 1, min(_SAMPLE, len(features))).long().to(features.device)].float()
+        rest = sample - (sample @ self.basis.T) @ self.basis
+        energy = sample.square().sum()
+        if rest.square().sum() <= (1 - _EXPLAINED) * energy:
+            return
+        _, s, vt = torch.linalg.svd(rest, full_matrices=False)
+        explained = energy - rest.square().sum() + s.square().cumsum(0)
+        wanted = int((explained < _EXPLAINED * energy).sum()) + 1
+        # Half of what is free goes to one observation at most: later rooms bring features of their own.
+        new = vt[: min(wanted, max(1, (room + 1) // 2), len(vt))]
+        joint = torch.linalg.qr(torch.cat([self.basis, new]).T).Q.T
+        self.basis = torch.cat([self.basis, joint[len(self.basis) :]])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(N,dim) to (N,rank); coordinates of directions not yet found are zero."""
+        codes = features.float() @ self.basis.T
+        return torch.nn.functional.pad(codes, (0, self.rank - codes.shape[-1]))

@@ -1,0 +1,104 @@
+"""The network as the mapper uses it: encode a view once, compare it with a window of encoded keyframes."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sab3r_ros.config import ModelSettings
+from sab3r_ros.mapping.frames import Frame, View
+from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
+from sab3r_ros.models.sab3r import EncodedView
+from sab3r_ros.models.weights import Checkpoint, load_checkpoint
+
+
+@dataclass
+class Comparison:
+    """What the network says of the newest view against K keyframes; every map is (K,h,w,...).
+
+    own: the new view's points in its own camera, own_conf; seen: the keyframe's points in the new camera,
+    seen_conf; back: the new view's points in the keyframe's camera and back_conf (None unless symmetric);
+    feature (h,w,C) of the new view, or None.
+    """
+
+    own: Tensor
+    own_conf: Tensor
+    seen: Tensor
+    seen_conf: Tensor
+    back: Tensor | None
+    back_conf: Tensor | None
+    back_own: Tensor | None
+    feature: Tensor | None
+
+
+def choose_device(name: str) -> str:
+    """Resolve "auto"; raises ValueError when a GPU is asked for and there is none."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but torch finds no CUDA GPU; use device auto or cpu (`sab3r doctor` tells more)")
+    return name
+
+
+class Perception:
+    """A checkpoint on a device. Not thread-safe: one thread owns it."""
+
+    def __init__(self, settings: ModelSettings, checkpoint: Checkpoint | None = None):
+        self.device = choose_device(settings.device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.checkpoint = checkpoint or load_checkpoint(settings.checkpoint, self.device)
+        self.network = self.checkpoint.network
+        self.image_size = settings.image_size or self.network.cfg.image_size
+        self._half = settings.half_precision and self.device.startswith("cuda")
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the language-aligned features; 0 where the checkpoint has none."""
+        return self.network.cfg.clip_dim if self.network.cfg.clip_head else 0
+
+    def prepare(self, frame: Frame) -> View:
+        """Resize and crop a frame to the network's size, its depth and intrinsics with it."""
+        height, width = frame.rgb.shape[:2]
+        plan = framing(width, height, self.image_size)
+        depth = None
+        if frame.depth is not None:
+            depth = plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))
+        intrinsics = None if frame.intrinsics is None else plan.intrinsics(frame.intrinsics)
+        return View(resize_and_crop(frame.rgb, plan), frame.stamp, plan, depth, intrinsics)
+
+    def _autocast(self):
+        return torch.autocast("cuda", torch.bfloat16) if self._half else nullcontext()
+
+    @torch.inference_mode()
+    def encode(self, view: View) -> EncodedView:
+        """Tokens of one view, made once and kept while it is in the window."""
+        with self._autocast():
+            return self.network.encode(to_input(view.rgb).to(self.device))
+
+    @torch.inference_mode()
+    def compare(self, tokens: EncodedView, keyframes: list[EncodedView], symmetric: bool) -> Comparison:
+        """Decode one view against K keyframes (as view 1 against view 2, and back when symmetric)."""
+        others = EncodedView.stack(keyframes)
+        repeated = EncodedView.stack([tokens] * len(keyframes))
+        net = self.network
+        with self._autocast():
+            layers1, layers2 = net.decode(repeated, others)
+        # The features of the newest view are needed once; the first keyframe's pair supplies them.
+        first = net.head(1, [t[:1] for t in layers1], repeated[:1], features=True, descriptors=False)
+        own, own_conf = first.points, first.conf
+        if len(keyframes) > 1:
+            rest = net.head(1, [t[1:] for t in layers1], repeated[1:], features=False, descriptors=False)
+            own, own_conf = torch.cat([own, rest.points]), torch.cat([own_conf, rest.conf])
+        seen = net.head(2, layers2, others, features=False, descriptors=False)
+        back = back_conf = back_own = None
+        if symmetric:
+            with self._autocast():
+                layers1, layers2 = net.decode(others, repeated)
+            theirs = net.head(2, layers2, repeated, features=False, descriptors=False)
+            back, back_conf = theirs.points, theirs.conf
+            back_own = net.head(1, layers1, others, features=False, descriptors=False).points
+        feature = None if first.clip is None else first.clip[0]
+        return Comparison(own, own_conf, seen.points, seen.conf, back, back_conf, back_own, feature)

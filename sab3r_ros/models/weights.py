@@ -1,0 +1,299 @@
+"""The one door for checkpoints: find, verify, convert, load; errors say what is missing and what to do.
+
+Formats: our own folder (config.json + model.safetensors); the public MASt3R .pth (state dict under `model`) and
+its safetensors form; the SAB3R authors' file (state dict under `module`). Pickles are opened with
+`weights_only=True` and an allow-list; text inside them is parsed, never evaluated.
+"""
+
+import argparse
+import ast
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
+
+FORMAT, VERSION = "sab3r", 1
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+_NON_COMMERCIAL = "CC BY-NC-SA 4.0 (non-commercial)"
+
+
+@dataclass(frozen=True)
+class KnownCheckpoint:
+    """Where a named checkpoint comes from and under which licence."""
+
+    source: str
+    licence: str
+    note: str
+    file: str | None = None
+
+
+KNOWN = {
+    "sab3r_tiny": KnownCheckpoint("bundled", "Apache-2.0", "small, trained on procedural rooms only"),
+    "mast3r": KnownCheckpoint("naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric", _NON_COMMERCIAL, "geometry without text features"),
+    "sab3r": KnownCheckpoint("uva-cv-lab/SAB3R", _NON_COMMERCIAL, "the authors' weights", "demo_ckpt/base/base.pt"),
+}  # fmt: skip
+_ALIASES = {"tiny": "sab3r_tiny", "vit_large_512": "mast3r"}
+_OPENAI_TEXT = ("ViT-B-16-quickgelu", "openai")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be found, read or fitted; the message says what to do."""
+
+
+@dataclass
+class Checkpoint:
+    """A network with its weights and what is known of them.
+
+    id: short name with a fingerprint, stored in maps; text_encoder: (open_clip name, pretrained) or None.
+    """
+
+    network: Sab3r
+    id: str
+    licence: str
+    text_encoder: tuple[str, str | None] | None
+
+
+def load_checkpoint(name: str, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint from a path, a known name or a hub name "owner/model".
+
+    Raises CheckpointError.
+    """
+    path, known = locate_checkpoint(name)
+    licence = known.licence if known else "see the checkpoint's origin"
+    if path.is_dir() and (path / "config.json").is_file() and _read_json(path / "config.json").get("format") == FORMAT:
+        return _load_own(path, device)
+    state, hints = _read_state(path)
+    config = infer_config(state, hints)
+    network = _fit(state, config, path, device)
+    text = _OPENAI_TEXT if config.clip_head and config.clip_dim == 512 else None
+    return Checkpoint(network, f"{path.stem}-{fingerprint(_weight_file(path))}", licence, text)
+
+
+def locate_checkpoint(name: str) -> tuple[Path, KnownCheckpoint | None]:
+    """The file or folder a name stands for; downloads from the hub where it must and can."""
+    name = _ALIASES.get(name, name)
+    known = KNOWN.get(name)
+    if known and known.source == "bundled":
+        return ASSETS / name, known
+    path = Path(name).expanduser()
+    if path.exists():
+        return path, None
+    repo, file = (known.source, known.file) if known else (name, None)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise CheckpointError(
+            f"no checkpoint {name!r}: not a file or folder, not a known name ({', '.join(KNOWN)}) and not a hub name owner/model"
+        )
+    return _download(repo, file), known
+
+
+def _download(repo: str, file: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        if file:
+            return Path(hf_hub_download(repo, file))
+        hf_hub_download(repo, "config.json")
+        return Path(hf_hub_download(repo, "model.safetensors")).parent
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot fetch {repo} from the hub ({type(error).__name__}). Download it by hand and give its path as the checkpoint."
+        ) from error
+
+
+def save_checkpoint(folder: Path, network: Sab3r, name: str, text_encoder: str | None, licence: str, notes: dict[str, Any], half: bool = True) -> None:
+    """Write our own format; a failed write leaves an older checkpoint intact.
+
+    text_encoder: an open_clip name, or "local-dir:text" for a folder inside the checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v for k, v in network.state_dict().items() if not re.search(r"scratch\.layer\d_rn\.", k)}
+    state = {k: (v.half() if half else v).contiguous().cpu() for k, v in state.items()}
+    config = {"format": FORMAT, "version": VERSION, "name": name, "licence": licence, "text_encoder": text_encoder, "network": asdict(network.cfg), "notes": notes}
+    weights = folder / "model.safetensors.part"
+    save_file(state, weights)
+    weights.replace(folder / "model.safetensors")
+    text = folder / "config.json.part"
+    text.write_text(json.dumps(config, indent=1) + "\n")
+    text.replace(folder / "config.json")
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy a checkpoint folder with its text encoder."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def fingerprint(path: Path) -> str:
+    """Eight hexadecimal digits from a file's size and its first and last mebibyte."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    digest.update(str(size).encode())
+    with path.open("rb") as stream:
+        digest.update(stream.read(2**20))
+        stream.seek(max(0, size - 2**20))
+        digest.update(stream.read())
+    return digest.hexdigest()[:8]
+
+
+def _weight_file(path: Path) -> Path:
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} should hold a JSON object")
+    return content
+
+
+def _load_own(folder: Path, device: str) -> Checkpoint:
+    content = _read_json(folder / "config.json")
+    if content.get("version", 0) > VERSION:
+        raise CheckpointError(f"{folder} has format version {content['version']}, this release reads up to {VERSION}: update sab3r_ros")
+    known = {f.name for f in fields(Sab3rConfig)}
+    settings = content.get("network", {})
+    if unknown := set(settings) - known:
+        raise CheckpointError(f"{folder}/config.json has unknown network settings: {', '.join(sorted(unknown))}")
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    state, _ = _read_state(folder)
+    network = _fit(state, Sab3rConfig(**settings), folder, device)
+    text = content.get("text_encoder")
+    encoder = None
+    if text:
+        inner = text.removeprefix("local-dir:")
+        encoder = (f"local-dir:{folder / inner}", None) if inner != text and not Path(inner).is_absolute() else (text, None)
+    mark = fingerprint(folder / "model.safetensors")
+    return Checkpoint(network, f"{content.get('name', folder.name)}-{mark}", content.get("licence", "unknown"), encoder)
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State dict and constructor hints of a folder, a safetensors file or a torch file."""
+    hints: dict[str, Any] = {}
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            hints = _read_json(path / "config.json")
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path), hints
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for damaged or unsafe files
+        raise CheckpointError(f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    args = content.get("args")
+    text = getattr(args, "model", None) if not isinstance(args, dict) else args.get("model")
+    hints = parse_constructor(text) if isinstance(text, str) else {}
+    for key in ("model", "module", "state_dict"):
+        if isinstance(content.get(key), dict):
+            if key == "module":  # the SAB3R authors' DeepSpeed file leaves desc_conf_mode at conf_mode
+                hints.setdefault("desc_conf_mode", ("exp", 1, float("inf")))
+            return content[key], hints
+    return content, hints
+
+
+def parse_constructor(text: str) -> dict[str, Any]:
+    """Keyword arguments of a constructor call given as text, without evaluating it; `inf` is understood."""
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        return {}
+    if not isinstance(call, ast.Call):
+        return {}
+
+    def value(node):
+        if isinstance(node, ast.Name) and node.id in ("inf", "infinity"):
+            return float("inf")
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = value(node.operand)
+            return -inner if isinstance(inner, (int, float)) else None
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return tuple(value(n) for n in node.elts)
+        return node.value if isinstance(node, ast.Constant) else None
+
+    return {k.arg: value(k.value) for k in call.keywords if k.arg}
+
+
+def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig:
+    """The network's sizes from its weights' shapes; head counts and bounds from the hints, else 64 per head.
+
+    Raises CheckpointError when the weights are not of this family.
+    """
+    essential = ("patch_embed.proj.weight", "decoder_embed.weight", "downstream_head1.dpt.head.4.weight", "downstream_head1.head_local_features.fc1.weight")
+    missing = [k for k in essential if k not in state]
+    if missing:
+        raise CheckpointError(f"not a MASt3R or SAB3R checkpoint: it has no {missing[0]} (first keys: {', '.join(list(state)[:3]) or 'none'})")
+
+    def count(prefix):
+        return 1 + max((int(m[1]) for k in state if (m := re.match(rf"{prefix}\.(\d+)\.", k))), default=-1)
+
+    def feature(name):
+        dpt, linear = (f"downstream_head1.{name}.{k}" for k in ("head.4.weight", "fc2.weight"))
+        if dpt in state:
+            return "dpt", state[dpt].shape[0]
+        return ("linear", state[linear].shape[0] // 256) if linear in state else (None, 0)
+
+    for key, expected in (("depth_mode", "exp"), ("conf_mode", "exp"), ("desc_conf_mode", "exp")):
+        if key in hints and hints[key] and hints[key][0] != expected:
+            raise CheckpointError(f"{key} {hints[key]} is not supported, only {expected!r}")
+    enc_dim, dec_dim = state["patch_embed.proj.weight"].shape[0], state["decoder_embed.weight"].shape[0]
+    mlp = state["downstream_head1.head_local_features.fc1.weight"].shape[0]
+    desc_mode = hints.get("desc_conf_mode") or ("exp", 0)
+    size = hints.get("img_size") or 512
+    head = "downstream_head1.dpt."
+    config = Sab3rConfig(
+        enc_dim=enc_dim, enc_depth=count("enc_blocks"), enc_heads=hints.get("enc_num_heads") or enc_dim // 64,
+        dec_dim=dec_dim, dec_depth=count("dec_blocks"), dec_heads=hints.get("dec_num_heads") or dec_dim // 64,
+        image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
+        dpt_dim=state[head + "scratch.refinenet1.out_conv.weight"].shape[0],
+        dpt_last_dim=state[head + "head.2.weight"].shape[0],
+        dpt_layer_dims=tuple(state[f"{head}act_postprocess.{k}.0.weight"].shape[0] for k in range(4)),
+        desc_dim=state["downstream_head1.head_local_features.fc2.weight"].shape[0] // 256 - 1,
+        desc_hidden_factor=mlp / (enc_dim + dec_dim), desc_conf_floor=float(desc_mode[1]),
+    )  # fmt: skip
+    (clip, clip_dim), (dino, dino_dim) = feature("clip_head"), feature("dino_head")
+    if clip:
+        config = replace(config, clip_head=clip, clip_dim=clip_dim)
+    return replace(config, dino_head=dino, dino_dim=dino_dim) if dino else config
+
+
+def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str) -> Sab3r:
+    """Put a state dict into a new network; says exactly what is missing or does not fit."""
+    with torch.device("meta"):
+        network = Sab3r(config)
+    state = dict(state)
+    for key in list(state):  # the two names of each DPT projection are one tensor
+        if m := re.fullmatch(r"(.*scratch\.)layer_rn\.(\d)\.weight", key):
+            state.setdefault(f"{m[1]}layer{int(m[2]) + 1}_rn.weight", state[key])
+        elif m := re.fullmatch(r"(.*scratch\.)layer(\d)_rn\.weight", key):
+            state.setdefault(f"{m[1]}layer_rn.{int(m[2]) - 1}.weight", state[key])
+    if not any(k.startswith("dec_blocks2.") for k in state):
+        state.update({k.replace("dec_blocks.", "dec_blocks2.", 1): v for k, v in state.items() if k.startswith("dec_blocks.")})
+    state.setdefault("mask_token", torch.zeros(1, 1, config.dec_dim))
+    wanted = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    missing = [k for k in wanted if k not in state]
+    extra = [k for k in state if k not in wanted]
+    wrong = [f"{k}: {tuple(state[k].shape)} instead of {s}" for k, s in wanted.items() if k in state and tuple(state[k].shape) != s]
+    if missing or wrong or extra:
+        parts = [f"{len(group)} {what} ({', '.join(group[:4])}{', …' if len(group) > 4 else ''})" for what, group in (("missing", missing), ("of another shape", wrong), ("unknown", extra)) if group]
+        raise CheckpointError(f"the weights in {path} do not fit: {'; '.join(parts)}")
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    return network.to(device).eval().requires_grad_(False)
