@@ -44,6 +44,8 @@ class TrackingSettings(Group):
     relative_residual: float = Field(0.1, gt=0.0, le=1.0, description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter")
     min_inliers: float = Field(0.25, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place")
     scale_prior: float = Field(0.8, ge=0.0, le=1.0, description="Trust in the network's own metric scale: 1 keeps it, 0 takes the scale from the correspondences alone")
+    use_intrinsics: bool = Field(True, description="Where the camera's intrinsics are known, put the points on their rays")
+    max_disorder: float = Field(0.5, ge=0.0, description="A picture that is older than the newest one by at most this many seconds is refused; one that is older still starts a new pass over the same map")
     min_contrast: float = Field(2.0, ge=0.0, le=255.0, description="Pictures whose grey values deviate less than this are refused as black or constant")
 
 
@@ -56,6 +58,8 @@ class MapSettings(Group):
     drop_lowest: float = Field(0.2, ge=0.0, lt=1.0, description="Share of a frame's least confident pixels that is not fused")
     edge_ratio: float = Field(0.08, gt=0.0, description="Pixels whose depth jumps by more than this share to a neighbour are not fused")
     max_range: float = Field(12.0, gt=0.0, description="Points farther from the camera than this many metres are not fused")
+    first_pitch: float = Field(0.0, ge=-1.6, le=1.6, description="Downward tilt of the first camera in radians; makes the map z-up")
+    first_roll: float = Field(0.0, ge=-3.2, le=3.2, description="Roll of the first camera about its viewing direction in radians, clockwise positive")
     feature_dim: int = Field(64, ge=8, le=1024, description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis")
 
 

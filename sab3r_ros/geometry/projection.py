@@ -3,12 +3,15 @@
 import numpy as np
 
 
+def known_rays(shape, intrinsics):
+    """Viewing rays (H,W,3) with z = 1 of a picture of `shape` (H,W)."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T
+
+
 def backproject(depth, intrinsics):
     """Depth (H,W) along z to camera-frame points (H,W,3) in the depth's unit."""
-    h, w = depth.shape
-    y, x = np.mgrid[:h, :w]
-    rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T
-    return rays * depth[..., None]
+    return known_rays(depth.shape, intrinsics) * depth[..., None]
 
 
 def transform(pose, points):

@@ -60,7 +60,7 @@ class Keyframe:
     """A frame that the newest ones are compared with.
 
     tokens: its encoded view (1 sample); points (h,w,3) canonical pointmap in its own camera; conf (h,w);
-    pose (4,4) float64 similarity, camera to map.
+    pose (4,4) float64 similarity, camera to map; signature (C,) for finding it again; rgb (h,w,3) uint8.
     """
 
     tokens: EncodedView
@@ -69,6 +69,7 @@ class Keyframe:
     pose: Tensor
     stamp: int
     signature: Tensor
+    rgb: np.ndarray
 
 
 @dataclass
@@ -85,7 +86,8 @@ class FrameResult:
     """What became of one frame.
 
     pose (4,4) camera optical frame in the map, rigid; None when lost. inliers: share of confidence that agrees;
-    overlap: largest share of a window keyframe seen again; focal in pixels of the network's picture.
+    overlap: largest share of a window keyframe seen again; focal in pixels of the network's picture; depth (h,w)
+    float32 along z in the map's unit, for the network's picture.
     """
 
     stamp: int
@@ -98,4 +100,3 @@ class FrameResult:
     inference_ms: float
     message: str = ""
     depth: np.ndarray | None = field(default=None, repr=False)
-    cloud: Cloud | None = field(default=None, repr=False)

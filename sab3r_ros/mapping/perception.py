@@ -73,10 +73,10 @@ class Perception:
         return torch.autocast("cuda", torch.bfloat16) if self._half else nullcontext()
 
     @torch.inference_mode()
-    def encode(self, view: View) -> EncodedView:
-        """Tokens of one view, made once and kept while it is in the window."""
+    def encode(self, rgb: np.ndarray) -> EncodedView:
+        """Tokens of one prepared picture (h,w,3) uint8, made once and kept while it is in the window."""
         with self._autocast():
-            return self.network.encode(to_input(view.rgb).to(self.device))
+            return self.network.encode(to_input(rgb).to(self.device))
 
     @torch.inference_mode()
     def compare(self, tokens: EncodedView, keyframes: list[EncodedView], symmetric: bool) -> Comparison:

@@ -17,7 +17,8 @@ class Alignment:
     """Where a view is, and what it looks like from there.
 
     pose (4,4) float64 similarity, camera to map; inliers: share of confidence that agrees; overlap (K,): share
-    of each keyframe's points inside the new picture; points (h,w,3) canonical pointmap, conf (h,w); focal (px).
+    of each keyframe's points inside the new picture; points (h,w,3) canonical pointmap, conf (h,w); focal (px); own_scale: the map's unit over the network's own
+    metric one, before the two were reconciled.
     """
 
     pose: Tensor
@@ -26,6 +27,7 @@ class Alignment:
     points: Tensor
     conf: Tensor
     focal: float
+    own_scale: float = 1.0
 
 
 def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,14 +67,15 @@ def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings:
     source = torch.cat([fit[2] * r for fit, r in zip(fits, ratios, strict=True)])
     target, weight, spread = (torch.cat([fit[i] for fit in fits]) for i in (3, 4, 5))
     pose, robust = fit_sim3_robust(source, target, weight, spread, initial=fits[best][1])
+    own_scale = float(split_sim3(pose)[0])
     if settings.scale_prior > 0:
-        scale = float(split_sim3(pose)[0] ** (1 - settings.scale_prior))
+        scale = own_scale ** (1 - settings.scale_prior)
         pose, robust = fit_sim3_robust(source, target, weight, spread, iterations=4, fixed_scale=scale, initial=pose)
     inliers = float((weight * robust).sum() / weight.sum())
     points, conf = _canonical(comparison, torch.stack(ratios).to(comparison.own))
     focal = focal_from_pointmap(points, clip=(0.5, 3.5))
     overlap = [_overlap(comparison.seen[k], focal) for k in range(len(keyframes))]
-    return Alignment(pose, inliers, overlap, points, conf, focal)
+    return Alignment(pose, inliers, overlap, points, conf, focal, own_scale)
 
 
 def _canonical(comparison: Comparison, ratios: Tensor) -> tuple[Tensor, Tensor]:

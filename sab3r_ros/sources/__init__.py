@@ -1,0 +1,1 @@
+"""Where pictures come from: encodings, folders, videos, bags, cameras, and a built-in sequence."""
