@@ -60,3 +60,27 @@ def reciprocal_pixels(points1, points2, intrinsics1, intrinsics2, pose1, pose2, 
     back = to1[y2, x2]
     same = ok2[y2, x2] & (back[:, 0] == x) & (back[:, 1] == y)
     return np.stack([x, y], 1)[same], np.stack([x2, y2], 1)[same]
+
+
+def overlap(a, b, stride: int = 4, tolerance: float = 0.05) -> float:
+    """Share of view a's pixels whose 3D point is visible in view b.
+
+    Views have depth (H,W) with 0 = none, intrinsics (3,3) and cam2world (4,4); tolerance is relative to depth.
+    """
+    h, w = a.depth.shape
+    y, x = np.mgrid[stride // 2 : h : stride, stride // 2 : w : stride]
+    z = np.nan_to_num(a.depth[y, x].astype(np.float64))
+    rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(a.intrinsics).T
+    points = (rays * z[..., None]).reshape(-1, 3)[z.reshape(-1) > 0]
+    if len(points) == 0:
+        return 0.0
+    b_from_a = np.linalg.inv(b.cam2world) @ a.cam2world
+    points = points @ b_from_a[:3, :3].T + b_from_a[:3, 3]
+    front = points[:, 2] > 1e-3
+    pixel = points @ b.intrinsics.T
+    u, v = (np.round(pixel[:, k] / np.where(front, pixel[:, 2], 1)).astype(int) for k in (0, 1))
+    hb, wb = b.depth.shape
+    inside = front & (u >= 0) & (u < wb) & (v >= 0) & (v < hb)
+    surface = b.depth[v.clip(0, hb - 1), u.clip(0, wb - 1)]
+    visible = inside & (np.abs(surface - points[:, 2]) < tolerance * points[:, 2] + 0.02)
+    return float(visible.sum() / ((z > 0).sum()))

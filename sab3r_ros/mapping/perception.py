@@ -43,7 +43,7 @@ def choose_device(name: str) -> str:
 
 
 class Perception:
-    """A checkpoint on a device. Not thread-safe: one thread owns it."""
+    """A checkpoint on a device. Holds no state between calls."""
 
     def __init__(self, settings: ModelSettings, checkpoint: Checkpoint | None = None):
         self.device = choose_device(settings.device)

@@ -154,12 +154,12 @@ class VoxelMap:
         out = cls(voxel_size, state["feature"].shape[1], max_voxels, device)
         moved = {k: v.to(device) for k, v in state.items()}
         out.integrate(moved["xyz"], moved["rgb"], moved["weight"], moved["feature"], 0)
-        rows = out._rows_at(moved["xyz"])
+        rows = out.rows_at(moved["xyz"])
         for name in ("hits", "stamp"):
             out._rows[name][rows[rows >= 0]] = moved[name][rows >= 0]
         return out
 
-    def _rows_at(self, xyz: Tensor) -> Tensor:
+    def rows_at(self, xyz: Tensor) -> Tensor:
         """Row of the voxel that holds each point (N,3), -1 where there is none."""
         packed, inside = self._address(xyz)
         slots = torch.tensor([self._blocks.get(k, -1) for k in packed.tolist()], dtype=torch.long, device=self.device)

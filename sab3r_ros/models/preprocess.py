@@ -64,4 +64,4 @@ def resize_and_crop(rgb: np.ndarray, frame: Framing) -> np.ndarray:
 
 def to_input(rgb: np.ndarray) -> Tensor:
     """(H,W,3) uint8 to (1,3,H,W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sab3r_ros.geometry.projection import backproject, reciprocal_pixels, transform
+from sab3r_ros.geometry.projection import backproject, overlap, reciprocal_pixels, transform
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
-from sab3r_ros.synthetic.sequence import overlap, render_sequence
+from sab3r_ros.synthetic.sequence import render_sequence
 
 HELD_OUT_SEEDS = range(900_000_000, 900_100_000)  # evaluation and tests; training never draws from here
 

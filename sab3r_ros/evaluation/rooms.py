@@ -1,0 +1,75 @@
+"""Figures on procedural rooms that no training has seen."""
+
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from sab3r_ros.config import Settings
+from sab3r_ros.evaluation.stream import Run, geometry_figures, map_stream, point_iou
+from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.mapping.mapper import SemanticMapper
+from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.mapping.query import MapQuery
+from sab3r_ros.synthetic.objects import STRUCTURE
+from sab3r_ros.synthetic.sequence import Sequence, render_sequence
+from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS
+
+_RATE = 10.0
+_FOUND = 0.3  # smallest IoU that counts as found
+
+
+def query_targets(sequence: Sequence, min_share: float = 0.015) -> list[tuple[str, int]]:
+    """(label, object) of furniture and things that are the only ones of their label, seen in at least `min_share` of all pixels; most visible first."""
+    instances = np.stack([v.instance for v in sequence.views])
+    labels = [o.label for o in sequence.room.objects]
+    shares = [(float((instances == k).mean()), label, k) for k, label in enumerate(labels) if label not in STRUCTURE and labels.count(label) == 1]
+    return [(label, k) for share, label, k in sorted(shares, reverse=True) if share >= min_share]
+
+
+def located_figures(mapper: SemanticMapper, query: MapQuery, sequence: Sequence, targets, rate: float = _RATE) -> list[dict]:
+    """For every target: the query, and the IoU of the best answer with the true object."""
+    snapshot = mapper.snapshot()
+    figures = []
+    for label, k in targets:
+        masks = {round(i * 1e9 / rate): v.instance == k for i, v in enumerate(sequence.views)}
+        found = query.locate(snapshot, [label], mapper.voxels.voxel_size, max_objects=1)
+        iou = point_iou(mapper, found[0] if found else None, masks)
+        figures.append({"query": label, "iou": round(iou, 4), "score": round(found[0].score, 4) if found else 0.0})
+    return figures
+
+
+def sequence_frames(sequence: Sequence, rate: float = _RATE) -> list[Frame]:
+    """The frames of a rendered walk, stamped from zero."""
+    return [Frame(v.rgb, round(k * 1e9 / rate)) for k, v in enumerate(sequence.views)]
+
+
+def evaluate_rooms(settings: Settings, perception: Perception, query: MapQuery, rooms: int = 10, frames: int = 24, first: int = 0, report: Callable[[str], None] = lambda line: None) -> dict:
+    """Mean figures over `rooms` held-out rooms, with each room's own under "rooms".
+
+    located: rooms whose most visible unique object is found with an IoU of at least 0.3.
+    """
+    started = time.perf_counter()
+    each = []
+    for seed in HELD_OUT_SEEDS[first : first + rooms]:
+        sequence = render_sequence(seed, frames, 160, 120)
+        mapper = SemanticMapper(settings, perception)
+        run: Run = map_stream(mapper, sequence_frames(sequence))
+        figures = geometry_figures(run, sequence.views, perception.image_size)
+        figures["located"] = located_figures(mapper, query, sequence, query_targets(sequence)[:1])
+        figures["fps"] = run.fps
+        each.append({"seed": seed, **figures})
+        report(json.dumps(each[-1]))
+    means = {k: _nanmean([r[k] for r in each]) for k in ("rra15", "rta15", "abs_rel", "abs_rel_metric", "ate", "fps")}
+    asked = [item for r in each for item in r["located"]]
+    return {
+        **means, "frames_kept": sum(r["frames_kept"] for r in each), "frames": sum(r["frames"] for r in each),
+        "pairs": sum(r["pairs"] for r in each), "located": sum(a["iou"] >= _FOUND for a in asked), "asked": len(asked),
+        "iou": _nanmean([a["iou"] for a in asked]), "seconds": time.perf_counter() - started, "rooms": each,
+    }  # fmt: skip
+
+
+def _nanmean(values) -> float:
+    known = [v for v in values if np.isfinite(v)]
+    return float(np.mean(known)) if known else float("nan")
