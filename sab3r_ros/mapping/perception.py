@@ -59,6 +59,10 @@ class Perception:
         """Width of the language-aligned features; 0 where the checkpoint has none."""
         return self.network.cfg.clip_dim if self.network.cfg.clip_head else 0
 
+    def memory_mb(self) -> int:
+        """GPU memory held by torch in MiB; 0 on a CPU."""
+        return torch.cuda.memory_allocated() >> 20 if self.device.startswith("cuda") else 0
+
     def prepare(self, frame: Frame) -> View:
         """Resize and crop a frame to the network's size, its depth and intrinsics with it."""
         height, width = frame.rgb.shape[:2]

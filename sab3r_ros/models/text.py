@@ -53,3 +53,13 @@ class TextEncoder:
         prompts = [make(label) for label in cleaned for make in self._templates]
         each = self.encode_texts(prompts).unflatten(0, (len(cleaned), -1))
         return torch.nn.functional.normalize(each.mean(1), dim=-1)
+
+
+def text_encoder_for(known: tuple[str, str | None] | None, name: str = "", pretrained: str = "", device: str = "cpu") -> TextEncoder | None:
+    """The text encoder that settings ask for, else the one a checkpoint names, else None.
+
+    Raises ValueError as TextEncoder.
+    """
+    if name:
+        return TextEncoder(name, pretrained or None, device)
+    return TextEncoder(*known, device=device) if known else None

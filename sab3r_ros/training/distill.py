@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
+from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
@@ -77,6 +77,22 @@ class Distillation(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def start_alike(network: Sab3r) -> None:
+    """Give corresponding pixels corresponding descriptors from the first step on.
+
+    Side two starts as a copy of side one, as CroCo's initialisation does for the decoders, and the 256 pixels of
+    a patch start with one and the same descriptor. From independent starts the matching loss was seen to stay
+    at chance for a thousand steps.
+    """
+    final = network.downstream_head1.head_local_features.fc2
+    with torch.no_grad():
+        for parameter in (final.weight, final.bias):
+            pixels = parameter.unflatten(0, (-1, PATCH**2))
+            pixels.copy_(pixels[:, :1].expand_as(pixels).clone())
+    for one, two in ((network.dec_blocks, network.dec_blocks2), (network.downstream_head1, network.downstream_head2)):
+        two.load_state_dict(one.state_dict())
+
+
 def train_distill(out: Path, network_config: Sab3rConfig, text_model: str, steps: int, groups: int = 3, lr: float = 6e-4, first_seed: int = 0, workers: int = 1, resume: bool = True, objective: ObjectiveConfig | None = None, save_every: int = 200) -> Path:
     """Train for `steps` optimiser steps, each over `groups` rooms never seen before; resumes from OUT/last.ckpt.
 
@@ -89,6 +105,7 @@ def train_distill(out: Path, network_config: Sab3rConfig, text_model: str, steps
     out.mkdir(parents=True, exist_ok=True)
     teacher = label_teacher(TextEncoder(text_model))
     network = Sab3r(network_config)
+    start_alike(network)
     if not torch.cuda.is_available():
         network = network.to(memory_format=torch.channels_last)
     module = Distillation(network, teacher, objective or ObjectiveConfig(), lr, steps)

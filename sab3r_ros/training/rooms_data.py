@@ -41,7 +41,7 @@ class RoomGroups(Dataset):
     def __getitem__(self, index):
         seed = self.first_seed + index
         rng = np.random.default_rng([seed, 13])
-        sequence = render_sequence(seed, self.views, self.width, self.height)
+        sequence = render_sequence(seed, self.views, self.width, self.height, rng.uniform(0.15, 1.5))
         views = sequence.views
         colours = np.array([COLOUR_NAMES.index(o.colour) for o in sequence.room.objects])
         points = [transform(v.cam2world, backproject(v.depth.astype(np.float64), v.intrinsics)) for v in views]

@@ -1,0 +1,46 @@
+"""The mapper on a robot: `ros2 launch sab3r_ros sab3r.launch.py image:=/camera/image_raw`."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+
+def generate_launch_description():
+    share = Path(get_package_share_directory("sab3r_ros"))
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("params", default_value=str(share / "config" / "semantic_mapper.yaml"), description="Parameter file"),
+            DeclareLaunchArgument("image", default_value="image", description="Topic of the camera's pictures"),
+            DeclareLaunchArgument("camera_info", default_value="camera_info", description="Topic of the camera's intrinsics"),
+            DeclareLaunchArgument("depth", default_value="depth", description="Topic of registered depth (with use_depth)"),
+            DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock"),
+            DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),
+            # Images are larger than Fast DDS's default shared-memory segment and socket buffers.
+            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(share / "config" / "fastdds.xml")),
+            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", str(share / "config" / "fastdds.xml")),
+            Node(
+                package="sab3r_ros",
+                executable="semantic_mapper",
+                name="semantic_mapper",
+                output="screen",
+                parameters=[LaunchConfiguration("params"), {"use_sim_time": LaunchConfiguration("use_sim_time")}],
+                remappings=[
+                    ("image", LaunchConfiguration("image")),
+                    ("image/compressed", [LaunchConfiguration("image"), "/compressed"]),
+                    ("camera_info", LaunchConfiguration("camera_info")),
+                    ("depth", LaunchConfiguration("depth")),
+                ],
+            ),
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", str(share / "config" / "sab3r.rviz")],
+                condition=IfCondition(LaunchConfiguration("rviz")),
+            ),
+        ]
+    )

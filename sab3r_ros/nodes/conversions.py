@@ -1,0 +1,201 @@
+"""Between ROS messages and the core's arrays; pure functions, the only place that does it."""
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion, TransformStamped, Vector3
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+
+from sab3r_ros.sources.encodings import (
+    ImageError,
+    decode_compressed,
+    decode_compressed_depth,
+    decode_depth,
+    decode_image,
+)
+
+_FIELD_TYPES = {
+    np.dtype("<f4"): PointField.FLOAT32,
+    np.dtype("<u2"): PointField.UINT16,
+    np.dtype("<u4"): PointField.UINT32,
+    np.dtype("u1"): PointField.UINT8,
+}
+
+
+def nanoseconds(stamp: Time) -> int:
+    """A message's stamp in nanoseconds."""
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+def to_stamp(ns: int) -> Time:
+    """Nanoseconds (from 0 up) as a message's stamp."""
+    return Time(sec=int(ns // 10**9), nanosec=int(ns % 10**9))
+
+
+def header(frame: str, ns: int) -> Header:
+    """A header from a frame's name and a stamp in nanoseconds."""
+    return Header(frame_id=frame, stamp=to_stamp(ns))
+
+
+def image_to_rgb(message: Image | CompressedImage) -> np.ndarray:
+    """(H,W,3) uint8. Raises ImageError."""
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.data)
+    return decode_image(
+        message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
+    )
+
+
+def image_to_depth(message: Image | CompressedImage) -> np.ndarray:
+    """(H,W) float32 metres, NaN where unknown. Raises ImageError."""
+    if isinstance(message, CompressedImage):
+        return decode_compressed_depth(message.data)
+    return decode_depth(
+        message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
+    )
+
+
+def rgb_to_image(rgb: np.ndarray, head: Header) -> Image:
+    """An rgb8 message from (H,W,3) uint8."""
+    height, width = rgb.shape[:2]
+    return Image(
+        header=head, height=height, width=width, encoding="rgb8", step=3 * width, data=np.ascontiguousarray(rgb).tobytes()
+    )
+
+
+def depth_to_image(depth: np.ndarray, head: Header) -> Image:
+    """A 32FC1 message from (H,W) metres."""
+    height, width = depth.shape
+    return Image(
+        header=head, height=height, width=width, encoding="32FC1", step=4 * width,
+        data=np.ascontiguousarray(depth, "<f4").tobytes(),
+    )  # fmt: skip
+
+
+def intrinsics_of(message: CameraInfo, width: int, height: int) -> np.ndarray | None:
+    """The (3,3) matrix for a picture of width x height, or None where the camera is not calibrated."""
+    matrix = np.array(message.k, float).reshape(3, 3)
+    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or not np.isfinite(matrix).all():
+        return None
+    if message.width and message.height:
+        matrix[0] *= width / message.width
+        matrix[1] *= height / message.height
+    return matrix
+
+
+def camera_info(intrinsics: np.ndarray, width: int, height: int, head: Header) -> CameraInfo:
+    """CameraInfo of an undistorted pinhole camera."""
+    k = np.asarray(intrinsics, float)
+    projection = np.hstack([k, np.zeros((3, 1))])
+    return CameraInfo(
+        header=head, width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5,
+        k=k.reshape(-1).tolist(), r=np.eye(3).reshape(-1).tolist(), p=projection.reshape(-1).tolist(),
+    )  # fmt: skip
+
+
+def make_cloud(head: Header, **fields: np.ndarray) -> PointCloud2:
+    """A dense, unordered, little-endian cloud from equally long columns, in the order given.
+
+    Raises ValueError for columns of different length or a type that clouds do not have.
+    """
+    columns = {name: np.asarray(values) for name, values in fields.items()}
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise ValueError(f"cloud columns differ in length: {sorted(lengths)}")
+    kinds = {name: values.dtype.newbyteorder("<") for name, values in columns.items()}
+    if unknown := [f"{name}: {kind}" for name, kind in kinds.items() if kind not in _FIELD_TYPES]:
+        raise ValueError(f"no cloud field type for {', '.join(unknown)}")
+    record = np.dtype(list(kinds.items()))
+    rows = np.empty(lengths.pop() if lengths else 0, record)
+    for name, values in columns.items():
+        rows[name] = values
+    described = [
+        PointField(name=name, offset=record.fields[name][1], datatype=_FIELD_TYPES[kind], count=1)
+        for name, kind in kinds.items()
+    ]
+    return PointCloud2(
+        header=head, height=1, width=len(rows), fields=described, is_bigendian=False, point_step=record.itemsize,
+        row_step=record.itemsize * len(rows), data=rows.tobytes(), is_dense=True,
+    )  # fmt: skip
+
+
+def read_cloud(message: PointCloud2) -> dict[str, np.ndarray]:
+    """A cloud's fields as columns; padding and byte order are respected. Raises ValueError for truncated data."""
+    kinds = {kind: dtype for dtype, kind in _FIELD_TYPES.items()}
+    order = ">" if message.is_bigendian else "<"
+    names, formats, offsets = [], [], []
+    for item in message.fields:
+        if item.datatype not in kinds or item.count != 1:
+            continue
+        names.append(item.name)
+        formats.append(kinds[item.datatype].newbyteorder(order))
+        offsets.append(item.offset)
+    record = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": message.point_step})
+    buffer = np.frombuffer(message.data, np.uint8)
+    if buffer.size < message.row_step * message.height:
+        raise ValueError(f"cloud data are truncated: {buffer.size} of {message.row_step * message.height} bytes")
+    rows = buffer[: message.row_step * message.height].reshape(message.height, message.row_step)
+    flat = np.ascontiguousarray(rows[:, : message.width * message.point_step]).view(record).reshape(-1)
+    return {name: flat[name] for name in names}
+
+
+def xyz_columns(xyz: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns x, y, z of points (N,3)."""
+    xyz = np.asarray(xyz, np.float32)
+    return {"x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2]}
+
+
+def _quaternion(matrix: np.ndarray) -> Quaternion:
+    x, y, z, w = Rotation.from_matrix(matrix[:3, :3]).as_quat().tolist()
+    return Quaternion(x=x, y=y, z=z, w=w)
+
+
+def to_point(values) -> Point:
+    """(3,) as a Point."""
+    x, y, z = (float(v) for v in values)
+    return Point(x=x, y=y, z=z)
+
+
+def to_vector(values) -> Vector3:
+    """(3,) as a Vector3."""
+    x, y, z = (float(v) for v in values)
+    return Vector3(x=x, y=y, z=z)
+
+
+def to_pose(matrix: np.ndarray) -> Pose:
+    """A rigid (4,4) as a Pose."""
+    return Pose(position=to_point(matrix[:3, 3]), orientation=_quaternion(matrix))
+
+
+def to_transform(matrix: np.ndarray, parent: str, child: str, ns: int) -> TransformStamped:
+    """A rigid (4,4), child to parent, as a stamped transform."""
+    message = TransformStamped(header=header(parent, ns), child_frame_id=child)
+    message.transform.translation = to_vector(matrix[:3, 3])
+    message.transform.rotation = _quaternion(matrix)
+    return message
+
+
+def from_transform(message: TransformStamped) -> np.ndarray:
+    """A stamped transform as a rigid (4,4), child to parent."""
+    q, t = message.transform.rotation, message.transform.translation
+    out = np.eye(4)
+    out[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    out[:3, 3] = t.x, t.y, t.z
+    return out
+
+
+def scale_covariance(position: np.ndarray, relative: float) -> list[float]:
+    """A pose covariance (36,) whose translation part comes from a relative doubt about scale, seen from the map's origin."""
+    variance = (np.asarray(position, float) * (relative if np.isfinite(relative) else 1.0)) ** 2
+    out = np.zeros((6, 6))
+    out[:3, :3] = np.diag(variance)
+    return out.reshape(-1).tolist()
+
+
+def to_colour(rgb, alpha: float = 1.0) -> ColorRGBA:
+    """(3,) in [0,255] as a ColorRGBA."""
+    r, g, b = (float(v) / 255 for v in rgb)
+    return ColorRGBA(r=r, g=g, b=b, a=alpha)
+
+

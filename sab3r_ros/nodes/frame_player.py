@@ -1,0 +1,111 @@
+"""The node `frame_player`: a recording published as a camera."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import cv2
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes import parameters
+from sab3r_ros.nodes.qos import RELIABLE, image_qos
+from sab3r_ros.sources.readers import Source, SourceError, open_source
+
+_JPEG_QUALITY = 95
+
+
+class FramePlayerNode(Node):
+    """Publishes frames at a fixed rate. Raises SourceError or FileNotFoundError for an input that cannot be read."""
+
+    def __init__(self, **kwargs):
+        super().__init__("frame_player", **kwargs)
+        parameters.declare(self, parameters.FramePlayerSettings)
+        self.settings: parameters.FramePlayerSettings = parameters.read(self, parameters.FramePlayerSettings)
+        cfg = self.settings
+        self.source: Source = open_source(cfg.input, cfg.rate, cfg.publish_depth, cfg.topic)
+        qos = image_qos(cfg.image_reliability, depth=5)
+        compressed = cfg.image_transport == "compressed"
+        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        self._image = self.create_publisher(kind, topic, qos)
+        self._info = self.create_publisher(CameraInfo, "camera_info", qos)
+        self._depth = self.create_publisher(Image, "depth", qos) if cfg.publish_depth else None
+        self._clock = self.create_publisher(Clock, "/clock", RELIABLE) if cfg.publish_clock else None
+        self.sent = 0
+
+    def wait_for_subscribers(self) -> None:
+        """Wait until someone listens, at most as long as configured."""
+        end = time.monotonic() + self.settings.wait_for_subscribers
+        while rclpy.ok() and not self._image.get_subscription_count() and time.monotonic() < end:
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def play(self) -> None:
+        """Publish every frame at its time; late frames are sent at once and the rhythm goes on from there."""
+        period, due = 1.0 / self.settings.rate, time.monotonic()
+        for frame in self._frames():
+            rclpy.spin_once(self, timeout_sec=0)
+            delay = due - time.monotonic()
+            if delay > 0:
+                time.sleep(delay)
+            due = max(due + period, time.monotonic() - period)
+            if not rclpy.ok():
+                return
+            self._publish(frame)
+
+    def _frames(self) -> Iterator[Frame]:
+        while True:
+            before = self.sent
+            yield from self.source
+            if not self.settings.loop or self.sent == before:
+                return
+
+    def _publish(self, frame: Frame):
+        stamp = self.get_clock().now().nanoseconds if self.settings.restamp else frame.stamp
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=convert.to_stamp(stamp)))
+        head = convert.header(self.settings.frame_id, stamp)
+        if self.settings.image_transport == "compressed":
+            _, data = cv2.imencode(".jpg", frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            self._image.publish(CompressedImage(header=head, format="rgb8; jpeg compressed bgr8", data=data.tobytes()))
+        else:
+            self._image.publish(convert.rgb_to_image(frame.rgb, head))
+        height, width = frame.rgb.shape[:2]
+        if frame.intrinsics is not None:
+            self._info.publish(convert.camera_info(frame.intrinsics, width, height, head))
+        if self._depth is not None and frame.depth is not None:
+            self._depth.publish(convert.depth_to_image(frame.depth, head))
+        self.sent += 1
+
+
+def main(args=None) -> None:
+    """Play the recording, then end; exit status 1 where it cannot be read."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = FramePlayerNode()
+        node.wait_for_subscribers()
+        node.get_logger().info(f"playing {node.source.name} ({len(node.source) or 'unknown number of'} frames)")
+        node.play()
+        skipped = f", {len(node.source.skipped)} could not be read" if node.source.skipped else ""
+        node.get_logger().info(f"sent {node.sent} frames{skipped}")
+        end = time.monotonic() + node.settings.linger
+        while rclpy.ok() and time.monotonic() < end:
+            rclpy.spin_once(node, timeout_sec=0.1)
+    except (SourceError, FileNotFoundError, ValueError) as error:
+        print(f"frame_player: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

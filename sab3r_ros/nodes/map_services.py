@@ -1,0 +1,158 @@
+"""The mapper's services: every answer has a named status and says what to do."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from std_srvs.srv import SetBool, Trigger
+
+from sab3r_ros.mapping import storage
+from sab3r_ros.mapping.query import LocatedObject, VocabularyError
+from sab3r_ros.mapping.voxel_map import packed_rgb
+from sab3r_ros.msg import ObjectInstance
+from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.transforms import TransformUnavailable
+from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
+
+_NOT_CONFIGURED = "the node is not configured: its model is not loaded (see its log), then run the lifecycle's configure"
+
+
+class MapServices:
+    """Handlers of a node that has `mapper`, `query`, `worker`, `transforms` (None before configuring) and `status()`."""
+
+    def __init__(self, node, callback_group):
+        self._node = node
+        for kind, name, handler in (
+            (LocateObject, "~/locate_object", self.locate), (SetVocabulary, "~/set_vocabulary", self.set_vocabulary),
+            (SaveMap, "~/save_map", self.save), (LoadMap, "~/load_map", self.load),
+            (Trigger, "~/reset", self.reset), (SetBool, "~/pause", self.pause),
+        ):  # fmt: skip
+            node.create_service(kind, name, self._guarded(handler), callback_group=callback_group)
+
+    def _guarded(self, handler):
+        """Answer FAILED instead of letting an unforeseen error end the executor."""
+
+        def call(request, response):
+            try:
+                if self._node.mapper is None:
+                    return _fail(response, "NOT_CONFIGURED", _NOT_CONFIGURED)
+                return handler(request, response)
+            except Exception as error:
+                self._node.get_logger().error(f"{type(error).__name__}: {error}")
+                return _fail(response, "FAILED", f"{type(error).__name__}: {error}")
+
+        return call
+
+    def locate(self, request: LocateObject.Request, response: LocateObject.Response):
+        """~/locate_object."""
+        started = time.perf_counter()
+        node, mapper = self._node, self._node.mapper
+        response.map_status = node.status()
+        response.header = convert.header(request.target_frame or node.settings.map_frame, node.map_stamp())
+        snapshot = mapper.snapshot()
+        if not len(snapshot["xyz"]):
+            return _fail(response, "EMPTY_MAP", "nothing has been mapped yet")
+        if node.query is None or not float(snapshot["feature"].abs().sum()):
+            return _fail(response, "NO_FEATURES", "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without")
+        try:
+            to_target = np.eye(4)
+            if request.target_frame and request.target_frame != node.settings.map_frame:
+                to_target = node.transforms.lookup(request.target_frame, node.settings.map_frame)
+            found = node.query.locate(
+                snapshot, request.prompts, mapper.voxels.voxel_size, request.negatives, request.min_score or None, request.max_objects
+            )
+        except VocabularyError as error:
+            return _fail(response, "INVALID_REQUEST", str(error))
+        except TransformUnavailable as error:
+            return _fail(response, "TRANSFORM_UNAVAILABLE", str(error))
+        response.objects = [self._describe(o, to_target, response.header, request.return_points) for o in found]
+        response.elapsed_ms = (time.perf_counter() - started) * 1e3
+        response.status = LocateObject.Response.SUCCESS if found else LocateObject.Response.NO_MATCH
+        response.message = f"{len(found)} found" if found else "nothing in the map reaches the score; try other words or a lower min_score"
+        return response
+
+    def _describe(self, item: LocatedObject, to_target, head, with_points: bool) -> ObjectInstance:
+        out = ObjectInstance(id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, num_points=len(item.points))
+        pose = to_target @ item.box_pose
+        out.pose.pose = convert.to_pose(pose)
+        out.pose.covariance = convert.scale_covariance(item.box_pose[:3, 3], self._node.mapper.scale.stddev)
+        out.size = convert.to_vector(item.size)
+        out.centroid = convert.to_point(to_target[:3, :3] @ item.centroid + to_target[:3, 3])
+        out.last_seen = convert.to_stamp(item.last_seen)
+        if with_points:
+            points = item.points @ to_target[:3, :3].T + to_target[:3, 3]
+            out.points = convert.make_cloud(head, **convert.xyz_columns(points), rgb=packed_rgb(item.rgb))
+        return out
+
+    def set_vocabulary(self, request: SetVocabulary.Request, response: SetVocabulary.Response):
+        """~/set_vocabulary."""
+        if self._node.query is None:
+            return _fail(response, "FAILED", "this checkpoint has no text-aligned features, so there are no labels")
+        try:
+            self._node.query.set_vocabulary(request.labels, request.prompt_template)
+        except VocabularyError as error:
+            return _fail(response, "INVALID_REQUEST", f"{error}; the old vocabulary stays in force")
+        self._node.vocabulary_changed()
+        response.message = f"{len(request.labels)} labels"
+        return response
+
+    def save(self, request: SaveMap.Request, response: SaveMap.Response):
+        """~/save_map."""
+        if not request.path.strip():
+            return _fail(response, "PATH_INVALID", "path is empty")
+        path = Path(request.path).expanduser().absolute()
+        response.path = str(path)
+        try:
+            response.num_bytes = storage.save_map(self._node.mapper, path, request.overwrite, request.include_features)
+        except storage.EmptyMap as error:
+            return _fail(response, "EMPTY_MAP", str(error))
+        except storage.PathExists as error:
+            return _fail(response, "PATH_EXISTS", str(error))
+        except storage.MapFileError as error:
+            return _fail(response, "PATH_INVALID", str(error))
+        response.message = f"saved {response.num_bytes} bytes"
+        return response
+
+    def load(self, request: LoadMap.Request, response: LoadMap.Response):
+        """~/load_map."""
+        try:
+            same_model = storage.load_map(self._node.mapper, Path(request.path), request.clear)
+        except FileNotFoundError as error:
+            response = _fail(response, "NOT_FOUND", str(error))
+        except storage.MapFileError as error:
+            response = _fail(response, "INVALID_DATA", str(error))
+        else:
+            self._node.map_replaced()
+            if same_model:
+                response.message = f"loaded {request.path}"
+            else:
+                response = _fail(response, "INCOMPATIBLE_MODEL", "the geometry is loaded; the features are of another model and were left out")
+        response.map_status = self._node.status()
+        return response
+
+    def reset(self, _request: Trigger.Request, response: Trigger.Response):
+        """~/reset."""
+        self._node.reset_map("asked for by ~/reset")
+        response.success, response.message = True, "the map is empty"
+        return response
+
+    def pause(self, request: SetBool.Request, response: SetBool.Response):
+        """~/pause."""
+        if self._node.worker is None:
+            response.message = "the node is not active: it takes no images anyway"
+            return response
+        self._node.worker.paused = request.data
+        if request.data:
+            self._node.worker.slot.clear()
+        response.success, response.message = True, "paused: images are ignored" if request.data else "mapping goes on"
+        return response
+
+
+def _fail(response, name: str, message: str):
+    """Set a named status where the response has one, else success = false."""
+    if hasattr(response, "status"):
+        response.status = getattr(type(response), name)
+    else:
+        response.success = False
+    response.message = message
+    return response

@@ -1,0 +1,152 @@
+"""Everything the mapper's node publishes; costly messages are made only for subscribers."""
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import Marker, MarkerArray
+
+from sab3r_ros.mapping.frames import Tracking
+from sab3r_ros.mapping.mapper import SemanticMapper
+from sab3r_ros.mapping.query import UNLABELLED, LocatedObject, MapQuery
+from sab3r_ros.mapping.voxel_map import packed_rgb
+from sab3r_ros.msg import MapStatus, Vocabulary
+from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.parameters import MapperNodeSettings
+from sab3r_ros.nodes.qos import LATCHED, RELIABLE
+from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable
+
+
+class MapPublishers:
+    """Publishers of one configured node. Stamps are those of the images, in nanoseconds."""
+
+    def __init__(self, node, settings: MapperNodeSettings, transforms: Transforms):
+        self._node, self._settings, self._transforms = node, settings, transforms
+        self.map = node.create_publisher(PointCloud2, "~/map", LATCHED)
+        self.window = node.create_publisher(PointCloud2, "~/window", RELIABLE)
+        self.odometry = node.create_publisher(Odometry, "~/odometry", RELIABLE)
+        self.path = node.create_publisher(Path, "~/path", RELIABLE)
+        self.status = node.create_publisher(MapStatus, "~/status", LATCHED)
+        self.labels = node.create_publisher(Vocabulary, "~/labels", LATCHED)
+        self.markers = node.create_publisher(MarkerArray, "~/markers", LATCHED)
+        self.diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._path = Path()
+        self._complained = False
+
+    def destroy(self) -> None:
+        """Remove every publisher from the node."""
+        for publisher in (self.map, self.window, self.odometry, self.path, self.status, self.labels, self.markers, self.diagnostics):
+            self._node.destroy_publisher(publisher)
+
+    def forget_path(self) -> None:
+        """Begin the path anew."""
+        self._path.poses.clear()
+
+    def publish_pose(self, pose: np.ndarray, stamp: int, camera_frame: str, scale_stddev: float) -> None:
+        """Odometry, path and TF of one tracked frame; pose (4,4) camera to map."""
+        message = Odometry(header=convert.header(self._settings.map_frame, stamp), child_frame_id=camera_frame)
+        message.pose.pose = convert.to_pose(pose)
+        message.pose.covariance = convert.scale_covariance(pose[:3, 3], scale_stddev)
+        self.odometry.publish(message)
+        self._path.header = message.header
+        self._path.poses.append(PoseStamped(header=message.header, pose=message.pose.pose))
+        if len(self._path.poses) > self._settings.max_path_poses:
+            del self._path.poses[: -self._settings.max_path_poses]
+        if self.path.get_subscription_count():
+            self.path.publish(self._path)
+        if self._settings.publish_tf:
+            self._broadcast(pose, stamp, camera_frame)
+
+    def _broadcast(self, pose, stamp, camera_frame):
+        cfg = self._settings
+        child = cfg.odom_frame or cfg.base_frame or camera_frame
+        if child != camera_frame:
+            try:
+                pose = pose @ np.linalg.inv(self._transforms.lookup(child, camera_frame))
+            except TransformUnavailable as error:
+                if not self._complained:
+                    self._node.get_logger().warning(f"{cfg.map_frame} -> {child} is not published: {error}")
+                    self._complained = True
+                return
+        self._transforms.send(convert.to_transform(pose, cfg.map_frame, child, stamp))
+
+    def publish_window(self, mapper: SemanticMapper) -> None:
+        """Points of the newest frame."""
+        if not self.window.get_subscription_count():
+            return
+        newest = mapper.window_cloud()
+        if newest is not None:
+            cloud, stamp = newest
+            head = convert.header(self._settings.map_frame, stamp)
+            self.window.publish(convert.make_cloud(head, **convert.xyz_columns(cloud.xyz), rgb=packed_rgb(cloud.rgb), score=cloud.confidence.astype(np.float32)))
+
+    def publish_map(self, snapshot: dict, query: MapQuery | None, stamp: int) -> None:
+        """The whole map with scores and labels (none without a query), thinned out evenly where it is too large."""
+        step = -(-len(snapshot["xyz"]) // self._settings.max_map_points) or 1
+        thin = {k: v if k == "basis" else v[::step] for k, v in snapshot.items()}
+        count = len(thin["xyz"])
+        label, score = query.classify(thin) if query else (np.full(count, UNLABELLED, np.uint16), np.zeros(count, np.float32))
+        rgb = thin["rgb"].clamp(0, 255).byte().numpy()
+        head = convert.header(self._settings.map_frame, stamp)
+        self.map.publish(convert.make_cloud(head, **convert.xyz_columns(thin["xyz"].numpy()), rgb=packed_rgb(rgb), score=score, label=label))
+
+    def publish_labels(self, query: MapQuery, stamp: int) -> None:
+        """The vocabulary in force."""
+        vocabulary = query.vocabulary
+        self.labels.publish(
+            Vocabulary(
+                header=convert.header(self._settings.map_frame, stamp), labels=vocabulary.labels,
+                colors=[convert.to_colour(c) for c in vocabulary.colours], prompt_template=query.template,
+            )  # fmt: skip
+        )
+
+    def publish_markers(self, objects: list[LocatedObject], query: MapQuery, stamp: int) -> None:
+        """Boxes and names of found objects."""
+        head = convert.header(self._settings.map_frame, stamp)
+        markers = [Marker(header=head, action=Marker.DELETEALL)]
+        for k, item in enumerate(objects):
+            colour = query.vocabulary.colours[item.prompt_index % len(query.vocabulary.colours)]
+            box = Marker(header=head, ns="boxes", id=k, type=Marker.CUBE, action=Marker.ADD, pose=convert.to_pose(item.box_pose))
+            box.scale = convert.to_vector(np.maximum(item.size, 0.01))
+            box.color = convert.to_colour(colour, 0.3)
+            name = Marker(header=head, ns="names", id=k, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD, text=f"{item.label} {item.score:.2f}")
+            name.pose.position = convert.to_point(item.box_pose[:3, 3] + [0, 0, item.size[2] / 2 + 0.08])
+            name.scale.z = 0.1
+            name.color = convert.to_colour((255, 255, 255))
+            markers += [box, name]
+        self.markers.publish(MarkerArray(markers=markers))
+
+    def publish_diagnostics(self, level: bytes, message: str, values: dict[str, object], now: int) -> None:
+        """One status in /diagnostics, stamped with the node's clock as that topic requires."""
+        status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name()}: mapping", message=message, hardware_id="sab3r")
+        status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
+        self.diagnostics.publish(DiagnosticArray(header=convert.header("", now), status=[status]))
+
+
+def map_status(mapper: SemanticMapper | None, frame: str, stamp: int, received: int, dropped: int, inference_ms: float, age_ms: float) -> MapStatus:
+    """The state of a mapper (None before it is configured) as a message."""
+    out = MapStatus(header=convert.header(frame, stamp), frames_received=received, frames_dropped=dropped)
+    out.inference_ms, out.age_ms = float(inference_ms), float(age_ms)
+    if mapper is None:
+        out.scale_stddev = float("nan")
+        return out
+    with mapper.lock:
+        out.tracking, out.scale_source = int(mapper.tracking), int(mapper.scale.source)
+        out.scale_stddev, out.revision = float(mapper.scale.stddev), mapper.revision
+        out.num_keyframes, out.num_points = mapper.num_keyframes, len(mapper.voxels)
+    out.gpu_memory_mb = mapper.perception.memory_mb()
+    return out
+
+
+def diagnostic_level(mapper: SemanticMapper, seconds_without_image: float, active: bool, warn_after: float) -> tuple[bytes, str]:
+    """Severity and words for /diagnostics."""
+    if not active:
+        return DiagnosticStatus.OK, "not active: queries are answered, images are not taken"
+    if seconds_without_image > warn_after:
+        return DiagnosticStatus.WARN, f"no image for {seconds_without_image:.0f} s"
+    if mapper.tracking == Tracking.LOST:
+        return DiagnosticStatus.WARN, "tracking lost"
+    if mapper.voxels.full:
+        return DiagnosticStatus.WARN, "the map is full (map.max_voxels); nothing new is added"
+    return DiagnosticStatus.OK, "mapping"

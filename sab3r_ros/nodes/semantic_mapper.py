@@ -1,0 +1,266 @@
+"""The lifecycle node `semantic_mapper`: images in, map, odometry and answers out."""
+
+import sys
+import time
+
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from sab3r_ros.config import Settings
+from sab3r_ros.mapping.frames import FrameResult
+from sab3r_ros.mapping.mapper import SemanticMapper, level_first_pose
+from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.mapping.query import MapQuery
+from sab3r_ros.models.text import TextEncoder, text_encoder_for
+from sab3r_ros.msg import MapStatus
+from sab3r_ros.nodes import parameters
+from sab3r_ros.nodes.map_services import MapServices
+from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_status
+from sab3r_ros.nodes.qos import describe, image_qos
+from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
+from sab3r_ros.nodes.worker import LastFrame, MappingWorker
+
+
+class SemanticMapperNode(LifecycleNode):
+    """Configure loads the model, activate listens to images, deactivate stops listening and keeps answering.
+
+    Between configure and clean-up `mapper`, `query`, `out` and `transforms` are set; `worker` only while active.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__("semantic_mapper", **kwargs)
+        parameters.declare(self, Settings, parameters.MapperNodeSettings)
+        fixed = parameters.names_of() | parameters.names_of(parameters.MapperNodeSettings)
+        parameters.refuse_late_changes(self, fixed, lambda: self.mapper is not None)
+        self.settings: parameters.MapperNodeSettings = parameters.MapperNodeSettings()
+        self.mapper: SemanticMapper | None = None
+        self.query: MapQuery | None = None
+        self.worker: MappingWorker | None = None
+        self.out: MapPublishers | None = None
+        self.transforms: Transforms | None = None
+        self._last = LastFrame()
+        self._counts = (0, 0)
+        self._timers: list = []
+        self._subscriptions_made: list = []
+        self._published: tuple | None = None
+        self._last_image_time = 0.0
+        self._mismatch_told = False
+        self._needs_gravity = False
+        self._image_group = MutuallyExclusiveCallbackGroup()
+        self._service_group = MutuallyExclusiveCallbackGroup()
+        self._timer_group = MutuallyExclusiveCallbackGroup()
+        self._diagnostics_group = MutuallyExclusiveCallbackGroup()
+        self._services_made = MapServices(self, self._service_group)
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=False),
+            post_callback=self._clock_jumped,
+        )
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Load model and text encoder; FAILURE leads back to unconfigured, with the reason in the log."""
+        try:
+            self.settings = parameters.read(self, parameters.MapperNodeSettings)
+            settings = parameters.read(self, Settings)
+            perception = Perception(settings.model)
+            text = text_encoder_for(perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained)
+            self.query = MapQuery(settings.query, text) if text and perception.feature_dim else None
+        except ValueError as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self.transforms = make_transforms(self)
+        self.out = MapPublishers(self, self.settings, self.transforms)
+        self._needs_gravity = bool(self.settings.base_frame)
+        self._published = None
+        self.mapper = SemanticMapper(settings, perception)
+        self._timers = [
+            self.create_timer(1.0 / self.settings.map_rate, self._map_tick, callback_group=self._timer_group),
+            self.create_timer(1.0, self._diagnostics_tick, callback_group=self._diagnostics_group),
+        ]
+        if self.query:
+            self.out.publish_labels(self.query, 0)
+        else:
+            self.get_logger().warning("this checkpoint has no text-aligned features: the map has no labels and cannot be searched")
+        self.out.status.publish(self.status())
+        checkpoint = perception.checkpoint
+        self.get_logger().info(f"model {checkpoint.id} ({checkpoint.licence}) on {perception.device}; deactivated nodes answer queries too")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker and listen to images."""
+        cfg = self.settings
+        tolerance = cfg.depth_tolerance if cfg.use_depth else None
+        self.worker = MappingWorker(
+            self.mapper, self.get_logger(), lambda: self.get_clock().now().nanoseconds, tolerance, cfg.camera_frame, self._on_result
+        )
+        qos = image_qos(cfg.image_reliability)
+        kind, topic = (CompressedImage, "image/compressed") if cfg.image_transport == "compressed" else (Image, "image")
+        make = self.create_subscription
+        self._subscriptions_made = [make(kind, topic, self._on_image, qos, callback_group=self._image_group)]
+        if cfg.use_camera_info:
+            self._subscriptions_made.append(make(CameraInfo, "camera_info", self.worker.put_camera_info, qos, callback_group=self._image_group))
+        if cfg.use_depth:
+            self._subscriptions_made.append(make(Image, "depth", self.worker.put_depth, qos, callback_group=self._image_group))
+        self._last_image_time = time.monotonic()
+        self._mismatch_told = False
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; the map stays and queries are answered."""
+        self._stop_listening()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop the map and the model."""
+        self._drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop everything."""
+        self._drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _stop_listening(self):
+        for subscription in self._subscriptions_made:
+            self.destroy_subscription(subscription)
+        self._subscriptions_made = []
+        if self.worker is not None:
+            self.worker.stop()
+            received, dropped = self._counts
+            self._counts = received + self.worker.slot.received, dropped + self.worker.slot.dropped
+            self.worker = None
+
+    def _drop(self):
+        self._stop_listening()
+        for timer in self._timers:
+            self.destroy_timer(timer)
+        self._timers = []
+        if self.out is not None:
+            self.out.destroy()
+        self.mapper = self.query = self.out = self.transforms = None
+
+    def _on_image(self, message):
+        self._last_image_time = time.monotonic()
+        if self.worker is not None:
+            self.worker.put_image(message)
+
+    def _on_result(self, result: FrameResult, last: LastFrame):
+        """Publish what became of a frame; runs on the worker's thread."""
+        self._last = last
+        if self._needs_gravity:
+            self._take_gravity(last.camera_frame)
+        if result.pose is not None:
+            self.out.publish_pose(result.pose, result.stamp, last.camera_frame, self.mapper.scale.stddev)
+            self.out.publish_window(self.mapper)
+        self.out.status.publish(self.status())
+
+    def _take_gravity(self, camera_frame: str):
+        """Once base -> camera is on TF, begin the map anew with z up as the base has it."""
+        try:
+            base_from_camera = self.transforms.lookup(self.settings.base_frame, camera_frame)
+        except TransformUnavailable:
+            return
+        self._needs_gravity = False
+        self.mapper.first_pose = level_first_pose(base_from_camera[:3, :3])
+        self.reset_map(f"{self.settings.base_frame} -> {camera_frame} is on TF now and tells which way is up")
+
+    def _map_tick(self):
+        """Publish the map where it changed, or where a late joiner has come."""
+        readers = self.out.map.get_subscription_count() + self.out.markers.get_subscription_count()
+        with self.mapper.lock:
+            state = (self.mapper.revision, self.mapper.num_keyframes, id(self.query and self.query.vocabulary))
+        if not readers or self._published == (state, readers):
+            return
+        self._published = (state, readers)
+        snapshot = self.mapper.snapshot()
+        stamp = self.map_stamp()
+        self.out.publish_map(snapshot, self.query, stamp)
+        if self.query and self.out.markers.get_subscription_count():
+            found = self.query.locate(snapshot, self.query.vocabulary.labels, self.mapper.voxels.voxel_size, min_score=self.settings.marker_min_score) if len(snapshot["xyz"]) else []
+            self.out.publish_markers(found, self.query, stamp)
+
+    def _diagnostics_tick(self):
+        waited = time.monotonic() - self._last_image_time
+        worker, mapper = self.worker, self.mapper
+        if worker is not None and waited > self.settings.warn_after and not self._mismatch_told:
+            self._mismatch_told = True
+            self._tell_offers()
+        level, message = diagnostic_level(mapper, waited, worker is not None and not worker.paused, self.settings.warn_after)
+        status = self.status()
+        values = {name: getattr(status, name) for name in ("frames_received", "frames_dropped", "num_keyframes", "num_points", "revision")}
+        values |= {"inference_ms": f"{status.inference_ms:.1f}", "age_ms": f"{status.age_ms:.1f}", "gpu_memory_mb": status.gpu_memory_mb, "tracking": mapper.tracking.name}
+        values |= {"map_mb": f"{mapper.voxels.megabytes():.1f}", "scale": f"{mapper.scale.source.name} +- {mapper.scale.stddev:.3f}", "voxels_refused": mapper.voxels.refused}
+        values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
+        self.out.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
+
+    def _tell_offers(self):
+        """Say why no image comes, as far as the graph tells."""
+        topic = self.resolve_topic_name("image/compressed" if self.settings.image_transport == "compressed" else "image")
+        offers = [f"{i.node_name} ({describe(i.qos_profile)}, {i.topic_type})" for i in self.get_publishers_info_by_topic(topic)]
+        wanted = describe(image_qos(self.settings.image_reliability))
+        who = "; ".join(offers) if offers else "nobody: remap `image` or start the camera"
+        self.get_logger().warning(f"no image on {topic} yet. Asked for: {wanted}. Publishers: {who}")
+
+    def _clock_jumped(self, jump):
+        if self.mapper is not None and jump.delta.nanoseconds < 0:
+            self.reset_map(f"the ROS clock jumped back by {-jump.delta.nanoseconds * 1e-9:.1f} s")
+
+    def reset_map(self, why: str) -> None:
+        """Empty the map and say why."""
+        self.get_logger().warning(f"map reset: {why}")
+        self.mapper.reset()
+        self.map_replaced()
+
+    def map_replaced(self) -> None:
+        """Tell everyone that the map is another one now."""
+        self.out.forget_path()
+        self.out.status.publish(self.status())
+
+    def vocabulary_changed(self) -> None:
+        """Publish the new labels; the map follows at the next tick."""
+        self.out.publish_labels(self.query, self.map_stamp())
+
+    def map_stamp(self) -> int:
+        """Stamp (ns) of the newest image processed."""
+        return self._last.stamp
+
+    def status(self) -> MapStatus:
+        """The present state."""
+        received, dropped = self._counts
+        worker = self.worker
+        if worker is not None:
+            received, dropped = received + worker.slot.received, dropped + worker.slot.dropped
+        return map_status(self.mapper, self.settings.map_frame, self._last.stamp, received, dropped, self._last.inference_ms, self._last.age_ms)
+
+
+def main(args=None) -> None:
+    """Run the node until it is told to end."""
+    rclpy.init(args=args)
+    node = SemanticMapperNode()
+    executor = MultiThreadedExecutor(num_threads=3)
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node._drop()
+        executor.shutdown(timeout_sec=5)
+        node.destroy_node()
+        rclpy.try_shutdown()
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
