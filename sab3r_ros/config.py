@@ -44,6 +44,8 @@ class TrackingSettings(Group):
     relative_residual: float = Field(0.1, gt=0.0, le=1.0, description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter")
     min_inliers: float = Field(0.25, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place")
     scale_prior: float = Field(0.8, ge=0.0, le=1.0, description="Trust in the network's own metric scale: 1 keeps it, 0 takes the scale from the correspondences alone")
+    match_share: float = Field(0.7, ge=0.0, le=1.0, description="Share of the weight that descriptor matches have in finding the place; the pointmaps' own prediction has the rest")
+    match_step: int = Field(4, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
     use_intrinsics: bool = Field(True, description="Where the camera's intrinsics are known, put the points on their rays")
     max_disorder: float = Field(0.5, ge=0.0, description="A picture that is older than the newest one by at most this many seconds is refused; one that is older still starts a new pass over the same map")
     min_contrast: float = Field(2.0, ge=0.0, le=255.0, description="Pictures whose grey values deviate less than this are refused as black or constant")
@@ -54,7 +56,7 @@ class MapSettings(Group):
 
     voxel_size: float = Field(0.04, gt=0.001, le=5.0, description="Edge of a voxel in metres")
     max_voxels: int = Field(2_000_000, ge=1000, description="Upper bound of the map's size; a full map stops growing and says so")
-    min_confidence: float = Field(1.2, ge=1.0, description="Pixels below this network confidence are not fused")
+    min_confidence: float = Field(1.0, ge=1.0, description="Pixels below this network confidence are not fused")
     drop_lowest: float = Field(0.2, ge=0.0, lt=1.0, description="Share of a frame's least confident pixels that is not fused")
     edge_ratio: float = Field(0.08, gt=0.0, description="Pixels whose depth jumps by more than this share to a neighbour are not fused")
     max_range: float = Field(12.0, gt=0.0, description="Points farther from the camera than this many metres are not fused")

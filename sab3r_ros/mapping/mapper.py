@@ -95,7 +95,9 @@ class SemanticMapper:
         looks = signature(tokens.tokens)
         references = self._references(looks)
         compared = [k.tokens for k in references] or [tokens]
-        comparison = self.perception.compare(tokens, compared, self.settings.window.symmetric and bool(references))
+        track = self.settings.tracking
+        step = track.match_step if references and track.match_share else 0
+        comparison = self.perception.compare(tokens, compared, self.settings.window.symmetric and bool(references), step)
         alignment = self._align(comparison, references, view)
         with self.lock:
             if self.revision != revision:  # the map was reset or replaced while the network ran

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import ModelSettings
+from sab3r_ros.geometry.matching import matches_both_ways
 from sab3r_ros.mapping.frames import Frame, View
 from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
 from sab3r_ros.models.sab3r import EncodedView
@@ -20,7 +21,8 @@ class Comparison:
 
     own: the new view's points in its own camera, own_conf; seen: the keyframe's points in the new camera,
     seen_conf; back: the new view's points in the keyframe's camera and back_conf (None unless symmetric);
-    feature (h,w,C) of the new view, or None.
+    feature (h,w,C) of the new view, or None; matches: per keyframe, pixels (M,2) of the new view, pixels (M,2) of
+    the keyframe and confidence (M,) of mutually nearest descriptors, or None.
     """
 
     own: Tensor
@@ -31,6 +33,7 @@ class Comparison:
     back_conf: Tensor | None
     back_own: Tensor | None
     feature: Tensor | None
+    matches: list[tuple[Tensor, Tensor, Tensor]] | None = None
 
 
 def choose_device(name: str) -> str:
@@ -83,20 +86,29 @@ class Perception:
             return self.network.encode(to_input(rgb).to(self.device))
 
     @torch.inference_mode()
-    def compare(self, tokens: EncodedView, keyframes: list[EncodedView], symmetric: bool) -> Comparison:
-        """Decode one view against K keyframes (as view 1 against view 2, and back when symmetric)."""
+    def compare(self, tokens: EncodedView, keyframes: list[EncodedView], symmetric: bool, match_step: int = 0) -> Comparison:
+        """Decode one view against K keyframes (as view 1 against view 2, and back when symmetric).
+
+        match_step: also match descriptors, from a grid of seeds this many pixels apart; 0 = no matching.
+        """
         others = EncodedView.stack(keyframes)
         repeated = EncodedView.stack([tokens] * len(keyframes))
         net = self.network
         with self._autocast():
             layers1, layers2 = net.decode(repeated, others)
         # The features of the newest view are needed once; the first keyframe's pair supplies them.
-        first = net.head(1, [t[:1] for t in layers1], repeated[:1], features=True, descriptors=False)
-        own, own_conf = first.points, first.conf
+        first = net.head(1, [t[:1] for t in layers1], repeated[:1], features=True, descriptors=bool(match_step))
+        own, own_conf, own_desc, own_desc_conf = first.points, first.conf, first.desc, first.desc_conf
         if len(keyframes) > 1:
-            rest = net.head(1, [t[1:] for t in layers1], repeated[1:], features=False, descriptors=False)
+            rest = net.head(1, [t[1:] for t in layers1], repeated[1:], features=False, descriptors=bool(match_step))
             own, own_conf = torch.cat([own, rest.points]), torch.cat([own_conf, rest.conf])
-        seen = net.head(2, layers2, others, features=False, descriptors=False)
+            if match_step:
+                own_desc, own_desc_conf = torch.cat([own_desc, rest.desc]), torch.cat([own_desc_conf, rest.desc_conf])
+        seen = net.head(2, layers2, others, features=False, descriptors=bool(match_step))
+        matches = None
+        if match_step:
+            pairs = zip(own_desc, seen.desc, own_desc_conf, seen.desc_conf, strict=True)
+            matches = [matches_both_ways(*pair, match_step) for pair in pairs]
         back = back_conf = back_own = None
         if symmetric:
             with self._autocast():
@@ -105,4 +117,4 @@ class Perception:
             back, back_conf = theirs.points, theirs.conf
             back_own = net.head(1, layers1, others, features=False, descriptors=False).points
         feature = None if first.clip is None else first.clip[0]
-        return Comparison(own, own_conf, seen.points, seen.conf, back, back_conf, back_own, feature)
+        return Comparison(own, own_conf, seen.points, seen.conf, back, back_conf, back_own, feature, matches)

@@ -90,6 +90,7 @@ def _write(path: Path, tensors, info) -> int:
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         work.chmod(0o755)
         save_file(tensors, work / "map.safetensors")
+        (work / "map.safetensors").chmod(0o644)
         info["sha256"] = _digest(work / "map.safetensors")
         (work / "map.json").write_text(json.dumps(info, indent=1) + "\n")
         for name in ("map.safetensors", "map.json"):

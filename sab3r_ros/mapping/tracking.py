@@ -11,6 +11,8 @@ from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, tran
 from sab3r_ros.mapping.frames import Keyframe
 from sab3r_ros.mapping.perception import Comparison
 
+_FEWEST_MATCHES = 12
+
 
 @dataclass
 class Alignment:
@@ -30,12 +32,13 @@ class Alignment:
     own_scale: float = 1.0
 
 
-def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> tuple[Tensor, Tensor, Tensor]:
+def correspondences(comparison: Comparison, k: int, keyframe: Keyframe, match_share: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Points in the new camera (N,3), the same points in the map (N,3), and weights (N,), for keyframe k.
 
-    The keyframe's pixels: predicted in the new camera against its own canonical points. With both orders also
-    the new view's pixels: its own points against their prediction in the keyframe's camera. A prediction's unit
-    is tied to the keyframe's canonical unit by the median ratio of depths.
+    Three kinds. The keyframe's pixels: predicted in the new camera against its own canonical points. With both
+    orders also the new view's pixels: its own points against their prediction in the keyframe's camera. And,
+    where descriptors were matched, the own points of matched pixels; these carry `match_share` of the weight.
+    A prediction's unit is tied to the keyframe's canonical unit by the median ratio of depths.
     """
     source = [comparison.seen[k].reshape(-1, 3)]
     target = [keyframe.points.reshape(-1, 3)]
@@ -45,6 +48,12 @@ def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> tuple
         source.append(comparison.own[k].reshape(-1, 3))
         target.append(comparison.back[k].reshape(-1, 3) * ratio)
         weight.append(((comparison.back_conf[k] - 1) * (comparison.own_conf[k] - 1)).sqrt().flatten())
+    if comparison.matches is not None and match_share > 0 and len(comparison.matches[k][0]) >= _FEWEST_MATCHES:
+        here, there, conf = comparison.matches[k]
+        source.append(comparison.own[k][here[:, 1], here[:, 0]])
+        target.append(keyframe.points[there[:, 1], there[:, 0]])
+        dense = sum(w.sum() for w in weight)
+        weight = [w * (1 - match_share) for w in weight] + [conf * (match_share * dense / conf.sum())]
     target = transform_points(keyframe.pose, torch.cat(target).double())
     return torch.cat(source).double(), target, torch.cat(weight).double()
 
@@ -56,7 +65,7 @@ def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings:
     """
     fits = []
     for k, keyframe in enumerate(keyframes):
-        source, target, weight = correspondences(comparison, k, keyframe)
+        source, target, weight = correspondences(comparison, k, keyframe, settings.match_share)
         spread = settings.relative_residual * source[:, 2].abs().clamp(min=0.1)
         pose, robust = fit_sim3_robust(source, target, weight, spread)
         fits.append((float((weight * robust).sum()), pose, source, target, weight, spread))

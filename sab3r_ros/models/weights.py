@@ -10,7 +10,6 @@ import ast
 import hashlib
 import json
 import re
-import shutil
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -122,15 +121,11 @@ def save_checkpoint(folder: Path, network: Sab3r, name: str, text_encoder: str |
     config = {"format": FORMAT, "version": VERSION, "name": name, "licence": licence, "text_encoder": text_encoder, "network": asdict(network.cfg), "notes": notes}
     weights = folder / "model.safetensors.part"
     save_file(state, weights)
+    weights.chmod(0o644)
     weights.replace(folder / "model.safetensors")
     text = folder / "config.json.part"
     text.write_text(json.dumps(config, indent=1) + "\n")
     text.replace(folder / "config.json")
-
-
-def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy a checkpoint folder with its text encoder."""
-    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def fingerprint(path: Path) -> str:

@@ -32,16 +32,16 @@ class FramePlayerNode(Node):
         qos = image_qos(cfg.image_reliability, depth=5)
         compressed = cfg.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._image = self.create_publisher(kind, topic, qos)
-        self._info = self.create_publisher(CameraInfo, "camera_info", qos)
-        self._depth = self.create_publisher(Image, "depth", qos) if cfg.publish_depth else None
-        self._clock = self.create_publisher(Clock, "/clock", RELIABLE) if cfg.publish_clock else None
+        self._image_out = self.create_publisher(kind, topic, qos)
+        self._info_out = self.create_publisher(CameraInfo, "camera_info", qos)
+        self._depth_out = self.create_publisher(Image, "depth", qos) if cfg.publish_depth else None
+        self._clock_out = self.create_publisher(Clock, "/clock", RELIABLE) if cfg.publish_clock else None
         self.sent = 0
 
     def wait_for_subscribers(self) -> None:
         """Wait until someone listens, at most as long as configured."""
         end = time.monotonic() + self.settings.wait_for_subscribers
-        while rclpy.ok() and not self._image.get_subscription_count() and time.monotonic() < end:
+        while rclpy.ok() and not self._image_out.get_subscription_count() and time.monotonic() < end:
             rclpy.spin_once(self, timeout_sec=0.1)
 
     def play(self) -> None:
@@ -66,19 +66,19 @@ class FramePlayerNode(Node):
 
     def _publish(self, frame: Frame):
         stamp = self.get_clock().now().nanoseconds if self.settings.restamp else frame.stamp
-        if self._clock is not None:
-            self._clock.publish(Clock(clock=convert.to_stamp(stamp)))
+        if self._clock_out is not None:
+            self._clock_out.publish(Clock(clock=convert.to_stamp(stamp)))
         head = convert.header(self.settings.frame_id, stamp)
         if self.settings.image_transport == "compressed":
             _, data = cv2.imencode(".jpg", frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            self._image.publish(CompressedImage(header=head, format="rgb8; jpeg compressed bgr8", data=data.tobytes()))
+            self._image_out.publish(CompressedImage(header=head, format="rgb8; jpeg compressed bgr8", data=data.tobytes()))
         else:
-            self._image.publish(convert.rgb_to_image(frame.rgb, head))
+            self._image_out.publish(convert.rgb_to_image(frame.rgb, head))
         height, width = frame.rgb.shape[:2]
         if frame.intrinsics is not None:
-            self._info.publish(convert.camera_info(frame.intrinsics, width, height, head))
-        if self._depth is not None and frame.depth is not None:
-            self._depth.publish(convert.depth_to_image(frame.depth, head))
+            self._info_out.publish(convert.camera_info(frame.intrinsics, width, height, head))
+        if self._depth_out is not None and frame.depth is not None:
+            self._depth_out.publish(convert.depth_to_image(frame.depth, head))
         self.sent += 1
 
 

@@ -45,7 +45,7 @@ class SemanticMapperNode(LifecycleNode):
         self.transforms: Transforms | None = None
         self._last = LastFrame()
         self._counts = (0, 0)
-        self._timers: list = []
+        self._periodic: list = []
         self._subscriptions_made: list = []
         self._published: tuple | None = None
         self._last_image_time = 0.0
@@ -77,7 +77,7 @@ class SemanticMapperNode(LifecycleNode):
         self._needs_gravity = bool(self.settings.base_frame)
         self._published = None
         self.mapper = SemanticMapper(settings, perception)
-        self._timers = [
+        self._periodic = [
             self.create_timer(1.0 / self.settings.map_rate, self._map_tick, callback_group=self._timer_group),
             self.create_timer(1.0, self._diagnostics_tick, callback_group=self._diagnostics_group),
         ]
@@ -141,9 +141,9 @@ class SemanticMapperNode(LifecycleNode):
 
     def _drop(self):
         self._stop_listening()
-        for timer in self._timers:
+        for timer in self._periodic:
             self.destroy_timer(timer)
-        self._timers = []
+        self._periodic = []
         if self.out is not None:
             self.out.destroy()
         self.mapper = self.query = self.out = self.transforms = None

@@ -1,0 +1,188 @@
+"""Commands and their options; the work is done elsewhere."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sab3r_ros.config import dotted_fields, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Semantic 3D maps with text queries from one uncalibrated camera.")
+evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
+train = typer.Typer(no_args_is_help=True, help="Train the default weights.")
+app.add_typer(evaluate, name="eval")
+app.add_typer(train, name="train")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML with settings, nested or as a ROS parameter file")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="One setting, as name=value; may be repeated (see `sab3r config`)")]
+CheckpointOption = Annotated[str, typer.Option(help="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON")]
+
+
+def run() -> None:
+    """Run a command; foreseen errors become one line on stderr and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"sab3r: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _settings(config: Path | None, overrides: list[str] | None, checkpoint: str = ""):
+    extra = [f"model.checkpoint={json.dumps(checkpoint)}"] if checkpoint else []
+    return load_settings(config, [*(overrides or []), *extra])
+
+
+@app.command("map")
+def map_command(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures, a video, a rosbag2 or mcap, a camera number, or demo")],
+    out: Annotated[Path, typer.Option(help="Folder for the map and its exports")],
+    checkpoint: CheckpointOption = "",
+    rate: Annotated[float, typer.Option(min=0.01, help="Pictures per second where the input has no stamps")] = 10.0,
+    limit: Annotated[int, typer.Option(min=0, help="Stop after this many frames; 0 = all")] = 0,
+    depth: Annotated[bool, typer.Option(help="Use depth images and intrinsics where the input has them")] = False,
+    topic: Annotated[str, typer.Option(help="Image topic of a bag that has several")] = "",
+    overwrite: Annotated[bool, typer.Option(help="Replace a map that is in the folder")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Map a recording: writes the map, map.ply, trajectory.txt (TUM), preview.png and summary.json."""
+    from sab3r_ros.cli.mapping import map_input
+
+    summary = map_input(source, out, _settings(config, overrides, checkpoint), rate, limit, depth, topic, overwrite)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        print(f"{summary['frames']} frames, {summary['keyframes']} keyframes, {summary['points']} points at {summary['fps']:.1f} frames/s -> {out}")
+
+
+@app.command()
+def locate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
+    text: Annotated[str, typer.Argument(help="What to look for: \"a black office chair\"")],
+    as_json: JsonOption = False,
+    png: Annotated[Path | None, typer.Option(help="Draw the map with the found objects into this file")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Smallest score; default query.min_score")] = None,
+    max_objects: Annotated[int, typer.Option(min=0, help="0 = no limit")] = 0,
+    negative: Annotated[list[str] | None, typer.Option(help="What it is not; may be repeated")] = None,
+    checkpoint: CheckpointOption = "",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Find things in a map by text; exit status 3 where nothing is found."""
+    from sab3r_ros.cli.mapping import locate_in
+
+    found = locate_in(folder, text, _settings(config, overrides, checkpoint), min_score, max_objects, negative or [], png)
+    if as_json:
+        print(json.dumps({"query": text, "objects": found}))
+    else:
+        for item in found:
+            print(f"{item['id']}: score {item['score']:.2f}, {item['points']} points, at {item['centroid']} m, size {item['size']} m")
+        if not found:
+            print(f"nothing in the map answers {text!r}; try other words or a lower --min-score")
+    if not found:
+        raise typer.Exit(3)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the map and its exports")] = Path("demo_output"),
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Map the built-in sequence, look for its objects, and compare with the truth."""
+    from sab3r_ros.cli.demo import run_demo
+
+    _print_figures(run_demo(out, _settings(None, None, checkpoint)), as_json)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has and lacks, and what to do; exit status 1 where something needed is missing."""
+    from sab3r_ros.cli.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([vars(f) for f in findings]))
+    else:
+        for item in findings:
+            print(f"[{item.level:>7}] {item.name}: {item.text}")
+    if any(f.level == "missing" for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command("config")
+def show_config(config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Print every setting with its value and meaning, as YAML."""
+    for name, info, value in dotted_fields(_settings(config, overrides)):
+        print(f"# {info.description}\n{name}: {json.dumps(value)}")
+
+
+@evaluate.command("rooms")
+def evaluate_rooms_command(
+    rooms: Annotated[int, typer.Option(min=1, help="Number of held-out rooms")] = 10,
+    frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 24,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Pose, depth and locate figures on procedural rooms that no training has seen."""
+    from sab3r_ros.cli.evaluation import rooms_figures
+
+    _print_figures(rooms_figures(_settings(config, overrides, checkpoint), rooms, frames), as_json)
+
+
+@evaluate.command("recording")
+def evaluate_recording_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A posed RGB-D recording in 7-Scenes' layout; only its colour images are mapped")],
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Pose and depth figures on a real recording."""
+    from sab3r_ros.cli.evaluation import recording_figures
+
+    _print_figures(recording_figures(_settings(config, overrides, checkpoint), folder, out), as_json)
+
+
+def _print_figures(figures: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        if not isinstance(value, list):
+            print(f"{name:>20}: {value:.3f}" if isinstance(value, float) else f"{name:>20}: {value}")
+
+
+@train.command("text")
+def train_text(
+    out: Annotated[Path, typer.Argument(help="Folder of the open_clip model to write")],
+    steps: Annotated[int, typer.Option(min=1)] = 1500,
+) -> None:
+    """Train the compact text tower of the default weights."""
+    from sab3r_ros.training.text_tower import train_text_tower
+
+    print(f"mean cosine {train_text_tower(out, steps=steps):.3f}")
+
+
+@train.command("distill")
+def train_distill_command(
+    out: Annotated[Path, typer.Argument(help="Folder for checkpoints and logs; a run in it is resumed")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all")] = 5000,
+    groups: Annotated[int, typer.Option(min=1, help="Rooms per step")] = 3,
+    lr: Annotated[float, typer.Option(min=0.0)] = 6e-4,
+    text: Annotated[str, typer.Option(help="open_clip text encoder; default: the one of sab3r_tiny")] = "",
+    export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
+) -> None:
+    """Train the tiny network on procedural rooms."""
+    from sab3r_ros.cli.training import distill
+
+    distill(out, steps, groups, lr, text, export)

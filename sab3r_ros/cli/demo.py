@@ -1,0 +1,34 @@
+"""`sab3r demo`: the built-in sequence, mapped and measured."""
+
+from pathlib import Path
+
+from sab3r_ros.cli.mapping import make_query, map_source, summarise, write_json, write_outputs
+from sab3r_ros.config import Settings
+from sab3r_ros.evaluation.rooms import located_figures, query_targets
+from sab3r_ros.evaluation.stream import geometry_figures
+from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.sources.demo import DemoSource
+
+_QUERIES = 3
+
+
+def run_demo(out: Path, settings: Settings) -> dict:
+    """Map the sequence, ask for the objects seen best, write everything into OUT and return the summary."""
+    source = DemoSource()
+    perception = Perception(settings.model)
+    query = make_query(settings, perception)
+    if query is None:
+        raise ValueError("this checkpoint has no text-aligned features; the demo needs them")
+    mapper, run = map_source(source, settings, perception)
+    targets = query_targets(source.sequence)[:_QUERIES]
+    located = located_figures(mapper, query, source.sequence, targets, source.rate)
+    words = [item["query"] for item in located]
+    objects = []
+    for word in words:
+        objects += query.locate(mapper.snapshot(), [word], mapper.voxels.voxel_size, max_objects=1)
+    write_outputs(mapper, query, out, overwrite=True, objects=objects)
+    figures = geometry_figures(run, source.sequence.views, perception.image_size)
+    summary = summarise(mapper, run, source) | {k: figures[k] for k in ("rra15", "rta15", "abs_rel", "ate", "pairs")}
+    summary["located"] = located
+    write_json(out / "summary.json", summary)
+    return summary

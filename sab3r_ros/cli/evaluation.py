@@ -1,0 +1,31 @@
+"""`sab3r eval`."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sab3r_ros.cli.mapping import make_query, write_outputs
+from sab3r_ros.config import Settings
+from sab3r_ros.evaluation.recording import evaluate_recording
+from sab3r_ros.mapping.perception import Perception
+
+
+def rooms_figures(settings: Settings, rooms: int, frames: int) -> dict:
+    """Figures on held-out procedural rooms. Raises ValueError for a checkpoint without text-aligned features."""
+    from sab3r_ros.evaluation.rooms import evaluate_rooms
+
+    perception = Perception(settings.model)
+    query = make_query(settings, perception)
+    if query is None:
+        raise ValueError("this checkpoint has no text-aligned features; `eval rooms` also measures locating")
+    with tqdm(total=rooms, unit="room") as bar:
+        return evaluate_rooms(settings, perception, query, rooms, frames, report=lambda line: bar.update())
+
+
+def recording_figures(settings: Settings, folder: Path, out: Path | None) -> dict:
+    """Figures on a posed RGB-D recording; with OUT also its map."""
+    perception = Perception(settings.model)
+    figures, mapper = evaluate_recording(settings, perception, folder)
+    if out is not None:
+        write_outputs(mapper, make_query(settings, perception), out, overwrite=True)
+    return figures
