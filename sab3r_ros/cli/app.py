@@ -155,7 +155,9 @@ def evaluate_recording_command(
 
 def _print_figures(figures: dict, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(figures))
+        from sab3r_ros.cli.mapping import finite
+
+        print(json.dumps(finite(figures)))
         return
     for name, value in figures.items():
         if not isinstance(value, list):

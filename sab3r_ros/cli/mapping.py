@@ -68,8 +68,17 @@ def summarise(mapper: SemanticMapper, run: Run, source: Source) -> dict:
 def write_json(path: Path, content: dict) -> None:
     """As a whole or not at all."""
     part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.write_text(json.dumps(finite(content), indent=1) + "\n")
     part.replace(path)
+
+
+def finite(value):
+    """The same content with null for what is not a number: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def map_input(source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool) -> dict:

@@ -132,7 +132,7 @@ class SemanticMapper:
 
     def _align(self, comparison: Comparison, references: list[Keyframe], view: View) -> Alignment:
         if references:
-            alignment = align_to_window(comparison, references, self.settings.tracking)
+            alignment = align_to_window(comparison, references, self.settings.tracking, self._expected_scale())
         else:
             pose = torch.from_numpy(self.first_pose).to(comparison.own.device)
             alignment = Alignment(pose, 1.0, [0.0], comparison.own[0], comparison.own_conf[0], 0.0)
@@ -161,12 +161,19 @@ class SemanticMapper:
             self._fuse(keyframe, comparison.feature)
         return self._result(frame, alignment, is_keyframe, started, message)
 
+    def _expected_scale(self) -> float:
+        """The map's unit over the network's own: one, unless depth has measured it."""
+        return float(np.median(self._scale_ratios)) if self.scale.source == ScaleSource.MEASURED else 1.0
+
     def _fix_scale(self, alignment: Alignment, view: View) -> str:
         """Take the scale from depth where there is one, else keep account of the network's own."""
         if view.depth is not None:
             measured = with_measured_scale(alignment.pose, alignment.points, torch.from_numpy(view.depth).to(alignment.points))
             if measured is not None:
                 alignment.pose, spread = measured
+                if self.scale.source != ScaleSource.MEASURED:
+                    self._scale_ratios.clear()
+                self._scale_ratios.append(float(split_sim3(alignment.pose)[0]))
                 self.scale = Scale(ScaleSource.MEASURED, max(spread, 0.005))
                 return ""
         if self.scale.source != ScaleSource.MEASURED:

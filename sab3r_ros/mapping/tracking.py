@@ -58,9 +58,10 @@ def correspondences(comparison: Comparison, k: int, keyframe: Keyframe, match_sh
     return torch.cat(source).double(), target, torch.cat(weight).double()
 
 
-def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings: TrackingSettings) -> Alignment:
+def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings: TrackingSettings, expected_scale: float = 1.0) -> Alignment:
     """Closed-form robust Sim(3) per keyframe, then one refinement over the correspondences of all of them.
 
+    expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards.
     Raises ValueError when the correspondences carry no weight.
     """
     fits = []
@@ -78,7 +79,7 @@ def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings:
     pose, robust = fit_sim3_robust(source, target, weight, spread, initial=fits[best][1])
     own_scale = float(split_sim3(pose)[0])
     if settings.scale_prior > 0:
-        scale = own_scale ** (1 - settings.scale_prior)
+        scale = own_scale ** (1 - settings.scale_prior) * expected_scale**settings.scale_prior
         pose, robust = fit_sim3_robust(source, target, weight, spread, iterations=4, fixed_scale=scale, initial=pose)
     inliers = float((weight * robust).sum() / weight.sum())
     points, conf = _canonical(comparison, torch.stack(ratios).to(comparison.own))

@@ -27,7 +27,7 @@ class Framing:
         """Resize and crop a depth or label image (H,W) by nearest neighbour."""
         resized = np.asarray(Image.fromarray(image).resize(self.resized, Image.Resampling.NEAREST))
         left, top = self.crop_offset
-        return resized[top : top + self.cropped[1], left : left + self.cropped[0]]
+        return resized[top : top + self.cropped[1], left : left + self.cropped[0]].copy()
 
 
 def framing(width: int, height: int, long_side: int, square_ok: bool = False) -> Framing:
@@ -59,9 +59,9 @@ def resize_and_crop(rgb: np.ndarray, frame: Framing) -> np.ndarray:
     method = Image.Resampling.LANCZOS if shrinking else Image.Resampling.BICUBIC
     resized = np.asarray(Image.fromarray(rgb).resize(frame.resized, method))
     left, top = frame.crop_offset
-    return resized[top : top + frame.cropped[1], left : left + frame.cropped[0]]
+    return resized[top : top + frame.cropped[1], left : left + frame.cropped[0]].copy()
 
 
 def to_input(rgb: np.ndarray) -> Tensor:
     """(H,W,3) uint8 to (1,3,H,W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -1,5 +1,6 @@
 """ROS parameters made from the typed settings: types, defaults, ranges and descriptions live there only."""
 
+import json
 import math
 from typing import Any
 
@@ -103,3 +104,14 @@ def refuse_late_changes(node, fixed: set[str], is_fixed) -> None:
 def names_of(group: type[Group] = Settings) -> set[str]:
     """Dotted names of a group."""
     return {name for name, _, _ in dotted_fields(group)}
+
+
+def parameter_file(*groups: type[Group]) -> str:
+    """The YAML file that holds every parameter of the groups with its default, range and meaning."""
+    lines = ["/**:", "  ros__parameters:"]
+    for group in groups:
+        for name, info, value in dotted_fields(group):
+            low, high = _bounds(info)
+            span = "" if low is None and high is None else f" [{'' if low is None else low} .. {'' if high is None else high}]"
+            lines += [f"    # {info.description}{span}", f"    {name}: {json.dumps(value)}"]
+    return "\n".join(lines) + "\n"

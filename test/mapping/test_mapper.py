@@ -1,0 +1,169 @@
+"""Tracking, fusion and their failures, with a perception that knows the truth."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from oracle import OraclePerception  # noqa: E402
+
+from sab3r_ros.config import settings_from_dotted  # noqa: E402
+from sab3r_ros.evaluation.stream import geometry_figures, map_stream  # noqa: E402
+from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking  # noqa: E402
+from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper  # noqa: E402
+
+SETTINGS = settings_from_dotted({"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.8})
+
+
+def frames(walk, start=0):
+    return [Frame(v.rgb, start + round(k * 1e8)) for k, v in enumerate(walk.views)]
+
+
+def test_true_pointmaps_give_the_true_trajectory(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    assert figures["pairs"] > 20
+    assert figures["frames_kept"] == 20
+    assert (figures["rra15"], figures["rta15"]) == (100.0, 100.0)
+    assert figures["ate"] < 0.005
+    assert figures["abs_rel"] < 1e-3
+
+
+def test_noisy_pointmaps_give_nearly_the_true_trajectory(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, noise=0.05))
+    figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    assert figures["rra15"] == 100.0
+    assert figures["ate"] < 0.05
+
+
+def test_the_map_lies_on_the_true_surfaces(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    map_stream(mapper, frames(walk))
+    xyz = mapper.snapshot()["xyz"].numpy()
+    first = walk.views[0].cam2world
+    world = (xyz - LEVEL_FROM_OPTICAL[:3, 3]) @ LEVEL_FROM_OPTICAL[:3, :3] @ first[:3, :3].T + first[:3, 3]
+    low, high = walk.room.vertices.min(0), walk.room.vertices.max(0)
+    assert len(xyz) > 1000
+    assert (world > low - 0.02).all()
+    assert (world < high + 0.02).all()
+    floor = np.abs(world[:, 2]) < 0.02
+    assert floor.mean() > 0.02  # much of what one sees in a room is its floor
+
+
+def test_only_frames_that_see_something_new_become_keyframes(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    still = [Frame(walk.views[0].rgb, k) for k in range(10)]
+    run = map_stream(mapper, still)
+    assert [r.is_keyframe for r in run.results] == [True] + [False] * 9
+    before = len(mapper.voxels)
+    mapper.register_frame(Frame(walk.views[-1].rgb, 100))
+    assert mapper.num_keyframes == 2
+    assert len(mapper.voxels) > before
+
+
+def test_features_reach_the_voxels(walk):
+    import torch
+
+    features = [torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), 20).float() for v in walk.views]
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, features=features))
+    map_stream(mapper, frames(walk))
+    codes = mapper.snapshot()["feature"].float()
+    assert codes.shape == (len(mapper.voxels), 20)
+    assert (codes.max(-1).values > 0.9).float().mean() > 0.8  # voxels at borders mix labels
+
+
+def test_lost_frames_add_nothing_and_tracking_comes_back(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, blind=[5, 6]))
+    run = map_stream(mapper, frames(walk))
+    states = [r.tracking for r in run.results]
+    assert states[5] == states[6] == Tracking.LOST
+    assert run.results[5].pose is None
+    assert "lost" in run.results[5].message
+    assert states[7:] == [Tracking.OK] * 13
+
+
+def test_measured_depth_fixes_the_scale(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, unit=0.5))
+    frames_with_depth = [Frame(v.rgb, round(k * 1e8), v.depth) for k, v in enumerate(walk.views)]
+    figures = geometry_figures(map_stream(mapper, frames_with_depth), walk.views, 128)
+    assert mapper.scale.source == ScaleSource.MEASURED
+    assert figures["abs_rel_metric"] < 0.02
+    assert figures["scale"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_depth_that_is_all_nan_is_told_and_the_frame_used_without(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    result = mapper.register_frame(Frame(walk.views[0].rgb, 0, np.full((96, 128), np.nan, np.float32)))
+    assert result.tracking == Tracking.OK
+    assert "fewer than 50" in result.message
+    assert mapper.scale.source == ScaleSource.PREDICTED
+
+
+@pytest.mark.parametrize(
+    ("picture", "why"),
+    [
+        (np.zeros((96, 128, 3), np.uint8), "black or constant"),
+        (np.full((96, 128, 3), 127, np.uint8), "black or constant"),
+        (np.zeros((0, 128, 3), np.uint8), "uint8 picture"),
+        (np.zeros((96, 128), np.uint8), "uint8 picture"),
+        (np.zeros((96, 128, 3), np.float32), "uint8 picture"),
+    ],
+)
+def test_unusable_pictures_are_refused_and_the_map_stays(walk, picture, why):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    mapper.register_frame(Frame(walk.views[0].rgb, 0))
+    before = mapper.snapshot()["xyz"]
+    with pytest.raises(BadFrame, match=why):
+        mapper.register_frame(Frame(picture, 1))
+    assert mapper.snapshot()["xyz"].equal(before)
+    assert mapper.tracking == Tracking.OK
+
+
+def test_a_slightly_older_picture_is_refused_and_a_restarted_stream_is_relocalised(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    map_stream(mapper, frames(walk, start=10**10))
+    points = len(mapper.voxels)
+    newest = 10**10 + 19 * 10**8
+    with pytest.raises(BadFrame, match="behind the newest"):
+        mapper.register_frame(Frame(walk.views[3].rgb, newest - 10**8))
+    result = mapper.register_frame(Frame(walk.views[3].rgb, 5))
+    assert result.tracking == Tracking.OK
+    assert len(mapper.voxels) >= points
+    true = np.linalg.inv(walk.views[0].cam2world) @ walk.views[3].cam2world
+    assert np.allclose(LEVEL_FROM_OPTICAL @ true, result.pose, atol=0.02)
+
+
+def test_reset_forgets_everything_and_a_frame_in_flight(walk):
+    oracle = OraclePerception(walk.views)
+    mapper = SemanticMapper(SETTINGS, oracle)
+    map_stream(mapper, frames(walk)[:3])
+    compare = oracle.compare
+
+    def reset_meanwhile(*args):
+        mapper.reset()
+        return compare(*args)
+
+    oracle.compare = reset_meanwhile
+    result = mapper.register_frame(frames(walk)[4])
+    assert "replaced" in result.message
+    assert (len(mapper.voxels), mapper.num_keyframes, mapper.trajectory, mapper.tracking) == (0, 0, [], Tracking.IDLE)
+    assert mapper.revision == 1
+
+
+def test_pitch_and_roll_of_the_first_camera_make_the_map_level(walk):
+    settings = settings_from_dotted({"map.first_pitch": 0.5, "map.first_roll": 0.1})
+    mapper = SemanticMapper(settings, OraclePerception(walk.views))
+    forward = mapper.first_pose[:3, 2]
+    assert forward == pytest.approx([np.cos(0.5), 0, -np.sin(0.5)], abs=1e-9)  # looking down by 0.5 rad
+
+
+def test_the_newest_window_is_a_cloud_in_the_map_frame(walk):
+    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    assert mapper.window_cloud() is None
+    mapper.register_frame(Frame(walk.views[0].rgb, 77))
+    cloud, stamp = mapper.window_cloud()
+    assert stamp == 77
+    assert len(cloud.xyz) == len(cloud.rgb) == len(cloud.confidence) > 1000
+    assert (cloud.xyz[:, 0] > 0).all()  # in front of a level camera that looks along x
