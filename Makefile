@@ -19,7 +19,7 @@ interfaces := CMakeLists.txt package.xml $(wildcard msg/*.msg srv/*.srv) scripts
 # New, moved and removed files must be installed again; edited ones are links.
 modules := $(root)/build/.sab3r_modules
 
-.PHONY: help build demo test bench lint clean modules
+.PHONY: help build demo test bench lint clean FORCE
 
 help:
 	@echo "make build   environment ($(VENV)), dependencies, colcon build"
@@ -40,12 +40,12 @@ $(deps): pyproject.toml | $(venv)/bin/python
 	@$(venv)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[ros,train,dev]'
 	@touch $@
 
-modules:
+$(modules): FORCE
 	@mkdir -p $(root)/build
-	@find sab3r_ros scripts launch config -type f -not -name '*.pyc' | sort > $(modules).new
-	@cmp -s $(modules).new $(modules) || cp $(modules).new $(modules)
+	@find sab3r_ros scripts launch config -type f -not -name '*.pyc' | sort > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(modules): modules
+FORCE:
 
 $(built): $(deps) $(interfaces) $(modules)
 	@source $(venv)/bin/activate && { python -c 'import tf2_msgs' 2>/dev/null && rm -rf build/deps || python scripts/tf2_msgs_package.py build/deps/tf2_msgs; }

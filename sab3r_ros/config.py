@@ -33,9 +33,9 @@ class WindowSettings(Group):
     """Which frames are compared with the newest one."""
 
     size: int = Field(3, ge=1, le=16, description="Keyframes the newest frame is decoded against")
-    keyframe_overlap: float = Field(0.75, ge=0.0, le=1.0, description="A frame that shares less than this with every keyframe of the window becomes a keyframe")
+    keyframe_overlap: float = Field(0.9, ge=0.0, le=1.0, description="A frame that shares less than this with every keyframe of the window becomes a keyframe")
     kept_keyframes: int = Field(40, ge=1, le=1000, description="Keyframes whose tokens stay in memory, for relocalisation")
-    symmetric: bool = Field(True, description="Decode every pair in both orders: twice the time, better poses")
+    symmetric: bool = Field(False, description="Decode every pair in both orders: twice the time, more correspondences where descriptors are not matched")
 
 
 class TrackingSettings(Group):
@@ -44,8 +44,9 @@ class TrackingSettings(Group):
     relative_residual: float = Field(0.1, gt=0.0, le=1.0, description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter")
     min_inliers: float = Field(0.25, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place")
     scale_prior: float = Field(0.8, ge=0.0, le=1.0, description="Trust in the network's own metric scale: 1 keeps it, 0 takes the scale from the correspondences alone")
-    match_share: float = Field(0.7, ge=0.0, le=1.0, description="Share of the weight that descriptor matches have in finding the place; the pointmaps' own prediction has the rest")
-    match_step: int = Field(4, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
+    matching: bool = Field(True, description="Correspondences from matched descriptors; otherwise, and where too few match, from the pointmaps as predicted")
+    ray_residual: float = Field(0.1, gt=0.0, le=1.0, description="Angle in radians at which a matched pixel's influence on the refined pose has fallen to a quarter")
+    match_step: int = Field(8, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
     use_intrinsics: bool = Field(True, description="Where the camera's intrinsics are known, put the points on their rays")
     max_disorder: float = Field(0.5, ge=0.0, description="A picture that is older than the newest one by at most this many seconds is refused; one that is older still starts a new pass over the same map")
     min_contrast: float = Field(2.0, ge=0.0, le=255.0, description="Pictures whose grey values deviate less than this are refused as black or constant")

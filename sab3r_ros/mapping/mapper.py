@@ -96,7 +96,7 @@ class SemanticMapper:
         references = self._references(looks)
         compared = [k.tokens for k in references] or [tokens]
         track = self.settings.tracking
-        step = track.match_step if references and track.match_share else 0
+        step = track.match_step if references and track.matching else 0
         comparison = self.perception.compare(tokens, compared, self.settings.window.symmetric and bool(references), step)
         alignment = self._align(comparison, references, view)
         with self.lock:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sab3r_ros.config import TrackingSettings
 from sab3r_ros.geometry.pointmaps import focal_from_pointmap
+from sab3r_ros.geometry.ray_refinement import refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.frames import Keyframe
 from sab3r_ros.mapping.perception import Comparison
@@ -32,30 +33,41 @@ class Alignment:
     own_scale: float = 1.0
 
 
-def correspondences(comparison: Comparison, k: int, keyframe: Keyframe, match_share: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Points in the new camera (N,3), the same points in the map (N,3), and weights (N,), for keyframe k.
+@dataclass
+class Correspondences:
+    """Points in the new camera (N,3), the same points in the map (N,3), and weights (N,); float64.
 
-    Three kinds. The keyframe's pixels: predicted in the new camera against its own canonical points. With both
-    orders also the new view's pixels: its own points against their prediction in the keyframe's camera. And,
-    where descriptors were matched, the own points of matched pixels; these carry `match_share` of the weight.
-    A prediction's unit is tied to the keyframe's canonical unit by the median ratio of depths.
+    pixelwise: whether they are matched pixels, so that both directions are known better than the depths.
     """
-    source = [comparison.seen[k].reshape(-1, 3)]
-    target = [keyframe.points.reshape(-1, 3)]
-    weight = [((comparison.seen_conf[k] - 1) * (keyframe.conf - 1)).sqrt().flatten()]
+
+    source: Tensor
+    target: Tensor
+    weight: Tensor
+    pixelwise: bool
+
+
+def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> Correspondences:
+    """Matched pixels of the new view's pointmap and keyframe k's canonical one; without enough of them, pointmaps as predicted.
+
+    The latter are of two kinds. The keyframe's pixels: predicted in the new camera against its own canonical points.
+    With both orders also the new view's pixels: its own points against their prediction in the keyframe's camera,
+    whose unit is tied to the keyframe's by the median ratio of depths.
+    """
+    if comparison.matches is not None and len(comparison.matches[k][0]) >= _FEWEST_MATCHES:
+        here, there, weight = comparison.matches[k]
+        source = comparison.own[k][here[:, 1], here[:, 0]]
+        target = keyframe.points[there[:, 1], there[:, 0]]
+        return Correspondences(source.double(), transform_points(keyframe.pose, target.double()), weight.double(), True)
+    source_parts = [comparison.seen[k].reshape(-1, 3)]
+    target_parts = [keyframe.points.reshape(-1, 3)]
+    weights = [((comparison.seen_conf[k] - 1) * (keyframe.conf - 1)).sqrt().flatten()]
     if comparison.back is not None:
         ratio = (keyframe.points[..., 2] / comparison.back_own[k][..., 2].clamp(min=1e-3)).median()
-        source.append(comparison.own[k].reshape(-1, 3))
-        target.append(comparison.back[k].reshape(-1, 3) * ratio)
-        weight.append(((comparison.back_conf[k] - 1) * (comparison.own_conf[k] - 1)).sqrt().flatten())
-    if comparison.matches is not None and match_share > 0 and len(comparison.matches[k][0]) >= _FEWEST_MATCHES:
-        here, there, conf = comparison.matches[k]
-        source.append(comparison.own[k][here[:, 1], here[:, 0]])
-        target.append(keyframe.points[there[:, 1], there[:, 0]])
-        dense = sum(w.sum() for w in weight)
-        weight = [w * (1 - match_share) for w in weight] + [conf * (match_share * dense / conf.sum())]
-    target = transform_points(keyframe.pose, torch.cat(target).double())
-    return torch.cat(source).double(), target, torch.cat(weight).double()
+        source_parts.append(comparison.own[k].reshape(-1, 3))
+        target_parts.append(comparison.back[k].reshape(-1, 3) * ratio)
+        weights.append(((comparison.back_conf[k] - 1) * (comparison.own_conf[k] - 1)).sqrt().flatten())
+    target = transform_points(keyframe.pose, torch.cat(target_parts).double())
+    return Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double(), False)
 
 
 def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings: TrackingSettings, expected_scale: float = 1.0) -> Alignment:
@@ -64,27 +76,32 @@ def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings:
     expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards.
     Raises ValueError when the correspondences carry no weight.
     """
+    found = [correspondences(comparison, k, keyframe) for k, keyframe in enumerate(keyframes)]
     fits = []
-    for k, keyframe in enumerate(keyframes):
-        source, target, weight = correspondences(comparison, k, keyframe, settings.match_share)
-        spread = settings.relative_residual * source[:, 2].abs().clamp(min=0.1)
-        pose, robust = fit_sim3_robust(source, target, weight, spread)
-        fits.append((float((weight * robust).sum()), pose, source, target, weight, spread))
+    for pair in found:
+        spread = settings.relative_residual * pair.source[:, 2].abs().clamp(min=0.1)
+        pose, robust = fit_sim3_robust(pair.source, pair.target, pair.weight, spread)
+        fits.append((float((pair.weight * robust).sum()), pose, spread))
     best = max(range(len(fits)), key=lambda k: fits[k][0])
     best_scale = split_sim3(fits[best][1])[0]
     # Every pair predicts in a unit of its own; bring them to the best pair's before solving jointly.
     ratios = [split_sim3(fit[1])[0] / best_scale for fit in fits]
-    source = torch.cat([fit[2] * r for fit, r in zip(fits, ratios, strict=True)])
-    target, weight, spread = (torch.cat([fit[i] for fit in fits]) for i in (3, 4, 5))
+    source = torch.cat([pair.source * r for pair, r in zip(found, ratios, strict=True)])
+    target, weight = torch.cat([p.target for p in found]), torch.cat([p.weight for p in found])
+    spread = torch.cat([fit[2] for fit in fits])
     pose, robust = fit_sim3_robust(source, target, weight, spread, initial=fits[best][1])
     own_scale = float(split_sim3(pose)[0])
     if settings.scale_prior > 0:
         scale = own_scale ** (1 - settings.scale_prior) * expected_scale**settings.scale_prior
         pose, robust = fit_sim3_robust(source, target, weight, spread, iterations=4, fixed_scale=scale, initial=pose)
+    if all(pair.pixelwise for pair in found):
+        centres = torch.cat([k.pose[:3, 3].expand(len(p.source), 3) for k, p in zip(keyframes, found, strict=True)])
+        pose, robust = refine_by_rays(source, target, centres, weight, pose, settings.ray_residual)
     inliers = float((weight * robust).sum() / weight.sum())
     points, conf = _canonical(comparison, torch.stack(ratios).to(comparison.own))
     focal = focal_from_pointmap(points, clip=(0.5, 3.5))
-    overlap = [_overlap(comparison.seen[k], focal) for k in range(len(keyframes))]
+    to_camera = torch.linalg.inv(pose)
+    overlap = [_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes]
     return Alignment(pose, inliers, overlap, points, conf, focal, own_scale)
 
 

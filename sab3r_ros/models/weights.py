@@ -191,7 +191,7 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged or unsafe files
-        raise CheckpointError(f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {(str(error).splitlines() or ['empty file'])[0]}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     args = content.get("args")

@@ -159,9 +159,10 @@ class VideoSource(Source):
             raise SourceError(what)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = fps if np.isfinite(fps) and 0 < fps < 1000 else rate
+        self._count = 0 if self.live else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     def __len__(self) -> int:
-        return 0 if self.live else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        return self._count
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0

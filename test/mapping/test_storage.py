@@ -1,0 +1,176 @@
+"""Map files: round trips, atomicity, and everything that can be wrong with them."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from oracle import OraclePerception  # noqa: E402
+
+from sab3r_ros.config import settings_from_dotted  # noqa: E402
+from sab3r_ros.evaluation.stream import map_stream  # noqa: E402
+from sab3r_ros.mapping import storage  # noqa: E402
+from sab3r_ros.mapping.frames import Frame, Tracking  # noqa: E402
+from sab3r_ros.mapping.mapper import SemanticMapper  # noqa: E402
+
+SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8})
+
+
+def perception(walk, dim=20):
+    features = [torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), dim).float() for v in walk.views]
+    return OraclePerception(walk.views, features=features)
+
+
+@pytest.fixture
+def mapper(walk):
+    out = SemanticMapper(SETTINGS, perception(walk))
+    map_stream(out, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(walk.views[:12])])
+    return out
+
+
+def same(a, b):
+    order = [torch.from_numpy(np.lexsort(s["xyz"].numpy().T)) for s in (a, b)]
+    return all(torch.allclose(a[k][order[0]].float(), b[k][order[1]].float(), atol=0.6 if k == "rgb" else 2e-3) for k in ("xyz", "rgb", "feature", "hits"))
+
+
+def test_a_saved_map_is_loaded_as_it_was_and_the_camera_is_found_in_it(mapper, walk, tmp_path):
+    size = storage.save_map(mapper, tmp_path / "map")
+    assert size == sum(f.stat().st_size for f in (tmp_path / "map").iterdir())
+    other = SemanticMapper(SETTINGS, perception(walk))
+    assert storage.load_map(other, tmp_path / "map") is True
+    assert same(mapper.snapshot(), other.snapshot())
+    assert len(other.trajectory) == len(mapper.trajectory)
+    assert other.tracking == Tracking.LOST
+    result = other.register_frame(Frame(walk.views[4].rgb, 0))
+    assert result.tracking == Tracking.OK
+    assert np.allclose(result.pose, mapper.trajectory[4][1], atol=0.02)
+
+
+def test_features_of_another_model_are_left_out(mapper, walk, tmp_path):
+    storage.save_map(mapper, tmp_path / "map")
+    other = SemanticMapper(SETTINGS, perception(walk))
+    other.perception.checkpoint.id = "another-2"
+    assert storage.load_map(other, tmp_path / "map") is False
+    assert len(other.voxels) == len(mapper.voxels)
+    assert not other.snapshot()["feature"].any()
+
+
+def test_a_map_without_features_keeps_its_geometry(mapper, walk, tmp_path):
+    storage.save_map(mapper, tmp_path / "map", include_features=False)
+    other = SemanticMapper(SETTINGS, perception(walk))
+    assert storage.load_map(other, tmp_path / "map") is True
+    assert len(other.voxels) == len(mapper.voxels)
+
+
+def test_loading_without_clearing_adds(mapper, walk, tmp_path):
+    storage.save_map(mapper, tmp_path / "map")
+    other = SemanticMapper(SETTINGS, perception(walk))
+    other.register_frame(Frame(walk.views[0].rgb, 0))
+    before = len(other.voxels)
+    storage.load_map(other, tmp_path / "map", clear=False)
+    assert len(other.voxels) > before
+    assert other.revision == 1
+    assert other.tracking == Tracking.OK
+
+
+def test_overwriting_must_be_asked_for_and_only_ever_hits_maps(mapper, tmp_path):
+    storage.save_map(mapper, tmp_path / "map")
+    with pytest.raises(storage.PathExists, match="exists"):
+        storage.save_map(mapper, tmp_path / "map")
+    storage.save_map(mapper, tmp_path / "map", overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    for name in ("other", "file"):
+        with pytest.raises(storage.PathExists, match="not a map"):
+            storage.save_map(mapper, tmp_path / name, overwrite=True)
+    assert (tmp_path / "other" / "thesis.tex").read_text() == "years of work"
+
+
+def test_other_files_of_a_map_folder_survive_overwriting(mapper, tmp_path):
+    storage.save_map(mapper, tmp_path / "map")
+    (tmp_path / "map" / "preview.png").write_bytes(b"png")
+    storage.save_map(mapper, tmp_path / "map", overwrite=True)
+    assert sorted(f.name for f in (tmp_path / "map").iterdir()) == ["map.json", "map.safetensors", "preview.png"]
+
+
+def test_an_empty_map_is_not_saved(walk, tmp_path):
+    with pytest.raises(storage.EmptyMap):
+        storage.save_map(SemanticMapper(SETTINGS, perception(walk)), tmp_path / "map")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_map_and_no_litter(mapper, tmp_path, monkeypatch):
+    storage.save_map(mapper, tmp_path / "map")
+    good = (tmp_path / "map" / "map.safetensors").read_bytes()
+
+    def full_disk(tensors, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "save_file", full_disk)
+    with pytest.raises(storage.MapFileError, match="No space left"):
+        storage.save_map(mapper, tmp_path / "map", overwrite=True)
+    assert (tmp_path / "map" / "map.safetensors").read_bytes() == good
+    assert [p.name for p in tmp_path.iterdir()] == ["map"]
+
+
+def test_an_unwritable_place_is_said(mapper, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(storage.MapFileError, match="cannot write"):
+        storage.save_map(mapper, tmp_path / "file" / "map")
+
+
+def _truncate(folder):
+    data = (folder / "map.safetensors").read_bytes()
+    (folder / "map.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def _flip(folder):
+    data = bytearray((folder / "map.safetensors").read_bytes())
+    data[-100] ^= 0xFF
+    (folder / "map.safetensors").write_bytes(data)
+
+
+def _edit(**changes):
+    def change(folder):
+        info = json.loads((folder / "map.json").read_text())
+        (folder / "map.json").write_text(json.dumps({k: v for k, v in {**info, **changes}.items() if v is not None}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (_truncate, "damaged or half-written"),
+        (_flip, "damaged or half-written"),
+        (lambda f: (f / "map.safetensors").unlink(), "damaged"),
+        (lambda f: (f / "map.json").unlink(), "half-written"),
+        (lambda f: (f / "map.json").write_text("{"), "damaged"),
+        (lambda f: (f / "map.json").write_text("[]"), "damaged"),
+        (_edit(format="other"), "is not of a"),
+        (_edit(version=99), "format version 99"),
+        (_edit(sha256=None), "damaged"),
+        (_edit(voxels=3), "inconsistent"),
+        (_edit(scale_source="guessed"), "damaged"),
+        (_edit(voxel_size=0.5), "voxels of 0.5 m"),
+    ],
+)
+def test_damaged_maps_are_refused_and_the_present_map_stays(mapper, walk, tmp_path, damage, why):
+    storage.save_map(mapper, tmp_path / "map")
+    damage(tmp_path / "map")
+    before = mapper.snapshot()
+    with pytest.raises(storage.MapFileError, match=why):
+        storage.load_map(mapper, tmp_path / "map")
+    assert torch.equal(mapper.snapshot()["xyz"], before["xyz"])
+    assert mapper.tracking == Tracking.OK
+
+
+def test_a_missing_map_is_not_found(mapper, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no map at"):
+        storage.load_map(mapper, tmp_path / "nowhere")
