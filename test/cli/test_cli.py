@@ -1,0 +1,116 @@
+"""The command line as users call it."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+from sab3r_ros.synthetic.sequence import render_sequence
+
+
+def sab3r(*arguments, code=0):
+    command = [sys.executable, "-c", "from sab3r_ros.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for k, view in enumerate(render_sequence(900_060_003, 6, 160, 120, 0.2).views):
+        cv2.imwrite(str(folder / f"{k}.png"), view.rgb[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mapped(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "map"
+    sab3r("map", pictures, "--out", out)
+    return out
+
+
+def test_map_writes_everything(mapped):
+    names = {p.name for p in mapped.iterdir()}
+    assert names == {"map.json", "map.safetensors", "map.ply", "trajectory.txt", "preview.png", "summary.json"}
+    summary = json.loads((mapped / "summary.json").read_text())
+    assert summary["frames"] == 6
+    assert summary["keyframes"] >= 1
+    vertex = PlyData.read(mapped / "map.ply")["vertex"]
+    assert len(vertex) == summary["points"] > 100
+    assert {"x", "y", "z", "red", "green", "blue", "score", "label"} == set(vertex.data.dtype.names)
+    lines = (mapped / "trajectory.txt").read_text().splitlines()
+    assert len(lines) == 1 + summary["tracked"]
+    assert np.asarray(cv2.imread(str(mapped / "preview.png"))).std() > 5
+
+
+def test_locate_prints_json_and_draws(mapped, tmp_path):
+    done = sab3r("locate", mapped, "wall", "--min-score", "0.05", "--json", "--png", tmp_path / "found.png")
+    answer = json.loads(done.stdout)
+    assert answer["query"] == "wall"
+    assert {"id", "score", "centroid", "size", "box_pose", "points"} <= set(answer["objects"][0])
+    assert cv2.imread(str(tmp_path / "found.png")) is not None
+
+
+def test_locate_says_when_nothing_is_found(mapped):
+    assert "try other words" in sab3r("locate", mapped, "mug", "--min-score", "1.0", code=3).stdout
+
+
+def test_a_map_is_not_overwritten_unasked(mapped, pictures):
+    assert "--overwrite" in sab3r("map", pictures, "--out", mapped, code=1).stderr
+
+
+def test_limits_settings_and_json(pictures, tmp_path):
+    done = sab3r("map", pictures, "--out", tmp_path / "m", "--limit", 2, "--set", "map.voxel_size=0.2", "--json")
+    assert json.loads(done.stdout)["frames"] == 2
+    assert json.loads((tmp_path / "m" / "map.json").read_text())["voxel_size"] == 0.2
+
+
+def test_doctor_finds_the_weights():
+    findings = {f["name"]: f for f in json.loads(sab3r("doctor", "--json").stdout)}
+    assert findings["weights"]["level"] == "ok"
+    assert findings["torch"]["level"] == "ok"
+    assert "non-commercial" in findings["weights mast3r"]["text"]
+
+
+def test_config_lists_every_setting_with_its_meaning():
+    out = sab3r("config", "--set", "window.size=7").stdout
+    assert "window.size: 7" in out
+    assert out.count("# ") > 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("map", "/nowhere/at/all", "--out", "x"), "no such input"),
+        (("map", "demo", "--out", "x", "--set", "window.size=0"), "window.size"),
+        (("map", "demo", "--out", "x", "--checkpoint", "unknown"), "no checkpoint 'unknown'"),
+        (("locate", "/nowhere/at/all", "mug"), "no map at"),
+        (("eval", "recording", "/nowhere/at/all"), "No such file"),
+    ],
+)
+def test_errors_are_one_line(arguments, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = sab3r(*arguments, code=1).stderr.strip().splitlines()
+    assert why in error[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_that_show_nothing_are_an_error_that_says_why(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    assert "black or constant" in sab3r("map", tmp_path, "--out", tmp_path / "m", code=1).stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_map_of_another_model_is_refused(mapped, tmp_path):
+    import shutil
+
+    other = shutil.copytree(mapped, tmp_path / "other")
+    info = json.loads((other / "map.json").read_text())
+    (other / "map.json").write_text(json.dumps(info | {"model": "another-1"}))
+    assert "was made with another-1" in sab3r("locate", other, "mug", code=1).stderr

@@ -1,0 +1,92 @@
+"""Measuring whole runs: refused frames, located objects, rooms and recordings."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sab3r_ros.config import Settings, load_settings
+from sab3r_ros.evaluation.recording import evaluate_recording, read_truth
+from sab3r_ros.evaluation.rooms import evaluate_rooms, query_targets
+from sab3r_ros.evaluation.stream import geometry_figures, map_stream, point_iou
+from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.mapping.mapper import SemanticMapper
+from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.mapping.query import LocatedObject, MapQuery
+from sab3r_ros.models.text import text_encoder_for
+from sab3r_ros.sources.readers import FolderSource, SourceError
+from sab3r_ros.synthetic.sequence import render_sequence
+
+
+@pytest.fixture(scope="module")
+def perception():
+    return Perception(Settings().model)
+
+
+def test_refused_frames_are_named_and_count_as_untracked(perception):
+    sequence = render_sequence(900_060_002, 4, 128, 96, 0.2)
+    frames = [Frame(v.rgb, k * 10**8) for k, v in enumerate(sequence.views)]
+    frames[2] = Frame(np.zeros((96, 128, 3), np.uint8), 2 * 10**8)
+    run = map_stream(SemanticMapper(Settings(), perception), frames)
+    assert run.results[2] is None
+    assert run.refused[0].startswith("frame 2: the picture is black")
+    assert geometry_figures(run, sequence.views, 128)["frames_kept"] <= 3
+
+
+def test_point_iou_is_one_for_the_objects_own_voxels(perception):
+    sequence = render_sequence(900_060_002, 1, 128, 96)
+    mapper = SemanticMapper(Settings(), perception)
+    map_stream(mapper, [Frame(sequence.views[0].rgb, 0)])
+    keyframe = mapper.keyframes[0]
+    rows = mapper.voxels.rows_at(keyframe.points.reshape(-1, 3) @ keyframe.pose[:3, :3].T.float() + keyframe.pose[:3, 3].float())
+    mask = np.zeros((96, 128), bool)
+    mask[:, :64] = True
+    wanted = np.unique(rows.reshape(96, 128)[:, :64].numpy())
+    thing = LocatedObject("", "", 0, 1.0, *[np.zeros(3)] * 5, 0, wanted[wanted >= 0])
+    assert point_iou(mapper, thing, {0: mask}) > 0.8  # voxels at the border hold pixels of both sides
+    assert point_iou(mapper, None, {0: mask}) == 0.0
+    assert point_iou(mapper, thing, {0: ~mask}) < 0.2
+
+
+def test_targets_are_unique_visible_things():
+    sequence = render_sequence(900_000_000, 4, 128, 96)
+    labels = [o.label for o in sequence.room.objects]
+    targets = query_targets(sequence)
+    assert targets
+    for label, k in targets:
+        assert labels.count(label) == 1
+        assert labels[k] == label
+        assert label not in ("wall", "floor", "ceiling")
+
+
+def test_room_figures_have_every_key(perception):
+    query = MapQuery(Settings().query, text_encoder_for(perception.checkpoint.text_encoder))
+    lines = []
+    figures = evaluate_rooms(Settings(), perception, query, rooms=1, frames=6, report=lines.append)
+    assert {"rra15", "rta15", "abs_rel", "ate", "located", "asked", "iou", "frames_kept", "seconds"} <= set(figures)
+    assert figures["frames"] == 6
+    assert json.loads(lines[0])["seed"] == 900_000_000
+
+
+def test_a_recording_needs_depth_and_poses(tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "frame-000000.color.png"), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(SourceError, match="intrinsics"):
+        read_truth(FolderSource(tmp_path))
+    (tmp_path / "intrinsics.txt").write_text("50 50 32 24")
+    with pytest.raises(SourceError, match="no depth or pose"):
+        read_truth(FolderSource(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_real_kitchen_is_tracked(real_data):
+    """A floor under today's figures on a recording that nothing was trained on; docs/results.md has the figures."""
+    settings = load_settings()
+    figures, mapper = evaluate_recording(settings, Perception(settings.model), real_data / "rgbd_kitchen")
+    assert figures["frames"] == 100
+    assert figures["pairs"] > 1000
+    assert figures["frames_kept"] >= 20
+    assert figures["abs_rel"] < 0.5
+    assert figures["points"] > 500
+    assert np.isfinite(mapper.snapshot()["xyz"].numpy()).all()

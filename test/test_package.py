@@ -1,0 +1,129 @@
+"""The package's files agree with each other and with the code."""
+
+import ast
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import yaml
+
+import sab3r_ros
+from sab3r_ros.config import Settings, dotted_fields
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "sab3r_ros").rglob("*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def test_versions_agree():
+    assert ElementTree.parse(ROOT / "package.xml").findtext("version") == sab3r_ros.__version__
+
+
+def test_ros_stays_in_the_nodes():
+    ros = ("rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "nav_msgs", "tf2", "sab3r_ros.msg", "sab3r_ros.srv", "sab3r_ros.nodes", "launch")
+    for path in MODULES:
+        if "nodes" not in path.parts:
+            assert not [m for m in imports(path) if m.startswith(ros) and not m.startswith("sab3r_ros.nodes.frame_slot")], path
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("geometry", ("models", "mapping", "sources", "evaluation", "training", "synthetic", "cli")),
+        ("models", ("mapping", "sources", "evaluation", "training", "synthetic", "cli")),
+        ("mapping", ("sources", "evaluation", "training", "synthetic", "cli")),
+        ("synthetic", ("models", "mapping", "evaluation", "training", "cli")),
+        ("evaluation", ("cli",)),
+        ("training", ("mapping", "cli")),
+    ],
+)
+def test_imports_run_one_way(room, forbidden):
+    for path in (ROOT / "sab3r_ros" / room).rglob("*.py"):
+        bad = [m for m in imports(path) if m.startswith(tuple(f"sab3r_ros.{f}" for f in forbidden))]
+        assert not bad, f"{path} imports {bad}"
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, sab3r_ros; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_package_xml_declares_what_the_nodes_import():
+    declared = {e.text for e in ElementTree.parse(ROOT / "package.xml").getroot() if "depend" in e.tag}
+    used = {m.split(".")[0] for p in (ROOT / "sab3r_ros" / "nodes").glob("*.py") for m in imports(p)}
+    messages = {m for m in used if m.endswith(("_msgs", "_srvs", "_interfaces")) or m in ("rclpy", "tf2_ros")}
+    assert messages - {"rcl_interfaces"} <= declared
+    assert {"rclpy", "sensor_msgs_py", "cv_bridge", "tf_transformations", "launch_ros"} <= declared
+
+
+def test_the_shared_memory_segment_and_buffers_of_the_fast_dds_profile():
+    text = (ROOT / "config" / "fastdds.xml").read_text()
+    tree = ElementTree.fromstring(text.encode())
+    values = {e.tag.split("}")[1]: e.text for e in tree.iter()}
+    assert int(values["segment_size"]) == 64 << 20
+    assert int(values["sendBufferSize"]) == int(values["receiveBufferSize"]) == 4 << 20
+    assert values["useBuiltinTransports"] == "false"
+
+
+@pytest.mark.parametrize("name", ["sab3r.launch.py", "demo.launch.py"])
+def test_launch_files_only_name_what_exists(name):
+    text = (ROOT / "launch" / name).read_text()
+    tree = ast.parse(text)
+    strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    for string in strings:
+        if string.endswith((".yaml", ".xml", ".rviz")):
+            assert (ROOT / "config" / string).is_file(), string
+    executables = {k.value.value for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg == "executable"}
+    assert executables - {"rviz2"} <= {p.name for p in (ROOT / "scripts").iterdir()}
+    if name == "sab3r.launch.py":
+        assert "FASTDDS_DEFAULT_PROFILES_FILE" in strings
+
+
+def test_rviz_asks_for_what_the_mapper_offers():
+    config = yaml.safe_load((ROOT / "config" / "sab3r.rviz").read_text())
+    displays = {d["Name"]: d for d in config["Visualization Manager"]["Displays"]}
+    for name in ("Map", "Objects"):
+        topic = displays[name]["Topic"]
+        assert (topic["Reliability Policy"], topic["Durability Policy"]) == ("Reliable", "Transient Local")
+        assert topic["Value"].startswith("/semantic_mapper/")
+    assert config["Visualization Manager"]["Global Options"]["Fixed Frame"] == "map"
+
+
+def test_the_shipped_weights_are_small_enough():
+    weights = ROOT / "sab3r_ros" / "assets" / "sab3r_tiny" / "model.safetensors"
+    assert weights.stat().st_size <= 16 << 20
+
+
+def test_test_data_stay_small():
+    assert sum(p.stat().st_size for p in (ROOT / "test" / "data").iterdir()) < 14 << 20
+
+
+def test_the_interfaces_need_standard_packages_only():
+    allowed = {"std_msgs", "geometry_msgs", "sensor_msgs", "builtin_interfaces"}
+    for path in [*(ROOT / "msg").glob("*.msg"), *(ROOT / "srv").glob("*.srv")]:
+        for line in path.read_text().splitlines():
+            kind = line.split("#")[0].strip().split(" ")[0]
+            if "/" in kind:
+                assert kind.split("/")[0] in allowed, f"{path.name}: {line}"
+
+
+def test_scripts_can_be_run():
+    for path in (ROOT / "scripts").iterdir():
+        assert os.access(path, os.X_OK), path
+        assert path.read_text().startswith("#!/usr/bin/env python3"), path
+
+
+def test_the_default_vocabulary_has_no_duplicates():
+    labels = dict((name, value) for name, _, value in dotted_fields(Settings))["query.labels"]
+    assert len(set(labels)) == len(labels) == 16
