@@ -29,7 +29,7 @@ class FramePlayerNode(Node):
         self.settings: parameters.FramePlayerSettings = parameters.read(self, parameters.FramePlayerSettings)
         cfg = self.settings
         self.source: Source = open_source(cfg.input, cfg.rate, cfg.publish_depth, cfg.topic)
-        qos = image_qos(cfg.image_reliability, depth=5)
+        qos = image_qos(cfg.image_reliability)
         compressed = cfg.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         self._image_out = self.create_publisher(kind, topic, qos)

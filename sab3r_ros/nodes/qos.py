@@ -3,12 +3,17 @@
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
-def image_qos(reliability: str, depth: int = 1) -> QoSProfile:
-    """For camera streams: "best_effort" matches every driver, "reliable" waits for lost pictures."""
-    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+_RELIABLE_DEPTH = 15  # pictures: how long a reader may pause (half a second at 30 Hz) before one is lost
+_BEST_EFFORT_DEPTH = 5  # callbacks only store the newest, so a few that wait cost nothing
+
+
+def image_qos(reliability: str) -> QoSProfile:
+    """For camera streams: "best_effort" matches every driver, "reliable" sends lost pictures again."""
+    reliable = reliability == "reliable"
     return QoSProfile(
-        reliability=policy, durability=DurabilityPolicy.VOLATILE, history=HistoryPolicy.KEEP_LAST, depth=depth
-    )
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.VOLATILE, history=HistoryPolicy.KEEP_LAST, depth=_RELIABLE_DEPTH if reliable else _BEST_EFFORT_DEPTH,
+    )  # fmt: skip
 
 
 LATCHED = QoSProfile(

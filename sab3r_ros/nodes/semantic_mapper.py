@@ -7,6 +7,7 @@ import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -45,6 +46,7 @@ class SemanticMapperNode(LifecycleNode):
         self.transforms: Transforms | None = None
         self._last = LastFrame()
         self._counts = (0, 0)
+        self._lost_in_transport = 0
         self._periodic: list = []
         self._subscriptions_made: list = []
         self._published: tuple | None = None
@@ -100,7 +102,8 @@ class SemanticMapperNode(LifecycleNode):
         qos = image_qos(cfg.image_reliability)
         kind, topic = (CompressedImage, "image/compressed") if cfg.image_transport == "compressed" else (Image, "image")
         make = self.create_subscription
-        self._subscriptions_made = [make(kind, topic, self._on_image, qos, callback_group=self._image_group)]
+        events = SubscriptionEventCallbacks(message_lost=self._on_lost)
+        self._subscriptions_made = [make(kind, topic, self._on_image, qos, callback_group=self._image_group, event_callbacks=events)]
         if cfg.use_camera_info:
             self._subscriptions_made.append(make(CameraInfo, "camera_info", self.worker.put_camera_info, qos, callback_group=self._image_group))
         if cfg.use_depth:
@@ -153,6 +156,9 @@ class SemanticMapperNode(LifecycleNode):
         if self.worker is not None:
             self.worker.put_image(message)
 
+    def _on_lost(self, event):
+        self._lost_in_transport = event.total_count
+
     def _on_result(self, result: FrameResult, last: LastFrame):
         """Publish what became of a frame; runs on the worker's thread."""
         self._last = last
@@ -198,7 +204,7 @@ class SemanticMapperNode(LifecycleNode):
         status = self.status()
         values = {name: getattr(status, name) for name in ("frames_received", "frames_dropped", "num_keyframes", "num_points", "revision")}
         values |= {"inference_ms": f"{status.inference_ms:.1f}", "age_ms": f"{status.age_ms:.1f}", "gpu_memory_mb": status.gpu_memory_mb, "tracking": mapper.tracking.name}
-        values |= {"map_mb": f"{mapper.voxels.megabytes():.1f}", "scale": f"{mapper.scale.source.name} +- {mapper.scale.stddev:.3f}", "voxels_refused": mapper.voxels.refused}
+        values |= {"map_mb": f"{mapper.voxels.megabytes():.1f}", "scale": f"{mapper.scale.source.name} +- {mapper.scale.stddev:.3f}", "voxels_refused": mapper.voxels.refused, "frames_lost_in_transport": self._lost_in_transport}
         values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
         self.out.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
 

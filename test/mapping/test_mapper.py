@@ -1,18 +1,14 @@
 """Tracking, fusion and their failures, with a perception that knows the truth."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from oracle import OraclePerception  # noqa: E402
+from oracle import OraclePerception
 
-from sab3r_ros.config import settings_from_dotted  # noqa: E402
-from sab3r_ros.evaluation.stream import geometry_figures, map_stream  # noqa: E402
-from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking  # noqa: E402
-from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper  # noqa: E402
+from sab3r_ros.config import settings_from_dotted
+from sab3r_ros.evaluation.stream import geometry_figures, map_stream
+from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking
+from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper
 
 SETTINGS = settings_from_dotted({"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.8})
 

@@ -1,21 +1,19 @@
 """Map files: round trips, atomicity, and everything that can be wrong with them."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from oracle import OraclePerception  # noqa: E402
+from oracle import OraclePerception
 
-from sab3r_ros.config import settings_from_dotted  # noqa: E402
-from sab3r_ros.evaluation.stream import map_stream  # noqa: E402
-from sab3r_ros.mapping import storage  # noqa: E402
-from sab3r_ros.mapping.frames import Frame, Tracking  # noqa: E402
-from sab3r_ros.mapping.mapper import SemanticMapper  # noqa: E402
+from sab3r_ros.config import settings_from_dotted
+from sab3r_ros.evaluation.stream import map_stream
+from sab3r_ros.mapping import storage
+from sab3r_ros.mapping.frames import Frame, Tracking
+from sab3r_ros.mapping.mapper import SemanticMapper
 
 SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8})
 

@@ -1,0 +1,64 @@
+"""Real processes of the package's executables, and spinning with a time limit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Process:
+    """One of the package's executables with parameters, its output kept in a file."""
+
+    def __init__(self, folder, executable, remap=(), **parameters):
+        self.log = folder / f"{executable}-{time.monotonic_ns()}.log"
+        arguments = [part for k, v in parameters.items() for part in ("-p", f"{k.replace('__', '.')}:={v}")]
+        arguments += [part for rule in remap for part in ("-r", rule)]
+        command = [sys.executable, str(ROOT / "scripts" / executable), "--ros-args", *arguments]
+        # PYTHONSAFEPATH: the script's own folder must not come before the installed package.
+        env = os.environ | {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+        self.process = subprocess.Popen(command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=env)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return None
+
+    @property
+    def alive(self):
+        return self.process.poll() is None
+
+    @property
+    def output(self):
+        return self.log.read_text()
+
+
+def spin_until(node, condition, timeout=60.0):
+    """Spin a node until something holds; returns whether it came to hold."""
+    import rclpy
+
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if condition():
+            return True
+        rclpy.spin_once(node, timeout_sec=0.05)
+    return condition()
+
+
+def call(node, kind, name, timeout=60.0, **fields):
+    """A service's answer; fails the test where there is none."""
+    client = node.create_client(kind, name)
+    try:
+        assert client.wait_for_service(timeout), f"no service {name}"
+        future = client.call_async(kind.Request(**fields))
+        assert spin_until(node, future.done, timeout), f"{name} did not answer"
+        return future.result()
+    finally:
+        node.destroy_client(client)

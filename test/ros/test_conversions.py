@@ -1,0 +1,131 @@
+"""Messages to arrays and back, on generated data."""
+
+import cv2
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from sab3r_ros.nodes import conversions as convert
+
+stamps = st.integers(0, 2**31 * 10**9 - 1)
+
+
+def rigid(seed):
+    rng = np.random.default_rng(seed)
+    out = np.eye(4)
+    out[:3, :3] = Rotation.random(random_state=rng).as_matrix()
+    out[:3, 3] = rng.normal(size=3) * 10
+    return out
+
+
+@given(stamps)
+def test_stamps_keep_every_nanosecond(ns):
+    assert convert.nanoseconds(convert.to_stamp(ns)) == ns
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 9))
+def test_images_survive_the_round_trip(width, height, seed):
+    rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    message = convert.rgb_to_image(rgb, convert.header("cam", 5))
+    assert (message.width, message.height, message.step, message.encoding) == (width, height, 3 * width, "rgb8")
+    assert np.array_equal(convert.image_to_rgb(message), rgb)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "rgb8", "bgr8", "rgba8", "bgra8", "bayer_rggb8", "bayer_grbg8", "yuv422", "yuv422_yuy2"])
+@pytest.mark.parametrize("size", [(64, 48), (62, 47), (48, 64)])
+def test_image_messages_of_every_encoding_with_padded_rows(encoding, size):
+    width, height = size
+    codes = {
+        "mono8": (1, cv2.COLOR_GRAY2RGB), "rgb8": (3, None), "bgr8": (3, cv2.COLOR_BGR2RGB), "rgba8": (4, cv2.COLOR_RGBA2RGB), "bgra8": (4, cv2.COLOR_BGRA2RGB),
+        "bayer_rggb8": (1, cv2.COLOR_BAYER_BG2RGB), "bayer_grbg8": (1, cv2.COLOR_BAYER_GB2RGB), "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY), "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    }  # fmt: skip
+    channels, code = codes[encoding]
+    raw = np.random.default_rng(0).integers(0, 256, (height, width, channels)).astype(np.uint8)
+    padded = np.pad(raw.reshape(height, -1), ((0, 0), (0, 10)), constant_values=77)
+    message = Image(height=height, width=width, encoding=encoding, step=padded.shape[1], data=padded.tobytes())
+    expected = raw if code is None else cv2.cvtColor(raw[..., 0] if channels == 1 else raw, code)
+    assert np.array_equal(convert.image_to_rgb(message), expected)
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_compressed_images(kind):
+    rgb = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8), (61, 47))
+    data = cv2.imencode(kind, rgb[..., ::-1])[1].tobytes()
+    out = convert.image_to_rgb(CompressedImage(format=kind[1:], data=data))
+    assert np.array_equal(out, cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1])
+
+
+def test_depth_images_both_ways():
+    depth = np.array([[1.5, np.nan], [0.3, 9.0]], np.float32)
+    back = convert.image_to_depth(convert.depth_to_image(depth, convert.header("cam", 0)))
+    assert np.array_equal(back, depth, equal_nan=True)
+    png = cv2.imencode(".png", (np.nan_to_num(depth) * 1000).astype(np.uint16))[1].tobytes()
+    assert np.allclose(convert.image_to_depth(CompressedImage(data=png)), depth, atol=1e-3, equal_nan=True)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(0, 100))
+def test_clouds_survive_the_round_trip(count, seed):
+    rng = np.random.default_rng(seed)
+    xyz, score = rng.normal(size=(count, 3)).astype(np.float32), rng.random(count).astype(np.float32)
+    rgb, label = rng.random(count).astype(np.float32), rng.integers(0, 65536, count).astype(np.uint16)
+    cloud = convert.make_cloud(convert.header("map", 9), **convert.xyz_columns(xyz), rgb=rgb, score=score, label=label)
+    assert [f.name for f in cloud.fields] == ["x", "y", "z", "rgb", "score", "label"]
+    assert (cloud.height, cloud.width, cloud.row_step) == (1, count, cloud.point_step * count)
+    assert cloud.is_dense
+    assert not cloud.is_bigendian
+    back = convert.read_cloud(cloud)
+    assert np.array_equal(np.stack([back["x"], back["y"], back["z"]], 1), xyz)
+    for name, column in (("rgb", rgb), ("score", score), ("label", label)):
+        assert np.array_equal(back[name], column)
+
+
+def test_organised_big_endian_padded_clouds_are_read():
+    cloud = convert.make_cloud(convert.header("map", 0), x=np.arange(6, dtype=np.float32))
+    rows = np.zeros((2, 3), np.dtype([("x", ">f4"), ("pad", "u1", 4)]))
+    rows["x"] = np.arange(6).reshape(2, 3)
+    data = np.concatenate([rows.view(np.uint8).reshape(2, 24), np.full((2, 5), 9, np.uint8)], 1)
+    cloud.height, cloud.width, cloud.point_step, cloud.row_step, cloud.is_bigendian = 2, 3, 8, 29, True
+    cloud.data = data.tobytes()
+    assert convert.read_cloud(cloud)["x"].tolist() == [0, 1, 2, 3, 4, 5]
+    cloud.data = data.tobytes()[:-9]
+    with pytest.raises(ValueError, match="truncated"):
+        convert.read_cloud(cloud)
+
+
+def test_columns_that_make_no_cloud_are_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        convert.make_cloud(convert.header("map", 0), x=np.zeros(2, np.float32), y=np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="no cloud field type"):
+        convert.make_cloud(convert.header("map", 0), x=np.zeros(2, np.float64))
+
+
+@given(st.integers(0, 10**6), stamps)
+def test_transforms_survive_the_round_trip(seed, ns):
+    matrix = rigid(seed)
+    message = convert.to_transform(matrix, "map", "camera", ns)
+    assert isinstance(message, TransformStamped)
+    assert (message.header.frame_id, message.child_frame_id) == ("map", "camera")
+    assert np.allclose(convert.from_transform(message), matrix, atol=1e-12)
+    pose = convert.to_pose(matrix)
+    assert [pose.position.x, pose.position.y, pose.position.z] == matrix[:3, 3].tolist()
+
+
+def test_camera_info_both_ways_and_uncalibrated_ones():
+    k = np.array([[500.0, 0, 320], [0, 510.0, 240], [0, 0, 1]])
+    message = convert.camera_info(k, 640, 480, convert.header("cam", 0))
+    assert np.array_equal(convert.intrinsics_of(message, 640, 480), k)
+    assert convert.intrinsics_of(message, 320, 240)[0, 0] == 250
+    assert convert.intrinsics_of(CameraInfo(width=640, height=480), 640, 480) is None
+
+
+def test_doubt_about_scale_grows_with_distance():
+    covariance = np.array(convert.scale_covariance(np.array([2.0, 0, 0]), 0.1)).reshape(6, 6)
+    assert covariance[0, 0] == pytest.approx(0.04)
+    assert covariance[1, 1] == 0
+    assert np.isfinite(convert.scale_covariance(np.ones(3), float("nan"))).all()

@@ -1,0 +1,394 @@
+"""The mapper's node in its own process, played to by frame_player in another: topics, services, lifecycle."""
+
+import json
+import os
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import Odometry, Path
+from rclpy.node import Node
+from ros_processes import call, spin_until
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from sab3r_ros.msg import MapStatus, Vocabulary
+from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
+from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
+from sab3r_ros.synthetic.sequence import render_sequence
+
+NAME = "/semantic_mapper"
+
+
+class Listener(Node):
+    """Keeps everything the mapper publishes, and can play pictures itself."""
+
+    def __init__(self):
+        super().__init__("listener")
+        self.got = {k: [] for k in ("image", "map", "window", "odometry", "path", "tf", "status", "labels", "markers", "diagnostics")}
+        for key, kind, topic, qos in (
+            ("image", Image, "image", image_qos("best_effort")), ("map", PointCloud2, f"{NAME}/map", LATCHED), ("window", PointCloud2, f"{NAME}/window", RELIABLE),
+            ("odometry", Odometry, f"{NAME}/odometry", RELIABLE), ("path", Path, f"{NAME}/path", RELIABLE), ("tf", TFMessage, "/tf", RELIABLE),
+            ("status", MapStatus, f"{NAME}/status", LATCHED), ("labels", Vocabulary, f"{NAME}/labels", LATCHED),
+            ("markers", MarkerArray, f"{NAME}/markers", LATCHED), ("diagnostics", DiagnosticArray, "/diagnostics", RELIABLE),
+        ):  # fmt: skip
+            self.create_subscription(kind, topic, lambda m, k=key: self.keep(k, m), qos)
+        self.camera = self.create_publisher(Image, "image", image_qos("reliable"))
+        self.compressed = self.create_publisher(CompressedImage, "image/compressed", image_qos("reliable"))
+
+    def keep(self, key, message):
+        self.got[key].append(convert.nanoseconds(message.header.stamp) if key == "image" else message)
+
+    @property
+    def status(self):
+        return self.got["status"][-1] if self.got["status"] else MapStatus()
+
+    def ready(self):
+        return spin_until(self, lambda: bool(self.got["status"]) and self.camera.get_subscription_count() > 1, 90)
+
+    def send(self, message, wait=1.5):
+        """Publish and wait until the mapper has taken note, at most `wait` seconds."""
+        before = self.status.frames_received, len(self.got["odometry"])
+        self.camera.publish(message)
+        spin_until(self, lambda: len(self.got["odometry"]) > before[1], wait)
+
+    def values(self):
+        return {v.key: v.value for v in self.got["diagnostics"][-1].status[0].values} if self.got["diagnostics"] else {}
+
+    def problem(self, kind, timeout=6.0):
+        """Whether diagnostics come to count a problem."""
+        return spin_until(self, lambda: int(self.values().get(f"problem/{kind}", 0)) > 0, timeout)
+
+
+@pytest.fixture
+def listener(ros):
+    out = Listener()
+    yield out
+    out.destroy_node()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [v.rgb for v in render_sequence(900_060_004, 8, 160, 120, 0.3).views]
+
+
+def message(rgb, ns):
+    return convert.rgb_to_image(rgb, convert.header("cam", ns))
+
+
+def stamps(messages):
+    return [convert.nanoseconds(m.header.stamp) for m in messages]
+
+
+def test_the_real_kitchen_through_player_and_mapper(start, listener, real_data, tmp_path, record_property):
+    """100 pictures at 10 Hz; every stamp is a picture's, the map grows, the services answer, the node survives."""
+    mapper = start("semantic_mapper", map_rate=2.0)
+    assert listener.ready(), mapper.output
+    player = start("frame_player", input=str(real_data / "rgbd_kitchen"), rate=10.0, wait_for_subscribers=20.0)
+    assert spin_until(listener, lambda: not player.alive, 90), player.output
+    spin_until(listener, lambda: False, 2)
+    got, status = listener.got, listener.status
+    assert "sent 100 frames" in player.output
+    assert 60 <= status.frames_received <= 100  # best effort may lose some where the machine is busy
+    assert status.frames_dropped < status.frames_received
+
+    images = set(got["image"])
+    for key in ("odometry", "map", "path", "window"):
+        seen = [s for s in stamps(got[key]) if s]
+        assert seen, key
+        assert len(images) < 100 or set(seen) <= images, f"{key} has stamps that are no image's"
+    transforms = [t for m in got["tf"] for t in m.transforms]
+    assert {(t.header.frame_id, t.child_frame_id) for t in transforms} == {("map", "camera_optical")}
+    assert stamps(transforms) == stamps(got["odometry"])
+    assert got["odometry"][0].header.frame_id == "map"
+    assert got["odometry"][0].child_frame_id == "camera_optical"
+    widths = [m.width for m in got["map"] if m.width]
+    assert widths[-1] >= widths[0] > 0
+    assert status.num_keyframes >= 1
+    assert mapper.alive
+
+    cloud = convert.read_cloud(got["map"][-1])
+    assert list(cloud) == ["x", "y", "z", "rgb", "score", "label"]
+    assert all(np.isfinite(cloud[k]).all() for k in ("x", "y", "z", "score"))
+    assert cloud["label"].max() < len(got["labels"][-1].labels)
+    found = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["table", "chair"], min_score=0.05, return_points=True)
+    assert found.status in (LocateObject.Response.SUCCESS, LocateObject.Response.NO_MATCH), found.message
+    assert convert.nanoseconds(found.header.stamp) in set(stamps(got["odometry"])) | images
+    for item in found.objects:
+        assert item.points.width == item.num_points > 0
+        assert 0 <= item.score <= 1
+    saved = call(listener, SaveMap, f"{NAME}/save_map", path=str(tmp_path / "map"), include_features=True)
+    assert saved.status == SaveMap.Response.SUCCESS, saved.message
+    assert saved.num_bytes == sum(f.stat().st_size for f in (tmp_path / "map").iterdir())
+    assert call(listener, Trigger, f"{NAME}/reset").success
+    assert spin_until(listener, lambda: listener.status.num_points == 0, 10)
+    assert spin_until(listener, lambda: listener.got["map"][-1].width == 0, 10)
+    latency = np.array([s.age_ms for s in got["status"] if s.frames_received and s.inference_ms])
+    print(json.dumps({
+        "received": status.frames_received, "dropped": status.frames_dropped, "poses": len(got["odometry"]), "keyframes": status.num_keyframes, "map_points": widths[-1],
+        "maps": len(widths), "latency_ms_median": float(np.median(latency)), "latency_ms_p95": float(np.quantile(latency, 0.95)), "inference_ms": float(status.inference_ms),
+    }))  # fmt: skip
+
+
+def test_services_markers_and_labels_on_a_rendered_room(start, listener, pictures, tmp_path):
+    mapper = start("semantic_mapper", map_rate=10.0)
+    assert listener.ready(), mapper.output
+    empty = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall"])
+    assert empty.status == LocateObject.Response.EMPTY_MAP
+    assert call(listener, SaveMap, f"{NAME}/save_map", path=str(tmp_path / "m")).status == SaveMap.Response.EMPTY_MAP
+    listener.send(message(pictures[0], 10**9), 10)
+    assert spin_until(listener, lambda: listener.status.num_points > 0, 10), mapper.output
+
+    answer = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall", "floor"], min_score=0.02, max_objects=1)
+    assert answer.status == LocateObject.Response.SUCCESS
+    assert len(answer.objects) == 1
+    assert answer.header.frame_id == "map"
+    assert answer.map_status.scale_source == MapStatus.SCALE_PREDICTED
+    for bad, status in (
+        ({"prompts": []}, LocateObject.Response.INVALID_REQUEST), ({"prompts": ["a", "a"]}, LocateObject.Response.INVALID_REQUEST),
+        ({"prompts": ["a"], "min_score": 7.0}, LocateObject.Response.INVALID_REQUEST), ({"prompts": ["wall"], "min_score": 1.0}, LocateObject.Response.NO_MATCH),
+        ({"prompts": ["wall"], "target_frame": "mars"}, LocateObject.Response.TRANSFORM_UNAVAILABLE),
+    ):  # fmt: skip
+        assert call(listener, LocateObject, f"{NAME}/locate_object", **bad).status == status, bad
+    in_camera = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall", "floor"], min_score=0.02, max_objects=1, target_frame="cam")
+    assert in_camera.header.frame_id == "cam"
+    assert in_camera.objects[0].centroid.z > 0  # in front of the optical frame
+
+    labels = len(listener.got["labels"])
+    for bad in ([], ["mug", "mug"], [""]):
+        assert call(listener, SetVocabulary, f"{NAME}/set_vocabulary", labels=bad).status == SetVocabulary.Response.INVALID_REQUEST
+    assert call(listener, SetVocabulary, f"{NAME}/set_vocabulary", labels=["wall", "rest"]).status == SetVocabulary.Response.SUCCESS
+    assert spin_until(listener, lambda: len(listener.got["labels"]) > labels, 5)
+    assert listener.got["labels"][-1].labels == ["wall", "rest"]
+    assert len(listener.got["labels"][-1].colors) == 2
+    maps = len(listener.got["map"])
+    assert spin_until(listener, lambda: len(listener.got["map"]) > maps, 10), "the map is not labelled anew"
+    assert convert.read_cloud(listener.got["map"][-1])["label"].max() <= 1
+
+    path = str(tmp_path / "map")
+    assert call(listener, SaveMap, f"{NAME}/save_map", path=path, include_features=True).status == SaveMap.Response.SUCCESS
+    assert call(listener, SaveMap, f"{NAME}/save_map", path=path).status == SaveMap.Response.PATH_EXISTS
+    assert call(listener, SaveMap, f"{NAME}/save_map", path="").status == SaveMap.Response.PATH_INVALID
+    points = listener.status.num_points
+    assert call(listener, Trigger, f"{NAME}/reset").success
+    assert call(listener, LoadMap, f"{NAME}/load_map", path=str(tmp_path / "none"), clear=True).status == LoadMap.Response.NOT_FOUND
+    loaded = call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True)
+    assert loaded.status == LoadMap.Response.SUCCESS, loaded.message
+    assert loaded.map_status.num_points == points
+    data = (tmp_path / "map" / "map.safetensors").read_bytes()
+    (tmp_path / "map" / "map.safetensors").write_bytes(data[:-1000])
+    assert call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True).status == LoadMap.Response.INVALID_DATA
+    assert listener.status.num_points == points
+    info = json.loads((tmp_path / "map" / "map.json").read_text())
+    (tmp_path / "map" / "map.safetensors").write_bytes(data)
+    (tmp_path / "map" / "map.json").write_text(json.dumps(info | {"model": "another"}))
+    other = call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True)
+    assert other.status == LoadMap.Response.INCOMPATIBLE_MODEL
+    assert other.map_status.num_points == points
+    assert call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall"]).status == LocateObject.Response.NO_FEATURES
+
+    assert call(listener, SetBool, f"{NAME}/pause", data=True).success
+    received = listener.status.frames_received
+    listener.send(message(pictures[1], 2 * 10**9), 0.5)
+    assert listener.status.frames_received == received
+    assert call(listener, SetBool, f"{NAME}/pause", data=False).success
+    assert mapper.alive
+
+
+def test_bad_pictures_are_counted_said_once_and_the_map_stays_whole(start, listener, pictures):
+    mapper = start("semantic_mapper", map_rate=10.0, use_depth=True)
+    assert listener.ready(), mapper.output
+    good = message(pictures[0], 10**9)
+    listener.send(good, 10)
+    assert spin_until(listener, lambda: listener.status.num_points > 0, 10), mapper.output
+    points = listener.status.num_points
+
+    def broken(**fields):
+        out = message(pictures[1], 2 * 10**9)
+        for name, value in fields.items():
+            setattr(out, name, value)
+        return out
+
+    for bad in (
+        broken(data=b""), broken(data=good.data[:100].tobytes()), broken(encoding="ultraviolet"), broken(width=0), broken(height=0), broken(step=1),
+        broken(data=b""), broken(data=b""), broken(data=b""),
+    ):  # fmt: skip
+        listener.send(bad, 0.3)
+    assert listener.problem("ImageError"), mapper.output
+    for dark in (np.zeros((120, 160, 3), np.uint8), np.full((120, 160, 3), 200, np.uint8)):
+        listener.send(message(dark, 3 * 10**9), 0.5)
+    assert listener.problem("BadFrame"), mapper.output
+    listener.send(message(pictures[1], 10**9 - 10**8), 0.5)  # a little older than the newest
+    texture = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    listener.send(message(texture, 4 * 10**9), 1)
+    assert listener.status.num_points >= points
+    listener.send(message(pictures[0][:, :120].copy(), 5 * 10**9), 2)  # another size in mid-stream
+    assert listener.problem("size_change"), mapper.output
+    listener.send(message(np.ascontiguousarray(pictures[0].transpose(1, 0, 2)), 6 * 10**9), 2)
+    assert listener.problem("no_depth"), mapper.output
+    assert mapper.alive
+    said = [line for line in mapper.output.splitlines() if "truncated: 0 bytes" in line]
+    assert len(said) == 1, "the same complaint should be made once"
+    assert "black or constant" in mapper.output
+    poses = len(listener.got["odometry"])
+    for k in range(3):
+        listener.send(message(pictures[0], 10**10 + k), 5)
+    assert len(listener.got["odometry"]) > poses, "the node does not go on after bad pictures"
+    assert listener.status.num_points >= points
+
+
+def test_depth_and_intrinsics_make_the_scale_measured(start, listener):
+    views = render_sequence(900_060_004, 3, 160, 120, 0.1).views
+    mapper = start("semantic_mapper", use_depth=True)
+    depth = listener.create_publisher(Image, "depth", image_qos("reliable"))
+    info = listener.create_publisher(CameraInfo, "camera_info", image_qos("reliable"))
+    assert listener.ready(), mapper.output
+    assert spin_until(listener, lambda: depth.get_subscription_count() and info.get_subscription_count(), 10)
+    for k, view in enumerate(views):
+        head = convert.header("cam", (k + 1) * 10**9)
+        info.publish(convert.camera_info(view.intrinsics, 160, 120, head))
+        depth.publish(convert.depth_to_image(view.depth, head))
+        spin_until(listener, lambda: False, 0.3)
+        listener.send(message(view.rgb, (k + 1) * 10**9), 10)
+    assert listener.status.scale_source == MapStatus.SCALE_MEASURED, mapper.output
+    assert listener.status.scale_stddev < 0.2
+    depth.publish(convert.depth_to_image(np.full((120, 160), np.nan, np.float32), convert.header("cam", 9 * 10**9)))
+    spin_until(listener, lambda: False, 0.3)
+    listener.send(message(views[0].rgb, 9 * 10**9), 10)
+    assert listener.problem("frame_note"), mapper.output
+    assert "fewer than 50 usable" in mapper.output
+
+
+def test_compressed_pictures(start, listener, pictures):
+    mapper = start("semantic_mapper", image_transport="compressed")
+    assert spin_until(listener, lambda: listener.got["status"] and listener.compressed.get_subscription_count(), 60), mapper.output
+    data = cv2.imencode(".jpg", pictures[0][..., ::-1])[1].tobytes()
+    for content in (b"not a jpeg", data):
+        listener.compressed.publish(CompressedImage(header=convert.header("cam", 10**9), format="jpeg", data=content))
+        spin_until(listener, lambda: bool(listener.got["odometry"]), 5)
+    assert stamps(listener.got["odometry"]) == [10**9], mapper.output
+    assert "cannot be decoded" in mapper.output
+
+
+def test_lifecycle_by_hand(start, listener, pictures):
+    def change(transition):
+        return call(listener, ChangeState, f"{NAME}/change_state", transition=Transition(id=transition)).success
+
+    def state():
+        return call(listener, GetState, f"{NAME}/get_state").current_state.id
+
+    mapper = start("semantic_mapper", autostart=False)
+    assert state() == State.PRIMARY_STATE_UNCONFIGURED
+    answer = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall"])
+    assert answer.status == LocateObject.Response.NOT_CONFIGURED
+    assert change(Transition.TRANSITION_CONFIGURE)
+    assert change(Transition.TRANSITION_ACTIVATE)
+    assert listener.ready(), mapper.output
+    listener.send(message(pictures[0], 10**9), 10)
+    assert spin_until(listener, lambda: listener.status.num_points > 0, 10), mapper.output
+    assert change(Transition.TRANSITION_DEACTIVATE)
+    assert state() == State.PRIMARY_STATE_INACTIVE
+    poses = len(listener.got["odometry"])
+    listener.send(message(pictures[1], 2 * 10**9), 0.5)
+    assert len(listener.got["odometry"]) == poses
+    answer = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall", "floor"], min_score=0.02)
+    assert answer.status == LocateObject.Response.SUCCESS  # a deactivated mapper still answers
+    assert change(Transition.TRANSITION_ACTIVATE)
+    assert spin_until(listener, lambda: listener.camera.get_subscription_count() > 1, 10)
+    listener.send(message(pictures[1], 3 * 10**9), 10)
+    assert len(listener.got["odometry"]) > poses
+    assert change(Transition.TRANSITION_DEACTIVATE)
+    assert change(Transition.TRANSITION_CLEANUP)
+    assert state() == State.PRIMARY_STATE_UNCONFIGURED
+    assert change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_a_wrong_checkpoint_leaves_the_node_up_and_says_why(start, listener, tmp_path):
+    (tmp_path / "wrong.safetensors").write_bytes(b"not weights")
+    mapper = start("semantic_mapper", model__checkpoint=str(tmp_path / "wrong.safetensors"))
+    answer = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall"])
+    assert answer.status == LocateObject.Response.NOT_CONFIGURED
+    assert mapper.alive
+    assert "damaged or not a safetensors file" in mapper.output
+    assert call(listener, GetState, f"{NAME}/get_state").current_state.id == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def test_a_late_joiner_gets_the_map_labels_and_status(start, listener, pictures, ros):
+    mapper = start("semantic_mapper", map_rate=5.0)
+    assert listener.ready(), mapper.output
+    listener.send(message(pictures[0], 10**9), 10)
+    assert spin_until(listener, lambda: any(m.width for m in listener.got["map"]), 20), mapper.output
+    late = Listener()
+    try:
+        assert spin_until(late, lambda: late.got["map"] and late.got["labels"] and late.got["markers"], 10)
+        assert late.got["map"][-1].width > 0
+        assert stamps(late.got["map"])[-1] == 10**9
+    finally:
+        late.destroy_node()
+
+
+def test_without_images_the_node_says_what_is_offered(start, listener):
+    mapper = start("semantic_mapper", warn_after=1.0, image_reliability="reliable")
+    assert spin_until(listener, lambda: "Publishers:" in mapper.output, 60), mapper.output
+    assert "reliable" in mapper.output
+    assert "listener" in mapper.output
+    assert spin_until(listener, lambda: any(m.status[0].level == DiagnosticStatus.WARN for m in listener.got["diagnostics"]), 10)
+
+
+def test_the_player_says_what_it_cannot_read(start):
+    player = start("frame_player", input="/nowhere/at/all")
+    assert player.process.wait(60) == 1
+    assert "no such input" in player.output
+    assert "Traceback" not in player.output
+
+
+def test_the_player_keeps_stamps_and_publishes_the_clock(start, listener, tmp_path):
+    from rosgraph_msgs.msg import Clock
+
+    folder = tmp_path / "tum" / "rgb"
+    folder.mkdir(parents=True)
+    names = ["1305031102.175304", "1305031102.211214", "1305031102.243211"]
+    for name in names:
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((48, 64, 3), 90, np.uint8))
+    clock = []
+    listener.create_subscription(Clock, "/clock", lambda m: clock.append(convert.nanoseconds(m.clock)), RELIABLE)
+    player = start("frame_player", input=str(tmp_path / "tum"), restamp=False, publish_clock=True, rate=5.0)
+    assert spin_until(listener, lambda: not player.alive, 60), player.output
+    expected = [1305031102175304000, 1305031102211214000, 1305031102243211000]
+    assert Counter(listener.got["image"]) <= Counter(expected)
+    assert clock
+    assert set(clock) <= set(expected)
+
+
+def test_a_ros_clock_that_jumps_back_resets_the_map_and_says_so(start, listener, pictures):
+    from rosgraph_msgs.msg import Clock
+
+    mapper = start("semantic_mapper", use_sim_time=True)
+    clock = listener.create_publisher(Clock, "/clock", RELIABLE)
+    assert listener.ready(), mapper.output
+    assert spin_until(listener, lambda: clock.get_subscription_count() > 0, 10)
+
+    def tick(seconds):
+        clock.publish(Clock(clock=convert.to_stamp(int(seconds * 1e9))))
+        spin_until(listener, lambda: False, 0.3)
+
+    tick(100)
+    listener.send(message(pictures[0], 100 * 10**9), 10)
+    assert spin_until(listener, lambda: listener.status.num_points > 0, 10), mapper.output
+    tick(101)
+    tick(50)
+    assert spin_until(listener, lambda: listener.status.num_points == 0, 10), mapper.output
+    assert "clock jumped back" in mapper.output
+    assert mapper.alive
+
+
+def test_the_fast_dds_profile_is_in_force():
+    assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"].endswith("config/fastdds.xml")
+    assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
