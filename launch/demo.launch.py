@@ -3,19 +3,22 @@
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from launch import LaunchDescription
+
 
 def generate_launch_description():
     share = Path(get_package_share_directory("sab3r_ros"))
     return LaunchDescription(
         [
-            DeclareLaunchArgument("input", default_value="demo", description="Folder, video, bag, camera number, or demo"),
+            DeclareLaunchArgument(
+                "input", default_value="demo", description="Folder, video, bag, camera number, or demo"
+            ),
             DeclareLaunchArgument("rate", default_value="10.0", description="Pictures per second"),
             DeclareLaunchArgument("loop", default_value="false", description="Begin again after the last picture"),
             DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),

@@ -3,21 +3,28 @@
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from launch import LaunchDescription
 
 
 def generate_launch_description():
     share = Path(get_package_share_directory("sab3r_ros"))
     return LaunchDescription(
         [
-            DeclareLaunchArgument("params", default_value=str(share / "config" / "semantic_mapper.yaml"), description="Parameter file"),
+            DeclareLaunchArgument(
+                "params", default_value=str(share / "config" / "semantic_mapper.yaml"), description="Parameter file"
+            ),
             DeclareLaunchArgument("image", default_value="image", description="Topic of the camera's pictures"),
-            DeclareLaunchArgument("camera_info", default_value="camera_info", description="Topic of the camera's intrinsics"),
-            DeclareLaunchArgument("depth", default_value="depth", description="Topic of registered depth (with use_depth)"),
+            DeclareLaunchArgument(
+                "camera_info", default_value="camera_info", description="Topic of the camera's intrinsics"
+            ),
+            DeclareLaunchArgument(
+                "depth", default_value="depth", description="Topic of registered depth (with use_depth)"
+            ),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock"),
             DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),
             # Images are larger than Fast DDS's default shared-memory segment and socket buffers.

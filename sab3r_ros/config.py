@@ -22,9 +22,20 @@ class Group(BaseModel):
 class ModelSettings(Group):
     """Which network runs, and how."""
 
-    checkpoint: str = Field("sab3r_tiny", description="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
-    image_size: int = Field(0, ge=0, le=2048, description="Long side of the network's input in pixels, a multiple of 16; 0 = the size the checkpoint was trained for")
+    checkpoint: str = Field(
+        "sab3r_tiny", description="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model"
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one",
+    )
+    image_size: int = Field(
+        0,
+        ge=0,
+        le=2048,
+        description="Long side of the network's input in pixels, a multiple of 16; 0 = the size the checkpoint was trained for",
+    )
     half_precision: bool = Field(True, description="bfloat16 in encoder and decoder on a GPU (heads stay float32)")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0 = all")
 
@@ -33,37 +44,98 @@ class WindowSettings(Group):
     """Which frames are compared with the newest one."""
 
     size: int = Field(3, ge=1, le=16, description="Keyframes the newest frame is decoded against")
-    keyframe_overlap: float = Field(0.9, ge=0.0, le=1.0, description="A frame that shares less than this with every keyframe of the window becomes a keyframe")
-    kept_keyframes: int = Field(40, ge=1, le=1000, description="Keyframes whose tokens stay in memory, for relocalisation")
-    symmetric: bool = Field(False, description="Decode every pair in both orders: twice the time, more correspondences where descriptors are not matched")
+    keyframe_overlap: float = Field(
+        0.9,
+        ge=0.0,
+        le=1.0,
+        description="A frame that shares less than this with every keyframe of the window becomes a keyframe",
+    )
+    kept_keyframes: int = Field(
+        40, ge=1, le=1000, description="Keyframes whose tokens stay in memory, for relocalisation"
+    )
+    symmetric: bool = Field(
+        False,
+        description="Decode every pair in both orders: twice the time, more correspondences where descriptors are not matched",
+    )
 
 
 class TrackingSettings(Group):
     """How a frame's place is found, and when it counts as lost."""
 
-    relative_residual: float = Field(0.1, gt=0.0, le=1.0, description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter")
-    min_inliers: float = Field(0.25, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place")
-    scale_prior: float = Field(0.8, ge=0.0, le=1.0, description="Trust in the network's own metric scale: 1 keeps it, 0 takes the scale from the correspondences alone")
-    matching: bool = Field(True, description="Correspondences from matched descriptors; otherwise, and where too few match, from the pointmaps as predicted")
-    ray_residual: float = Field(0.1, gt=0.0, le=1.0, description="Angle in radians at which a matched pixel's influence on the refined pose has fallen to a quarter")
+    relative_residual: float = Field(
+        0.1,
+        gt=0.0,
+        le=1.0,
+        description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter",
+    )
+    min_inliers: float = Field(
+        0.25, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place"
+    )
+    scale_prior: float = Field(
+        0.8,
+        ge=0.0,
+        le=1.0,
+        description="Trust in the network's own metric scale: 1 keeps it, 0 takes the scale from the correspondences alone",
+    )
+    matching: bool = Field(
+        True,
+        description="Correspondences from matched descriptors; otherwise, and where too few match, from the pointmaps as predicted",
+    )
+    ray_residual: float = Field(
+        0.1,
+        gt=0.0,
+        le=1.0,
+        description="Angle in radians at which a matched pixel's influence on the refined pose has fallen to a quarter",
+    )
     match_step: int = Field(8, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
-    use_intrinsics: bool = Field(True, description="Where the camera's intrinsics are known, put the points on their rays")
-    max_disorder: float = Field(0.5, ge=0.0, description="A picture that is older than the newest one by at most this many seconds is refused; one that is older still starts a new pass over the same map")
-    min_contrast: float = Field(2.0, ge=0.0, le=255.0, description="Pictures whose grey values deviate less than this are refused as black or constant")
+    use_intrinsics: bool = Field(
+        True, description="Where the camera's intrinsics are known, put the points on their rays"
+    )
+    max_disorder: float = Field(
+        0.5,
+        ge=0.0,
+        description="A picture that is older than the newest one by at most this many seconds is refused; one that is older still starts a new pass over the same map",
+    )
+    min_contrast: float = Field(
+        2.0,
+        ge=0.0,
+        le=255.0,
+        description="Pictures whose grey values deviate less than this are refused as black or constant",
+    )
 
 
 class MapSettings(Group):
     """The fused voxel map."""
 
     voxel_size: float = Field(0.04, gt=0.001, le=5.0, description="Edge of a voxel in metres")
-    max_voxels: int = Field(2_000_000, ge=1000, description="Upper bound of the map's size; a full map stops growing and says so")
+    max_voxels: int = Field(
+        2_000_000, ge=1000, description="Upper bound of the map's size; a full map stops growing and says so"
+    )
     min_confidence: float = Field(1.0, ge=1.0, description="Pixels below this network confidence are not fused")
-    drop_lowest: float = Field(0.2, ge=0.0, lt=1.0, description="Share of a frame's least confident pixels that is not fused")
-    edge_ratio: float = Field(0.08, gt=0.0, description="Pixels whose depth jumps by more than this share to a neighbour are not fused")
-    max_range: float = Field(12.0, gt=0.0, description="Points farther from the camera than this many metres are not fused")
-    first_pitch: float = Field(0.0, ge=-1.6, le=1.6, description="Downward tilt of the first camera in radians; makes the map z-up")
-    first_roll: float = Field(0.0, ge=-3.2, le=3.2, description="Roll of the first camera about its viewing direction in radians, clockwise positive")
-    feature_dim: int = Field(64, ge=8, le=1024, description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis")
+    drop_lowest: float = Field(
+        0.2, ge=0.0, lt=1.0, description="Share of a frame's least confident pixels that is not fused"
+    )
+    edge_ratio: float = Field(
+        0.08, gt=0.0, description="Pixels whose depth jumps by more than this share to a neighbour are not fused"
+    )
+    max_range: float = Field(
+        12.0, gt=0.0, description="Points farther from the camera than this many metres are not fused"
+    )
+    first_pitch: float = Field(
+        0.0, ge=-1.6, le=1.6, description="Downward tilt of the first camera in radians; makes the map z-up"
+    )
+    first_roll: float = Field(
+        0.0,
+        ge=-3.2,
+        le=3.2,
+        description="Roll of the first camera about its viewing direction in radians, clockwise positive",
+    )
+    feature_dim: int = Field(
+        64,
+        ge=8,
+        le=1024,
+        description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis",
+    )
 
 
 class QuerySettings(Group):
@@ -73,9 +145,15 @@ class QuerySettings(Group):
         default=["wall", "floor", "ceiling", "table", "chair", "cabinet", "shelves", "sofa", "box", "ball", "mug", "bottle", "lamp", "plant", "television", "door"],
         description="The vocabulary that map points are labelled with",
     )  # fmt: skip
-    prompt_template: str = Field("", description="A prompt with {} for the label; empty = CLIP's 80 templates, averaged")
-    text_encoder: str = Field("", description="open_clip model name or local-dir:FOLDER; empty = the one the checkpoint names")
-    text_pretrained: str = Field("", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names")
+    prompt_template: str = Field(
+        "", description="A prompt with {} for the label; empty = CLIP's 80 templates, averaged"
+    )
+    text_encoder: str = Field(
+        "", description="open_clip model name or local-dir:FOLDER; empty = the one the checkpoint names"
+    )
+    text_pretrained: str = Field(
+        "", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names"
+    )
     min_score: float = Field(0.5, ge=0.0, le=1.0, description="Smallest score of a located object")
     min_points: int = Field(8, ge=1, description="Smallest number of voxels of a located object")
 
@@ -133,7 +211,9 @@ def load_settings(path: Path | None = None, overrides: list[str] | None = None) 
             tree = yaml.safe_load(Path(path).read_text()) or {}
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not valid YAML: {error}") from error
-        ros = isinstance(tree, dict) and next((v.get("ros__parameters") for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), None)
+        ros = isinstance(tree, dict) and next(
+            (v.get("ros__parameters") for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), None
+        )
         flat = dict(_flatten(ros or tree))
         values.update({k: v for k, v in flat.items() if not ros or k in known})
     for item in overrides or []:

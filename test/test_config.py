@@ -22,7 +22,9 @@ def test_dotted_values_override_defaults():
 def test_yaml_nested_or_ros_and_overrides(tmp_path):
     nested, ros = tmp_path / "a.yaml", tmp_path / "b.yaml"
     nested.write_text("window:\n  size: 4\nquery:\n  labels: [mug, chair]\n")
-    ros.write_text("/**:\n  ros__parameters:\n    window.size: 4\n    map_rate: 2.0\n    query:\n      labels: [mug, chair]\n")
+    ros.write_text(
+        "/**:\n  ros__parameters:\n    window.size: 4\n    map_rate: 2.0\n    query:\n      labels: [mug, chair]\n"
+    )
     for path in (nested, ros):
         settings = load_settings(path, ["map.voxel_size=0.2", "model.device=cpu"])
         assert (settings.window.size, settings.query.labels) == (4, ["mug", "chair"])

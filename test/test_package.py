@@ -30,10 +30,23 @@ def test_versions_agree():
 
 
 def test_ros_stays_in_the_nodes():
-    ros = ("rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "nav_msgs", "tf2", "sab3r_ros.msg", "sab3r_ros.srv", "sab3r_ros.nodes", "launch")
+    ros = (
+        "rclpy",
+        "sensor_msgs",
+        "std_msgs",
+        "geometry_msgs",
+        "nav_msgs",
+        "tf2",
+        "sab3r_ros.msg",
+        "sab3r_ros.srv",
+        "sab3r_ros.nodes",
+        "launch",
+    )
     for path in MODULES:
         if "nodes" not in path.parts:
-            assert not [m for m in imports(path) if m.startswith(ros) and not m.startswith("sab3r_ros.nodes.frame_slot")], path
+            assert not [
+                m for m in imports(path) if m.startswith(ros) and not m.startswith("sab3r_ros.nodes.frame_slot")
+            ], path
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,9 @@ def test_launch_files_only_name_what_exists(name):
     for string in strings:
         if string.endswith((".yaml", ".xml", ".rviz")):
             assert (ROOT / "config" / string).is_file(), string
-    executables = {k.value.value for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg == "executable"}
+    executables = {
+        k.value.value for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg == "executable"
+    }
     assert executables - {"rviz2"} <= {p.name for p in (ROOT / "scripts").iterdir()}
     if name == "sab3r.launch.py":
         assert "FASTDDS_DEFAULT_PROFILES_FILE" in strings

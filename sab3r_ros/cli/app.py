@@ -10,15 +10,26 @@ import typer
 
 from sab3r_ros.config import dotted_fields, load_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Semantic 3D maps with text queries from one uncalibrated camera.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Semantic 3D maps with text queries from one uncalibrated camera.",
+)
 evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
 train = typer.Typer(no_args_is_help=True, help="Train the default weights.")
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML with settings, nested or as a ROS parameter file")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="One setting, as name=value; may be repeated (see `sab3r config`)")]
-CheckpointOption = Annotated[str, typer.Option(help="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML with settings, nested or as a ROS parameter file")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting, as name=value; may be repeated (see `sab3r config`)")
+]
+CheckpointOption = Annotated[
+    str, typer.Option(help="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON")]
 
 
@@ -39,7 +50,12 @@ def _settings(config: Path | None, overrides: list[str] | None, checkpoint: str 
 
 @app.command("map")
 def map_command(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures, a video, a rosbag2 or mcap, a camera number, or demo")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="A folder of pictures, a video, a rosbag2 or mcap, a camera number, or demo"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")],
     checkpoint: CheckpointOption = "",
     rate: Annotated[float, typer.Option(min=0.01, help="Pictures per second where the input has no stamps")] = 10.0,
@@ -58,16 +74,20 @@ def map_command(
     if as_json:
         print(json.dumps(summary))
     else:
-        print(f"{summary['frames']} frames, {summary['keyframes']} keyframes, {summary['points']} points at {summary['fps']:.1f} frames/s -> {out}")
+        print(
+            f"{summary['frames']} frames, {summary['keyframes']} keyframes, {summary['points']} points at {summary['fps']:.1f} frames/s -> {out}"
+        )
 
 
 @app.command()
 def locate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
-    text: Annotated[str, typer.Argument(help="What to look for: \"a black office chair\"")],
+    text: Annotated[str, typer.Argument(help='What to look for: "a black office chair"')],
     as_json: JsonOption = False,
     png: Annotated[Path | None, typer.Option(help="Draw the map with the found objects into this file")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Smallest score; default query.min_score")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Smallest score; default query.min_score")
+    ] = None,
     max_objects: Annotated[int, typer.Option(min=0, help="0 = no limit")] = 0,
     negative: Annotated[list[str] | None, typer.Option(help="What it is not; may be repeated")] = None,
     checkpoint: CheckpointOption = "",
@@ -77,12 +97,16 @@ def locate(
     """Find things in a map by text; exit status 3 where nothing is found."""
     from sab3r_ros.cli.mapping import locate_in
 
-    found = locate_in(folder, text, _settings(config, overrides, checkpoint), min_score, max_objects, negative or [], png)
+    found = locate_in(
+        folder, text, _settings(config, overrides, checkpoint), min_score, max_objects, negative or [], png
+    )
     if as_json:
         print(json.dumps({"query": text, "objects": found}))
     else:
         for item in found:
-            print(f"{item['id']}: score {item['score']:.2f}, {item['points']} points, at {item['centroid']} m, size {item['size']} m")
+            print(
+                f"{item['id']}: score {item['score']:.2f}, {item['points']} points, at {item['centroid']} m, size {item['size']} m"
+            )
         if not found:
             print(f"nothing in the map answers {text!r}; try other words or a lower --min-score")
     if not found:
@@ -140,7 +164,12 @@ def evaluate_rooms_command(
 
 @evaluate.command("recording")
 def evaluate_recording_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A posed RGB-D recording in 7-Scenes' layout; only its colour images are mapped")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A posed RGB-D recording in 7-Scenes' layout; only its colour images are mapped"
+        ),
+    ],
     checkpoint: CheckpointOption = "",
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,

@@ -8,7 +8,16 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-_REQUIRED = ("torch", "open_clip_torch", "safetensors", "opencv-python-headless", "pydantic", "scipy", "plyfile", "rosbags")
+_REQUIRED = (
+    "torch",
+    "open_clip_torch",
+    "safetensors",
+    "opencv-python-headless",
+    "pydantic",
+    "scipy",
+    "plyfile",
+    "rosbags",
+)
 _OPTIONAL_ROS = ("tf2_ros", "launch_ros", "cv_bridge", "sensor_msgs_py")
 _COMFORT_GB = 4
 
@@ -29,7 +38,11 @@ def examine() -> list[Finding]:
 
 def _python():
     ok = sys.version_info >= (3, 10)
-    yield Finding("ok" if ok else "missing", "python", f"{platform.python_version()} on {platform.machine()}" + ("" if ok else "; 3.10 or newer is needed"))
+    yield Finding(
+        "ok" if ok else "missing",
+        "python",
+        f"{platform.python_version()} on {platform.machine()}" + ("" if ok else "; 3.10 or newer is needed"),
+    )
 
 
 def _packages():
@@ -38,7 +51,11 @@ def _packages():
             yield Finding("ok", name, version(name))
         except PackageNotFoundError:
             alternative = name == "opencv-python-headless" and importlib.util.find_spec("cv2")
-            yield Finding("ok", name, "another OpenCV build") if alternative else Finding("missing", name, f"pip install {name}")
+            yield (
+                Finding("ok", name, "another OpenCV build")
+                if alternative
+                else Finding("missing", name, f"pip install {name}")
+            )
 
 
 def _device() -> Finding:
@@ -46,15 +63,26 @@ def _device() -> Finding:
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return Finding("ok", "gpu", f"{properties.name}, {properties.total_memory >> 20} MiB, CUDA {torch.version.cuda}")
-    return Finding("note", "gpu", f"none that torch {torch.__version__} can use; the default weights run on the CPU, large ones need a GPU (check nvidia-smi and torch's CUDA build)")
+        return Finding(
+            "ok", "gpu", f"{properties.name}, {properties.total_memory >> 20} MiB, CUDA {torch.version.cuda}"
+        )
+    return Finding(
+        "note",
+        "gpu",
+        f"none that torch {torch.__version__} can use; the default weights run on the CPU, large ones need a GPU (check nvidia-smi and torch's CUDA build)",
+    )
 
 
 def _memory() -> Finding:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    return Finding("ok" if free >= _COMFORT_GB else "note", "memory", f"{free:.1f} GiB free, {os.cpu_count()} cores" + ("" if free >= _COMFORT_GB else "; lower map.max_voxels and window.kept_keyframes"))
+    return Finding(
+        "ok" if free >= _COMFORT_GB else "note",
+        "memory",
+        f"{free:.1f} GiB free, {os.cpu_count()} cores"
+        + ("" if free >= _COMFORT_GB else "; lower map.max_voxels and window.kept_keyframes"),
+    )
 
 
 def _weights():
@@ -72,16 +100,30 @@ def _weights():
 
 def _ros():
     if importlib.util.find_spec("rclpy") is None:
-        yield Finding("note", "ros", "rclpy is not importable: source a ROS 2 Jazzy installation, or pip install 'sab3r_ros[ros]' and build with colcon; the command line works without")
+        yield Finding(
+            "note",
+            "ros",
+            "rclpy is not importable: source a ROS 2 Jazzy installation, or pip install 'sab3r_ros[ros]' and build with colcon; the command line works without",
+        )
         return
     yield Finding("ok", "ros", f"rclpy found, distribution {os.environ.get('ROS_DISTRO', 'not named')}")
     built = importlib.util.find_spec("sab3r_ros.msg") is not None
-    yield Finding("ok" if built else "note", "interfaces", "sab3r_ros messages found" if built else "not built: colcon build, then source install/setup.bash")
+    yield Finding(
+        "ok" if built else "note",
+        "interfaces",
+        "sab3r_ros messages found" if built else "not built: colcon build, then source install/setup.bash",
+    )
     lacking = [name for name in _OPTIONAL_ROS if importlib.util.find_spec(name) is None]
     if lacking:
-        yield Finding("note", "ros packages", f"not installed: {', '.join(lacking)}; the nodes work without, launch files need launch_ros")
+        yield Finding(
+            "note",
+            "ros packages",
+            f"not installed: {', '.join(lacking)}; the nodes work without, launch files need launch_ros",
+        )
     if shutil.which("colcon") is None:
-        yield Finding("note", "colcon", "not found; needed to build the interfaces: pip install colcon-common-extensions")
+        yield Finding(
+            "note", "colcon", "not found; needed to build the interfaces: pip install colcon-common-extensions"
+        )
 
 
 def _profile() -> Finding:
@@ -90,4 +132,8 @@ def _profile() -> Finding:
         return Finding("missing", "fast dds profile", f"{path} does not exist")
     if path:
         return Finding("ok", "fast dds profile", path)
-    return Finding("note", "fast dds profile", "none in force: images lose frames over the default transports; the launch files set config/fastdds.xml")
+    return Finding(
+        "note",
+        "fast dds profile",
+        "none in force: images lose frames over the default transports; the launch files set config/fastdds.xml",
+    )

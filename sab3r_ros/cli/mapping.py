@@ -21,11 +21,15 @@ from sab3r_ros.sources.readers import Source, open_source
 
 def make_query(settings: Settings, perception: Perception) -> MapQuery | None:
     """Text queries for a checkpoint; None where it has no text-aligned features."""
-    text = text_encoder_for(perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained)
+    text = text_encoder_for(
+        perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained
+    )
     return MapQuery(settings.query, text) if text and perception.feature_dim else None
 
 
-def map_source(source: Source, settings: Settings, perception: Perception, limit: int = 0) -> tuple[SemanticMapper, Run]:
+def map_source(
+    source: Source, settings: Settings, perception: Perception, limit: int = 0
+) -> tuple[SemanticMapper, Run]:
     """Map every frame of a source, with a progress bar."""
     mapper = SemanticMapper(settings, perception)
     total = min(limit, len(source)) if limit and len(source) else limit or len(source) or None
@@ -38,7 +42,13 @@ def map_source(source: Source, settings: Settings, perception: Perception, limit
     return mapper, run
 
 
-def write_outputs(mapper: SemanticMapper, query: MapQuery | None, out: Path, overwrite: bool, objects: list[LocatedObject] | None = None) -> None:
+def write_outputs(
+    mapper: SemanticMapper,
+    query: MapQuery | None,
+    out: Path,
+    overwrite: bool,
+    objects: list[LocatedObject] | None = None,
+) -> None:
     """The map's own format, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
     save_map(mapper, out, overwrite)
     snapshot = mapper.snapshot()
@@ -81,7 +91,9 @@ def finite(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def map_input(source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool) -> dict:
+def map_input(
+    source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool
+) -> dict:
     """`sab3r map`: returns the summary. Raises for unreadable inputs, an occupied OUT, and nothing mapped."""
     if (out / "map.json").exists() and not overwrite:
         raise PathExists(f"{out} holds a map already; give --overwrite or another --out")
@@ -99,12 +111,22 @@ def map_input(source: str, out: Path, settings: Settings, rate: float, limit: in
     return summary
 
 
-def locate_in(folder: Path, text: str, settings: Settings, min_score: float | None, max_objects: int, negatives: list[str], png: Path | None) -> list[dict]:
+def locate_in(
+    folder: Path,
+    text: str,
+    settings: Settings,
+    min_score: float | None,
+    max_objects: int,
+    negatives: list[str],
+    png: Path | None,
+) -> list[dict]:
     """`sab3r locate`: objects of a saved map, best first. The network itself is not run, only its text encoder."""
     content = read_map(folder)
     checkpoint = load_checkpoint(settings.model.checkpoint)
     if content.info["model"] != checkpoint.id:
-        raise MapFileError(f"{folder} was made with {content.info['model']}, not {checkpoint.id}: give its --checkpoint")
+        raise MapFileError(
+            f"{folder} was made with {content.info['model']}, not {checkpoint.id}: give its --checkpoint"
+        )
     if not content.info["features"]:
         raise MapFileError(f"{folder} was saved without features and cannot be searched")
     encoder = text_encoder_for(checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained)
@@ -117,7 +139,9 @@ def locate_in(folder: Path, text: str, settings: Settings, min_score: float | No
         label, _ = query.classify(snapshot)
         path = np.array([pose[:3, 3] for _, pose in content.trajectory]).reshape(-1, 3)
         rgb = snapshot["rgb"].clamp(0, 255).byte().numpy()
-        render_preview(png, snapshot["xyz"].numpy(), rgb, label, query.vocabulary.labels, query.vocabulary.colours, path, found)
+        render_preview(
+            png, snapshot["xyz"].numpy(), rgb, label, query.vocabulary.labels, query.vocabulary.colours, path, found
+        )
     return [describe(o) for o in found]
 
 

@@ -23,5 +23,7 @@ def distill(out: Path, steps: int, groups: int, lr: float, text: str, export: Pa
     print(f"trained {steps} steps -> {last}")
     if export is not None:
         network = network_from_training_checkpoint(last, PRESETS["tiny"])
-        save_checkpoint(export, network, export.name, text or encoder, "Apache-2.0", {"data": "procedural rooms", "steps": steps})
+        save_checkpoint(
+            export, network, export.name, text or encoder, "Apache-2.0", {"data": "procedural rooms", "steps": steps}
+        )
         print(f"exported -> {export}")

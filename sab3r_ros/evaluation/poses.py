@@ -16,7 +16,9 @@ def rotation_angle(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))))
 
 
-def wide_pairs(views: Sequence, min_angle: float = 15.0, min_baseline: float = 0.25, min_overlap: float = 0.3) -> list[tuple[int, int]]:
+def wide_pairs(
+    views: Sequence, min_angle: float = 15.0, min_baseline: float = 0.25, min_overlap: float = 0.3
+) -> list[tuple[int, int]]:
     """Pairs of views that are apart and still see the same: only such pairs prove anything.
 
     views have depth, intrinsics and cam2world; at least min_angle degrees or min_baseline metres apart, and at
@@ -26,13 +28,20 @@ def wide_pairs(views: Sequence, min_angle: float = 15.0, min_baseline: float = 0
     for i in range(len(views)):
         for j in range(i + 1, len(views)):
             a, b = views[i].cam2world, views[j].cam2world
-            apart = rotation_angle(a[:3, :3], b[:3, :3]) >= min_angle or np.linalg.norm(a[:3, 3] - b[:3, 3]) >= min_baseline
+            apart = (
+                rotation_angle(a[:3, :3], b[:3, :3]) >= min_angle or np.linalg.norm(a[:3, 3] - b[:3, 3]) >= min_baseline
+            )
             if apart and min(overlap(views[i], views[j], 8), overlap(views[j], views[i], 8)) >= min_overlap:
                 pairs.append((i, j))
     return pairs
 
 
-def relative_pose_accuracy(poses: Sequence[np.ndarray | None], truth: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], threshold: float = 15.0) -> tuple[float, float]:
+def relative_pose_accuracy(
+    poses: Sequence[np.ndarray | None],
+    truth: Sequence[np.ndarray],
+    pairs: Sequence[tuple[int, int]],
+    threshold: float = 15.0,
+) -> tuple[float, float]:
     """(RRA, RTA) in percent: pairs whose relative rotation, and direction of translation, err by less than `threshold` degrees.
 
     A pair with a view that was not tracked (None) counts as wrong. RTA leaves out pairs closer than 5 cm. nan
@@ -53,7 +62,8 @@ def relative_pose_accuracy(poses: Sequence[np.ndarray | None], truth: Sequence[n
         if length >= _SHORTEST_BASELINE:
             cosine = estimate[:3, 3] @ true[:3, 3] / (length * max(np.linalg.norm(estimate[:3, 3]), 1e-9))
             direction.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))) < threshold)
-    return tuple(100 * float(np.mean(hits)) if hits else float("nan") for hits in (rotation, direction))
+    rra, rta = (100 * float(np.mean(hits)) if hits else float("nan") for hits in (rotation, direction))
+    return rra, rta
 
 
 def absolute_trajectory_error(poses: Sequence[np.ndarray | None], truth: Sequence[np.ndarray]) -> tuple[float, float]:

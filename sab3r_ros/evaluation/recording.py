@@ -29,7 +29,9 @@ def read_truth(source: FolderSource, max_depth: float = 4.0) -> list[TruthView]:
     return views
 
 
-def evaluate_recording(settings: Settings, perception: Perception, path: Path, rate: float = 10.0) -> tuple[dict, SemanticMapper]:
+def evaluate_recording(
+    settings: Settings, perception: Perception, path: Path, rate: float = 10.0
+) -> tuple[dict, SemanticMapper]:
     """The recording's figures, and the mapper with its map."""
     source = FolderSource(path, rate)
     truth = read_truth(source)

@@ -24,11 +24,17 @@ def query_targets(sequence: Sequence, min_share: float = 0.015) -> list[tuple[st
     """(label, object) of furniture and things that are the only ones of their label, seen in at least `min_share` of all pixels; most visible first."""
     instances = np.stack([v.instance for v in sequence.views])
     labels = [o.label for o in sequence.room.objects]
-    shares = [(float((instances == k).mean()), label, k) for k, label in enumerate(labels) if label not in STRUCTURE and labels.count(label) == 1]
+    shares = [
+        (float((instances == k).mean()), label, k)
+        for k, label in enumerate(labels)
+        if label not in STRUCTURE and labels.count(label) == 1
+    ]
     return [(label, k) for share, label, k in sorted(shares, reverse=True) if share >= min_share]
 
 
-def located_figures(mapper: SemanticMapper, query: MapQuery, sequence: Sequence, targets, rate: float = _RATE) -> list[dict]:
+def located_figures(
+    mapper: SemanticMapper, query: MapQuery, sequence: Sequence, targets, rate: float = _RATE
+) -> list[dict]:
     """For every target: the query, and the IoU of the best answer with the true object."""
     snapshot = mapper.snapshot()
     figures = []
@@ -45,7 +51,15 @@ def sequence_frames(sequence: Sequence, rate: float = _RATE) -> list[Frame]:
     return [Frame(v.rgb, round(k * 1e9 / rate)) for k, v in enumerate(sequence.views)]
 
 
-def evaluate_rooms(settings: Settings, perception: Perception, query: MapQuery, rooms: int = 10, frames: int = 24, first: int = 0, report: Callable[[str], None] = lambda line: None) -> dict:
+def evaluate_rooms(
+    settings: Settings,
+    perception: Perception,
+    query: MapQuery,
+    rooms: int = 10,
+    frames: int = 24,
+    first: int = 0,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict:
     """Mean figures over `rooms` held-out rooms, with each room's own under "rooms".
 
     located: rooms whose most visible unique object is found with an IoU of at least 0.3.
@@ -56,7 +70,7 @@ def evaluate_rooms(settings: Settings, perception: Perception, query: MapQuery, 
         sequence = render_sequence(seed, frames, 160, 120)
         mapper = SemanticMapper(settings, perception)
         run: Run = map_stream(mapper, sequence_frames(sequence))
-        figures = geometry_figures(run, sequence.views, perception.image_size)
+        figures: dict = geometry_figures(run, sequence.views, perception.image_size)
         figures["located"] = located_figures(mapper, query, sequence, query_targets(sequence)[:1])
         figures["fps"] = run.fps
         each.append({"seed": seed, **figures})

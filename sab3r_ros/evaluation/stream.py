@@ -73,7 +73,7 @@ def geometry_figures(run: Run, truth: Sequence, image_size: int, max_depth: floa
     ate, scale = absolute_trajectory_error(run.poses, poses)
     aligned, metric = [], []
     for result, view in zip(run.results, truth, strict=True):
-        if result is None or result.pose is None:
+        if result is None or result.pose is None or result.depth is None:
             continue
         plan = framing(view.depth.shape[1], view.depth.shape[0], image_size)
         target = plan.apply_nearest(np.ascontiguousarray(view.depth, np.float32))

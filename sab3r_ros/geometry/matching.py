@@ -78,7 +78,9 @@ def matches_both_ways(desc1: Tensor, desc2: Tensor, conf1: Tensor, conf2: Tensor
 
     Returns pixels (K,2), (K,2) and confidence (K,).
     """
-    return _merge(_seeded_both_ways(desc1, desc2, conf1, conf2, subsample, torch.minimum), desc1.shape[1], desc2.shape[1])
+    return _merge(
+        _seeded_both_ways(desc1, desc2, conf1, conf2, subsample, torch.minimum), desc1.shape[1], desc2.shape[1]
+    )
 
 
 def _seeded_both_ways(desc1, desc2, conf1, conf2, subsample, combine):

@@ -15,9 +15,7 @@ def focal_from_pointmap(points: Tensor, method: str = "weiszfeld", clip: tuple[f
     length of a 60-degree camera. Raises ValueError for an unknown method.
     """
     h, w = points.shape[:2]
-    y, x = torch.meshgrid(
-        torch.arange(h, device=points.device), torch.arange(w, device=points.device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(h, device=points.device), torch.arange(w, device=points.device), indexing="ij")
     pixels = torch.stack([x - w / 2, y - h / 2], -1).reshape(-1, 2).to(points.dtype)
     flat = points.reshape(-1, 3)
     if method == "median":
@@ -38,7 +36,9 @@ def focal_from_pointmap(points: Tensor, method: str = "weiszfeld", clip: tuple[f
     return float(focal)
 
 
-def pose_from_pnp(points, pixels, focal: float, centre: tuple[float, float], iterations: int = 100, threshold: float = 5.0):
+def pose_from_pnp(
+    points, pixels, focal: float, centre: tuple[float, float], iterations: int = 100, threshold: float = 5.0
+):
     """Camera-to-points pose (4,4) by PnP with RANSAC (SQPNP), or None when it fails.
 
     points (N,3) in another frame; pixels (N,2); threshold in pixels.

@@ -11,8 +11,14 @@ from sab3r_ros.geometry.sim3 import make_sim3, split_sim3
 
 
 def refine_by_rays(
-    source: Tensor, target: Tensor, centres: Tensor, weights: Tensor, pose: Tensor, spread: float,
-    depth_spread: float = 0.3, iterations: int = 10,
+    source: Tensor,
+    target: Tensor,
+    centres: Tensor,
+    weights: Tensor,
+    pose: Tensor,
+    spread: float,
+    depth_spread: float = 0.3,
+    iterations: int = 10,
 ) -> tuple[Tensor, Tensor]:
     """Gauss-Newton with Geman-McClure weights on rotation and translation; the scale is kept.
 

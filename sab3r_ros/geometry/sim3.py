@@ -55,8 +55,13 @@ def fit_sim3(source: Tensor, target: Tensor, weights: Tensor, fixed_scale: float
 
 
 def fit_sim3_robust(
-    source: Tensor, target: Tensor, weights: Tensor, spread: Tensor, iterations: int = 8,
-    fixed_scale: float | None = None, initial: Tensor | None = None,
+    source: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    spread: Tensor,
+    iterations: int = 8,
+    fixed_scale: float | None = None,
+    initial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Iteratively re-weighted `fit_sim3` with Geman-McClure weights.
 

@@ -13,7 +13,16 @@ from sab3r_ros.mapping.query import UNLABELLED, LocatedObject
 
 def write_ply(path: Path, xyz: np.ndarray, rgb: np.ndarray, score: np.ndarray, label: np.ndarray) -> None:
     """A binary PLY with x y z, red green blue, score and label; written as a whole or not at all."""
-    fields = [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("score", "f4"), ("label", "u2")]
+    fields = [
+        ("x", "f4"),
+        ("y", "f4"),
+        ("z", "f4"),
+        ("red", "u1"),
+        ("green", "u1"),
+        ("blue", "u1"),
+        ("score", "f4"),
+        ("label", "u2"),
+    ]
     vertex = np.empty(len(xyz), fields)
     for k, name in enumerate(("x", "y", "z")):
         vertex[name] = xyz[:, k]
@@ -37,8 +46,14 @@ def write_tum(path: Path, trajectory: Iterable[tuple[int, np.ndarray]]) -> None:
 
 
 def render_preview(
-    path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarray, names: list[str], colours: np.ndarray,
-    trajectory: np.ndarray, objects: list[LocatedObject] | None = None,
+    path: Path,
+    xyz: np.ndarray,
+    rgb: np.ndarray,
+    label: np.ndarray,
+    names: list[str],
+    colours: np.ndarray,
+    trajectory: np.ndarray,
+    objects: list[LocatedObject] | None = None,
 ) -> None:
     """A PNG with the map from above (colours, labels) and from the side, the path, and boxes of found objects.
 
@@ -89,4 +104,6 @@ def _draw_box(axis, item: LocatedObject, dims):
         for j in (i ^ 1, i ^ 2, i ^ 4):
             if i < j:
                 axis.plot(corners[[i, j], dims[0]], corners[[i, j], dims[1]], color="black", linewidth=1)
-    axis.annotate(f"{item.label} {item.score:.2f}", item.centroid[list(dims)], fontsize=8, backgroundcolor=(1, 1, 1, 0.6))
+    axis.annotate(
+        f"{item.label} {item.score:.2f}", item.centroid[list(dims)], fontsize=8, backgroundcolor=(1, 1, 1, 0.6)
+    )

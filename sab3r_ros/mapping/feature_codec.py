@@ -26,7 +26,9 @@ class FeatureCodec:
         room = self.rank - len(self.basis)
         if room <= 0 or len(features) < 2:
             return
-        sample = features[torch.linspace(0, len(features) - 1, min(_SAMPLE, len(features))).long().to(features.device)].float()
+        sample = features[
+            torch.linspace(0, len(features) - 1, min(_SAMPLE, len(features))).long().to(features.device)
+        ].float()
         rest = sample - (sample @ self.basis.T) @ self.basis
         energy = sample.square().sum()
         if rest.square().sum() <= (1 - _EXPLAINED) * energy:

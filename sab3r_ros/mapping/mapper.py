@@ -55,7 +55,7 @@ class SemanticMapper:
         pose[:3, :3] = about_y @ about_x @ pose[:3, :3]
         return pose
 
-    def _clear(self):
+    def _clear(self) -> None:
         cfg, device = self.settings.map, self.perception.device
         width = self.perception.feature_dim
         self.codec = FeatureCodec(width, cfg.feature_dim, device)
@@ -97,11 +97,15 @@ class SemanticMapper:
         compared = [k.tokens for k in references] or [tokens]
         track = self.settings.tracking
         step = track.match_step if references and track.matching else 0
-        comparison = self.perception.compare(tokens, compared, self.settings.window.symmetric and bool(references), step)
+        comparison = self.perception.compare(
+            tokens, compared, self.settings.window.symmetric and bool(references), step
+        )
         alignment = self._align(comparison, references, view)
         with self.lock:
             if self.revision != revision:  # the map was reset or replaced while the network ran
-                return self._result(frame, alignment, False, started, "the map was replaced while this frame was processed")
+                return self._result(
+                    frame, alignment, False, started, "the map was replaced while this frame was processed"
+                )
             return self._commit(frame, view, tokens, looks, comparison, references, alignment, started)
 
     def _check(self, frame: Frame) -> None:
@@ -110,11 +114,15 @@ class SemanticMapper:
             raise BadFrame(f"a frame must be a (H,W,3) uint8 picture, got {rgb.dtype} {rgb.shape}")
         contrast = float(rgb[:: max(1, rgb.shape[0] // 64), :: max(1, rgb.shape[1] // 64)].mean(-1).std())
         if contrast < self.settings.tracking.min_contrast:
-            raise BadFrame(f"the picture is black or constant (grey values deviate by {contrast:.1f}): is the lens covered?")
+            raise BadFrame(
+                f"the picture is black or constant (grey values deviate by {contrast:.1f}): is the lens covered?"
+            )
         if self._last_stamp is not None and frame.stamp <= self._last_stamp:
             back = (self._last_stamp - frame.stamp) / 1e9
             if back <= self.settings.tracking.max_disorder:
-                raise BadFrame(f"the picture's stamp is {back:.3f} s behind the newest one; pictures must come in order")
+                raise BadFrame(
+                    f"the picture's stamp is {back:.3f} s behind the newest one; pictures must come in order"
+                )
             self.relocalise()
 
     def _references(self, looks: Tensor) -> list[Keyframe]:
@@ -147,7 +155,9 @@ class SemanticMapper:
         self.frames += 1
         if references and alignment.inliers < self.settings.tracking.min_inliers:
             self.tracking = Tracking.LOST
-            message = f"tracking lost: {alignment.inliers:.2f} of the confidence agrees; move back to a place seen before"
+            message = (
+                f"tracking lost: {alignment.inliers:.2f} of the confidence agrees; move back to a place seen before"
+            )
             return self._result(frame, alignment, False, started, message)
         self.tracking = Tracking.OK
         message = self._fix_scale(alignment, view)
@@ -168,7 +178,9 @@ class SemanticMapper:
     def _fix_scale(self, alignment: Alignment, view: View) -> str:
         """Take the scale from depth where there is one, else keep account of the network's own."""
         if view.depth is not None:
-            measured = with_measured_scale(alignment.pose, alignment.points, torch.from_numpy(view.depth).to(alignment.points))
+            measured = with_measured_scale(
+                alignment.pose, alignment.points, torch.from_numpy(view.depth).to(alignment.points)
+            )
             if measured is not None:
                 alignment.pose, spread = measured
                 if self.scale.source != ScaleSource.MEASURED:
@@ -184,7 +196,9 @@ class SemanticMapper:
 
     def _fuse(self, keyframe: Keyframe, feature: Tensor | None) -> None:
         cfg = self.settings.map
-        keep = surface_mask(keyframe.points, keyframe.conf, cfg.min_confidence, cfg.drop_lowest, cfg.edge_ratio, cfg.max_range)
+        keep = surface_mask(
+            keyframe.points, keyframe.conf, cfg.min_confidence, cfg.drop_lowest, cfg.edge_ratio, cfg.max_range
+        )
         if not keep.any():
             return
         codes = None
@@ -216,7 +230,9 @@ class SemanticMapper:
         cfg = self.settings.map
         keep = surface_mask(alignment.points, alignment.conf, cfg.min_confidence, 0.0, cfg.edge_ratio, cfg.max_range)
         xyz = transform_points(alignment.pose.to(alignment.points), alignment.points[keep])
-        return Cloud(xyz.float().cpu().numpy(), view.rgb[keep.cpu().numpy()], alignment.conf[keep].cpu().numpy()), view.stamp
+        return Cloud(
+            xyz.float().cpu().numpy(), view.rgb[keep.cpu().numpy()], alignment.conf[keep].cpu().numpy()
+        ), view.stamp
 
     def snapshot(self) -> dict[str, Tensor]:
         """A consistent copy of the voxels' fields on the CPU, with the codec's `basis` (r,C)."""

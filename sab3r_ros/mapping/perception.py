@@ -11,7 +11,7 @@ from sab3r_ros.config import ModelSettings
 from sab3r_ros.geometry.matching import matches_both_ways
 from sab3r_ros.mapping.frames import Frame, View
 from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
-from sab3r_ros.models.sab3r import EncodedView
+from sab3r_ros.models.sab3r import EncodedView, ViewPrediction
 from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 
 
@@ -41,7 +41,9 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but torch finds no CUDA GPU; use device auto or cpu (`sab3r doctor` tells more)")
+        raise ValueError(
+            f"device {name!r} was asked for, but torch finds no CUDA GPU; use device auto or cpu (`sab3r doctor` tells more)"
+        )
     return name
 
 
@@ -86,7 +88,9 @@ class Perception:
             return self.network.encode(to_input(rgb).to(self.device))
 
     @torch.inference_mode()
-    def compare(self, tokens: EncodedView, keyframes: list[EncodedView], symmetric: bool, match_step: int = 0) -> Comparison:
+    def compare(
+        self, tokens: EncodedView, keyframes: list[EncodedView], symmetric: bool, match_step: int = 0
+    ) -> Comparison:
         """Decode one view against K keyframes (as view 1 against view 2, and back when symmetric).
 
         match_step: also match descriptors, from a grid of seeds this many pixels apart; 0 = no matching.
@@ -97,18 +101,14 @@ class Perception:
         with self._autocast():
             layers1, layers2 = net.decode(repeated, others)
         # The features of the newest view are needed once; the first keyframe's pair supplies them.
-        first = net.head(1, [t[:1] for t in layers1], repeated[:1], features=True, descriptors=bool(match_step))
-        own, own_conf, own_desc, own_desc_conf = first.points, first.conf, first.desc, first.desc_conf
+        match = bool(match_step)
+        first = net.head(1, [t[:1] for t in layers1], repeated[:1], features=True, descriptors=match)
+        views = [first]
         if len(keyframes) > 1:
-            rest = net.head(1, [t[1:] for t in layers1], repeated[1:], features=False, descriptors=bool(match_step))
-            own, own_conf = torch.cat([own, rest.points]), torch.cat([own_conf, rest.conf])
-            if match_step:
-                own_desc, own_desc_conf = torch.cat([own_desc, rest.desc]), torch.cat([own_desc_conf, rest.desc_conf])
-        seen = net.head(2, layers2, others, features=False, descriptors=bool(match_step))
-        matches = None
-        if match_step:
-            pairs = zip(own_desc, seen.desc, own_desc_conf, seen.desc_conf, strict=True)
-            matches = [matches_both_ways(*pair, match_step) for pair in pairs]
+            views.append(net.head(1, [t[1:] for t in layers1], repeated[1:], features=False, descriptors=match))
+        own, own_conf = torch.cat([v.points for v in views]), torch.cat([v.conf for v in views])
+        seen = net.head(2, layers2, others, features=False, descriptors=match)
+        matches = _match(views, seen, match_step) if match else None
         back = back_conf = back_own = None
         if symmetric:
             with self._autocast():
@@ -118,3 +118,13 @@ class Perception:
             back_own = net.head(1, layers1, others, features=False, descriptors=False).points
         feature = None if first.clip is None else first.clip[0]
         return Comparison(own, own_conf, seen.points, seen.conf, back, back_conf, back_own, feature, matches)
+
+
+def _match(views: list[ViewPrediction], seen: ViewPrediction, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Mutually nearest descriptors of every pair; `views` are the pairs' first sides, in one or more batches."""
+    assert seen.desc is not None
+    assert seen.desc_conf is not None
+    desc = torch.cat([v.desc for v in views if v.desc is not None])
+    desc_conf = torch.cat([v.desc_conf for v in views if v.desc_conf is not None])
+    pairs = zip(desc, seen.desc, desc_conf, seen.desc_conf, strict=True)
+    return [matches_both_ways(*pair, step) for pair in pairs]

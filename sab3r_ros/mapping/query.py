@@ -136,8 +136,13 @@ class MapQuery:
         return torch.where(seen, score, 0.0).numpy().astype(np.float32)
 
     def locate(
-        self, snapshot: dict[str, Tensor], prompts: Sequence[str], voxel_size: float, negatives: Sequence[str] = (),
-        min_score: float | None = None, max_objects: int = 0,
+        self,
+        snapshot: dict[str, Tensor],
+        prompts: Sequence[str],
+        voxel_size: float,
+        negatives: Sequence[str] = (),
+        min_score: float | None = None,
+        max_objects: int = 0,
     ) -> list[LocatedObject]:
         """Objects that answer the prompts, best first.
 
@@ -151,7 +156,9 @@ class MapQuery:
         found = []
         for index, prompt in enumerate(prompts):
             score = self.relevance(snapshot, prompt, negatives)
-            groups = _instances(snapshot["xyz"].numpy(), np.flatnonzero(score >= floor), voxel_size, self.settings.min_points)
+            groups = _instances(
+                snapshot["xyz"].numpy(), np.flatnonzero(score >= floor), voxel_size, self.settings.min_points
+            )
             objects = [_describe(snapshot, rows, score[rows], prompt, index) for rows in groups]
             objects.sort(key=lambda o: -o.score * np.sqrt(len(o.rows)))
             for k, item in enumerate(objects):

@@ -71,7 +71,13 @@ def save_map(mapper: SemanticMapper, path: Path, overwrite: bool = False, includ
         tensors["feature"], tensors["basis"] = tensors["feature"][:, :0], tensors["basis"][:0]
     tensors["rgb"] = tensors["rgb"].clamp(0, 255).round().byte()
     for k, frame in enumerate(keyframes):
-        for name, value in (("points", frame.points.half()), ("conf", frame.conf.half()), ("pose", frame.pose), ("rgb", torch.from_numpy(frame.rgb)), ("stamp", torch.tensor(frame.stamp))):
+        for name, value in (
+            ("points", frame.points.half()),
+            ("conf", frame.conf.half()),
+            ("pose", frame.pose),
+            ("rgb", torch.from_numpy(frame.rgb)),
+            ("stamp", torch.tensor(frame.stamp)),
+        ):
             tensors[f"keyframe.{k}.{name}"] = value.cpu().contiguous()
     tensors["trajectory.stamp"] = torch.tensor([s for s, _ in trajectory], dtype=torch.int64)
     tensors["trajectory.pose"] = torch.from_numpy(np.array([p for _, p in trajectory]).reshape(-1, 4, 4))
@@ -153,11 +159,20 @@ def read_map(path: Path) -> MapFile:
         if {len(snapshot[k]) for k in _ROWS} != {info["voxels"]}:
             raise MapFileError(f"{path} is inconsistent: its arrays differ in length")
         keyframes = [
-            {n: tensors[f"keyframe.{k}.{n}"] for n in ("points", "conf", "pose", "rgb", "stamp")} for k in range(info["keyframes"])
+            {n: tensors[f"keyframe.{k}.{n}"] for n in ("points", "conf", "pose", "rgb", "stamp")}
+            for k in range(info["keyframes"])
         ]
         trajectory = list(zip(tensors["trajectory.stamp"].tolist(), tensors["trajectory.pose"].numpy(), strict=True))
         info["scale_source"] = ScaleSource[info["scale_source"].upper()].name.lower()
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError, KeyError, AttributeError, TypeError) as error:
+    except (
+        OSError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        SafetensorError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise MapFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return MapFile(snapshot, keyframes, trajectory, info)
 
@@ -171,20 +186,31 @@ def load_map(mapper: SemanticMapper, path: Path, clear: bool = True) -> bool:
     content = read_map(path)
     info, snapshot = content.info, content.snapshot
     if abs(info["voxel_size"] - mapper.settings.map.voxel_size) > 1e-6:
-        raise MapFileError(f"{path} has voxels of {info['voxel_size']} m, this mapper {mapper.settings.map.voxel_size} m; set map.voxel_size")
+        raise MapFileError(
+            f"{path} has voxels of {info['voxel_size']} m, this mapper {mapper.settings.map.voxel_size} m; set map.voxel_size"
+        )
     same_model = info["model"] == mapper.perception.checkpoint.id
     device, width = mapper.perception.device, mapper.perception.feature_dim
     if clear or not len(mapper.voxels):
         codec = FeatureCodec(width, mapper.settings.map.feature_dim, device)
         codes = _recode(snapshot, codec, same_model)
-        voxels = VoxelMap.from_state({**snapshot, "feature": codes}, info["voxel_size"], mapper.settings.map.max_voxels, device)
+        voxels = VoxelMap.from_state(
+            {**snapshot, "feature": codes}, info["voxel_size"], mapper.settings.map.max_voxels, device
+        )
         keyframes = [_revive(mapper, k) for k in content.keyframes]
-        scale = Scale(ScaleSource[info["scale_source"].upper()], info["scale_stddev"] if info["scale_stddev"] is not None else float("nan"))
+        scale = Scale(
+            ScaleSource[info["scale_source"].upper()],
+            info["scale_stddev"] if info["scale_stddev"] is not None else float("nan"),
+        )
         mapper.adopt(voxels, codec, keyframes, content.trajectory, scale)
     else:
         with mapper.lock:
             codes = _recode(snapshot, mapper.codec, same_model)
-            mapper.voxels.integrate(*(snapshot[k].to(device) for k in ("xyz", "rgb", "weight")), codes if same_model else None, int(snapshot["stamp"].max()))
+            mapper.voxels.integrate(
+                *(snapshot[k].to(device) for k in ("xyz", "rgb", "weight")),
+                codes if same_model else None,
+                int(snapshot["stamp"].max()),
+            )
             mapper.revision += 1
     return same_model
 
@@ -206,4 +232,6 @@ def _revive(mapper: SemanticMapper, stored) -> Keyframe:
     tokens = perception.encode(rgb)
     device = perception.device
     points, conf = stored["points"].float().to(device), stored["conf"].float().to(device)
-    return Keyframe(tokens, points, conf, stored["pose"].double().to(device), int(stored["stamp"]), signature(tokens.tokens), rgb)
+    return Keyframe(
+        tokens, points, conf, stored["pose"].double().to(device), int(stored["stamp"]), signature(tokens.tokens), rgb
+    )

@@ -62,6 +62,8 @@ def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> Corre
     target_parts = [keyframe.points.reshape(-1, 3)]
     weights = [((comparison.seen_conf[k] - 1) * (keyframe.conf - 1)).sqrt().flatten()]
     if comparison.back is not None:
+        assert comparison.back_own is not None
+        assert comparison.back_conf is not None
         ratio = (keyframe.points[..., 2] / comparison.back_own[k][..., 2].clamp(min=1e-3)).median()
         source_parts.append(comparison.own[k].reshape(-1, 3))
         target_parts.append(comparison.back[k].reshape(-1, 3) * ratio)
@@ -70,7 +72,9 @@ def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> Corre
     return Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double(), False)
 
 
-def align_to_window(comparison: Comparison, keyframes: list[Keyframe], settings: TrackingSettings, expected_scale: float = 1.0) -> Alignment:
+def align_to_window(
+    comparison: Comparison, keyframes: list[Keyframe], settings: TrackingSettings, expected_scale: float = 1.0
+) -> Alignment:
     """Closed-form robust Sim(3) per keyframe, then one refinement over the correspondences of all of them.
 
     expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards.

@@ -57,7 +57,11 @@ class VoxelMap:
         xyz (N,3) metres, rgb (N,3) in [0,255], weight (N,) > 0, feature (N,F) or None. Points that are not
         finite are left out. Returns the number of new voxels.
         """
-        finite = torch.isfinite(xyz).all(-1) & torch.isfinite(weight) & (xyz.abs().amax(-1) < self.voxel_size * _BLOCK * (_OFFSET - 1))
+        finite = (
+            torch.isfinite(xyz).all(-1)
+            & torch.isfinite(weight)
+            & (xyz.abs().amax(-1) < self.voxel_size * _BLOCK * (_OFFSET - 1))
+        )
         if not finite.any():
             return 0
         if not finite.all():
@@ -149,7 +153,9 @@ class VoxelMap:
         return {name: getattr(self, name).cpu().clone() for name in self._rows}
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor], voxel_size: float, max_voxels: int, device: str = "cpu") -> "VoxelMap":
+    def from_state(
+        cls, state: dict[str, Tensor], voxel_size: float, max_voxels: int, device: str = "cpu"
+    ) -> "VoxelMap":
         """Rebuild from `state()`; two rows in one voxel are fused."""
         out = cls(voxel_size, state["feature"].shape[1], max_voxels, device)
         moved = {k: v.to(device) for k, v in state.items()}
@@ -172,7 +178,9 @@ class VoxelMap:
         return sum(t.numel() * t.element_size() for t in tensors) / 2**20
 
 
-def surface_mask(points: Tensor, conf: Tensor, min_confidence: float, drop_lowest: float, edge_ratio: float, max_range: float) -> Tensor:
+def surface_mask(
+    points: Tensor, conf: Tensor, min_confidence: float, drop_lowest: float, edge_ratio: float, max_range: float
+) -> Tensor:
     """Which pixels of a pointmap (h,w,3) with confidence (h,w) are worth fusing: confident, near, not at a depth edge."""
     z = points[..., 2]
     keep = torch.isfinite(points).all(-1) & (z > 0.05) & (points.norm(dim=-1) < max_range) & (conf >= min_confidence)

@@ -139,9 +139,7 @@ class ViewHead(nn.Module):
             return dpt(out_dim) if kind == "dpt" else PixelShuffleMlp(pair_dim, pair_dim, out_dim)
 
         self.dpt = dpt(4)
-        self.head_local_features = PixelShuffleMlp(
-            pair_dim, int(cfg.desc_hidden_factor * pair_dim), cfg.desc_dim + 1
-        )
+        self.head_local_features = PixelShuffleMlp(pair_dim, int(cfg.desc_hidden_factor * pair_dim), cfg.desc_dim + 1)
         self.clip_head = feature_head(cfg.clip_head, cfg.clip_dim)
         self.dino_head = feature_head(cfg.dino_head, cfg.dino_dim)
 
@@ -238,7 +236,7 @@ class Sab3r(nn.Module):
                 return module(layers, (h, w), features, descriptors)
             landscape = module([t[~view.portrait] for t in layers], (h, w), features, descriptors)
             upright = module([t[view.portrait] for t in layers], (w, h), features, descriptors)
-        merged = {}
+        merged: dict[str, Tensor | None] = {}
         for name, flat in vars(landscape).items():
             turned = getattr(upright, name)
             if flat is None or turned is None:

@@ -55,7 +55,9 @@ class TextEncoder:
         return torch.nn.functional.normalize(each.mean(1), dim=-1)
 
 
-def text_encoder_for(known: tuple[str, str | None] | None, name: str = "", pretrained: str = "", device: str = "cpu") -> TextEncoder | None:
+def text_encoder_for(
+    known: tuple[str, str | None] | None, name: str = "", pretrained: str = "", device: str = "cpu"
+) -> TextEncoder | None:
     """The text encoder that settings ask for, else the one a checkpoint names, else None.
 
     Raises ValueError as TextEncoder.

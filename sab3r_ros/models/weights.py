@@ -110,7 +110,15 @@ def _download(repo: str, file: str | None) -> Path:
         ) from error
 
 
-def save_checkpoint(folder: Path, network: Sab3r, name: str, text_encoder: str | None, licence: str, notes: dict[str, Any], half: bool = True) -> None:
+def save_checkpoint(
+    folder: Path,
+    network: Sab3r,
+    name: str,
+    text_encoder: str | None,
+    licence: str,
+    notes: dict[str, Any],
+    half: bool = True,
+) -> None:
     """Write our own format; a failed write leaves an older checkpoint intact.
 
     text_encoder: an open_clip name, or "local-dir:text" for a folder inside the checkpoint.
@@ -118,7 +126,15 @@ def save_checkpoint(folder: Path, network: Sab3r, name: str, text_encoder: str |
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v for k, v in network.state_dict().items() if not re.search(r"scratch\.layer\d_rn\.", k)}
     state = {k: (v.half() if half else v).contiguous().cpu() for k, v in state.items()}
-    config = {"format": FORMAT, "version": VERSION, "name": name, "licence": licence, "text_encoder": text_encoder, "network": asdict(network.cfg), "notes": notes}
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "licence": licence,
+        "text_encoder": text_encoder,
+        "network": asdict(network.cfg),
+        "notes": notes,
+    }
     weights = folder / "model.safetensors.part"
     save_file(state, weights)
     weights.chmod(0o644)
@@ -156,7 +172,9 @@ def _read_json(path: Path) -> dict:
 def _load_own(folder: Path, device: str) -> Checkpoint:
     content = _read_json(folder / "config.json")
     if content.get("version", 0) > VERSION:
-        raise CheckpointError(f"{folder} has format version {content['version']}, this release reads up to {VERSION}: update sab3r_ros")
+        raise CheckpointError(
+            f"{folder} has format version {content['version']}, this release reads up to {VERSION}: update sab3r_ros"
+        )
     known = {f.name for f in fields(Sab3rConfig)}
     settings = content.get("network", {})
     if unknown := set(settings) - known:
@@ -168,7 +186,9 @@ def _load_own(folder: Path, device: str) -> Checkpoint:
     encoder = None
     if text:
         inner = text.removeprefix("local-dir:")
-        encoder = (f"local-dir:{folder / inner}", None) if inner != text and not Path(inner).is_absolute() else (text, None)
+        encoder = (
+            (f"local-dir:{folder / inner}", None) if inner != text and not Path(inner).is_absolute() else (text, None)
+        )
     mark = fingerprint(folder / "model.safetensors")
     return Checkpoint(network, f"{content.get('name', folder.name)}-{mark}", content.get("licence", "unknown"), encoder)
 
@@ -191,7 +211,9 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged or unsafe files
-        raise CheckpointError(f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {(str(error).splitlines() or ['empty file'])[0]}") from error
+        raise CheckpointError(
+            f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {(str(error).splitlines() or ['empty file'])[0]}"
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     args = content.get("args")
@@ -232,10 +254,17 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
 
     Raises CheckpointError when the weights are not of this family.
     """
-    essential = ("patch_embed.proj.weight", "decoder_embed.weight", "downstream_head1.dpt.head.4.weight", "downstream_head1.head_local_features.fc1.weight")
+    essential = (
+        "patch_embed.proj.weight",
+        "decoder_embed.weight",
+        "downstream_head1.dpt.head.4.weight",
+        "downstream_head1.head_local_features.fc1.weight",
+    )
     missing = [k for k in essential if k not in state]
     if missing:
-        raise CheckpointError(f"not a MASt3R or SAB3R checkpoint: it has no {missing[0]} (first keys: {', '.join(list(state)[:3]) or 'none'})")
+        raise CheckpointError(
+            f"not a MASt3R or SAB3R checkpoint: it has no {missing[0]} (first keys: {', '.join(list(state)[:3]) or 'none'})"
+        )
 
     def count(prefix):
         return 1 + max((int(m[1]) for k in state if (m := re.match(rf"{prefix}\.(\d+)\.", k))), default=-1)
@@ -281,14 +310,24 @@ def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str)
         elif m := re.fullmatch(r"(.*scratch\.)layer(\d)_rn\.weight", key):
             state.setdefault(f"{m[1]}layer_rn.{int(m[2]) - 1}.weight", state[key])
     if not any(k.startswith("dec_blocks2.") for k in state):
-        state.update({k.replace("dec_blocks.", "dec_blocks2.", 1): v for k, v in state.items() if k.startswith("dec_blocks.")})
+        state.update(
+            {k.replace("dec_blocks.", "dec_blocks2.", 1): v for k, v in state.items() if k.startswith("dec_blocks.")}
+        )
     state.setdefault("mask_token", torch.zeros(1, 1, config.dec_dim))
     wanted = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
-    wrong = [f"{k}: {tuple(state[k].shape)} instead of {s}" for k, s in wanted.items() if k in state and tuple(state[k].shape) != s]
+    wrong = [
+        f"{k}: {tuple(state[k].shape)} instead of {s}"
+        for k, s in wanted.items()
+        if k in state and tuple(state[k].shape) != s
+    ]
     if missing or wrong or extra:
-        parts = [f"{len(group)} {what} ({', '.join(group[:4])}{', …' if len(group) > 4 else ''})" for what, group in (("missing", missing), ("of another shape", wrong), ("unknown", extra)) if group]
+        parts = [
+            f"{len(group)} {what} ({', '.join(group[:4])}{', …' if len(group) > 4 else ''})"
+            for what, group in (("missing", missing), ("of another shape", wrong), ("unknown", extra))
+            if group
+        ]
         raise CheckpointError(f"the weights in {path} do not fit: {'; '.join(parts)}")
     network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
     return network.to(device).eval().requires_grad_(False)

@@ -8,7 +8,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import ColorRGBA, Header
 
 from sab3r_ros.sources.encodings import (
-    ImageError,
     decode_compressed,
     decode_compressed_depth,
     decode_depth,
@@ -60,7 +59,12 @@ def rgb_to_image(rgb: np.ndarray, head: Header) -> Image:
     """An rgb8 message from (H,W,3) uint8."""
     height, width = rgb.shape[:2]
     return Image(
-        header=head, height=height, width=width, encoding="rgb8", step=3 * width, data=np.ascontiguousarray(rgb).tobytes()
+        header=head,
+        height=height,
+        width=width,
+        encoding="rgb8",
+        step=3 * width,
+        data=np.ascontiguousarray(rgb).tobytes(),
     )
 
 
@@ -197,5 +201,3 @@ def to_colour(rgb, alpha: float = 1.0) -> ColorRGBA:
     """(3,) in [0,255] as a ColorRGBA."""
     r, g, b = (float(v) / 255 for v in rgb)
     return ColorRGBA(r=r, g=g, b=b, a=alpha)
-
-

@@ -94,8 +94,12 @@ def run(source: str, rate: float, queries: list[str], out: Path, timeout: float)
             rclpy.spin_once(collector, timeout_sec=0.1)
         if processes[1].poll():
             raise RuntimeError("frame_player failed; see its messages above")
-        found = collector.call(LocateObject, "locate_object", LocateObject.Request(prompts=queries)) if queries else None
-        saved = collector.call(SaveMap, "save_map", SaveMap.Request(path=str(out / "ros_map"), overwrite=True, include_features=True))
+        found = (
+            collector.call(LocateObject, "locate_object", LocateObject.Request(prompts=queries)) if queries else None
+        )
+        saved = collector.call(
+            SaveMap, "save_map", SaveMap.Request(path=str(out / "ros_map"), overwrite=True, include_features=True)
+        )
     finally:
         _stop(processes)
         status = collector.status

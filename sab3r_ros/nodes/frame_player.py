@@ -71,7 +71,9 @@ class FramePlayerNode(Node):
         head = convert.header(self.settings.frame_id, stamp)
         if self.settings.image_transport == "compressed":
             _, data = cv2.imencode(".jpg", frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            self._image_out.publish(CompressedImage(header=head, format="rgb8; jpeg compressed bgr8", data=data.tobytes()))
+            self._image_out.publish(
+                CompressedImage(header=head, format="rgb8; jpeg compressed bgr8", data=data.tobytes())
+            )
         else:
             self._image_out.publish(convert.rgb_to_image(frame.rgb, head))
         height, width = frame.rgb.shape[:2]

@@ -14,7 +14,9 @@ from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.transforms import TransformUnavailable
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 
-_NOT_CONFIGURED = "the node is not configured: its model is not loaded (see its log), then run the lifecycle's configure"
+_NOT_CONFIGURED = (
+    "the node is not configured: its model is not loaded (see its log), then run the lifecycle's configure"
+)
 
 
 class MapServices:
@@ -53,13 +55,22 @@ class MapServices:
         if not len(snapshot["xyz"]):
             return _fail(response, "EMPTY_MAP", "nothing has been mapped yet")
         if node.query is None or not float(snapshot["feature"].abs().sum()):
-            return _fail(response, "NO_FEATURES", "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without")
+            return _fail(
+                response,
+                "NO_FEATURES",
+                "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without",
+            )
         try:
             to_target = np.eye(4)
             if request.target_frame and request.target_frame != node.settings.map_frame:
                 to_target = node.transforms.lookup(request.target_frame, node.settings.map_frame)
             found = node.query.locate(
-                snapshot, request.prompts, mapper.voxels.voxel_size, request.negatives, request.min_score or None, request.max_objects
+                snapshot,
+                request.prompts,
+                mapper.voxels.voxel_size,
+                request.negatives,
+                request.min_score or None,
+                request.max_objects,
             )
         except VocabularyError as error:
             return _fail(response, "INVALID_REQUEST", str(error))
@@ -68,11 +79,17 @@ class MapServices:
         response.objects = [self._describe(o, to_target, response.header, request.return_points) for o in found]
         response.elapsed_ms = (time.perf_counter() - started) * 1e3
         response.status = LocateObject.Response.SUCCESS if found else LocateObject.Response.NO_MATCH
-        response.message = f"{len(found)} found" if found else "nothing in the map reaches the score; try other words or a lower min_score"
+        response.message = (
+            f"{len(found)} found"
+            if found
+            else "nothing in the map reaches the score; try other words or a lower min_score"
+        )
         return response
 
     def _describe(self, item: LocatedObject, to_target, head, with_points: bool) -> ObjectInstance:
-        out = ObjectInstance(id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, num_points=len(item.points))
+        out = ObjectInstance(
+            id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, num_points=len(item.points)
+        )
         pose = to_target @ item.box_pose
         out.pose.pose = convert.to_pose(pose)
         out.pose.covariance = convert.scale_covariance(item.box_pose[:3, 3], self._node.mapper.scale.stddev)
@@ -126,7 +143,11 @@ class MapServices:
             if same_model:
                 response.message = f"loaded {request.path}"
             else:
-                response = _fail(response, "INCOMPATIBLE_MODEL", "the geometry is loaded; the features are of another model and were left out")
+                response = _fail(
+                    response,
+                    "INCOMPATIBLE_MODEL",
+                    "the geometry is loaded; the features are of another model and were left out",
+                )
         response.map_status = self._node.status()
         return response
 

@@ -15,21 +15,40 @@ _INT_LIMIT = 2**31 - 1
 class MapperNodeSettings(Group):
     """What only the mapper's node knows."""
 
-    image_transport: str = Field("raw", pattern="^(raw|compressed)$", description="raw subscribes to `image`, compressed to `image/compressed`")
-    image_reliability: str = Field("best_effort", pattern="^(best_effort|reliable)$", description="best_effort matches every camera driver; reliable waits for lost pictures")
-    use_depth: bool = Field(False, description="Subscribe to `depth` (registered to the image) and take the scale from it")
+    image_transport: str = Field(
+        "raw", pattern="^(raw|compressed)$", description="raw subscribes to `image`, compressed to `image/compressed`"
+    )
+    image_reliability: str = Field(
+        "best_effort",
+        pattern="^(best_effort|reliable)$",
+        description="best_effort matches every camera driver; reliable waits for lost pictures",
+    )
+    use_depth: bool = Field(
+        False, description="Subscribe to `depth` (registered to the image) and take the scale from it"
+    )
     use_camera_info: bool = Field(True, description="Subscribe to `camera_info` and use its intrinsics")
-    depth_tolerance: float = Field(0.02, ge=0.0, le=1.0, description="Largest difference in seconds between the stamps of an image and its depth")
+    depth_tolerance: float = Field(
+        0.02, ge=0.0, le=1.0, description="Largest difference in seconds between the stamps of an image and its depth"
+    )
     map_frame: str = Field("map", min_length=1, description="Frame of everything published")
     odom_frame: str = Field("", description="Odometry's frame: then map -> odom is published instead of map -> camera")
-    base_frame: str = Field("", description="Robot's base: then map -> base is published, and gravity comes from base -> camera; empty = the camera alone")
+    base_frame: str = Field(
+        "",
+        description="Robot's base: then map -> base is published, and gravity comes from base -> camera; empty = the camera alone",
+    )
     camera_frame: str = Field("", description="The camera's optical frame; empty = the image's frame_id")
     publish_tf: bool = Field(True, description="Broadcast the camera's place on /tf")
     map_rate: float = Field(1.0, gt=0.0, le=30.0, description="Highest rate of ~/map and ~/markers in Hz")
-    max_map_points: int = Field(500_000, ge=1000, description="Most points in one ~/map message; a larger map is thinned out evenly")
+    max_map_points: int = Field(
+        500_000, ge=1000, description="Most points in one ~/map message; a larger map is thinned out evenly"
+    )
     max_path_poses: int = Field(2000, ge=2, description="Newest poses in ~/path")
-    marker_min_score: float = Field(0.6, ge=0.0, le=1.0, description="Smallest score of the vocabulary's objects shown in ~/markers")
-    warn_after: float = Field(5.0, gt=0.0, description="Seconds without an image after which the node says what publishers offer")
+    marker_min_score: float = Field(
+        0.6, ge=0.0, le=1.0, description="Smallest score of the vocabulary's objects shown in ~/markers"
+    )
+    warn_after: float = Field(
+        5.0, gt=0.0, description="Seconds without an image after which the node says what publishers offer"
+    )
     autostart: bool = Field(True, description="Configure and activate at start, without a lifecycle manager")
 
 
@@ -39,14 +58,22 @@ class FramePlayerSettings(Group):
     input: str = Field("demo", description="A folder of pictures, a video, a rosbag2 or mcap, a camera number, or demo")
     rate: float = Field(10.0, gt=0.0, le=1000.0, description="Pictures per second")
     loop: bool = Field(False, description="Begin again after the last picture")
-    image_transport: str = Field("raw", pattern="^(raw|compressed)$", description="raw publishes `image`, compressed `image/compressed` (JPEG)")
-    image_reliability: str = Field("reliable", pattern="^(best_effort|reliable)$", description="reliable also reaches best-effort subscribers")
+    image_transport: str = Field(
+        "raw", pattern="^(raw|compressed)$", description="raw publishes `image`, compressed `image/compressed` (JPEG)"
+    )
+    image_reliability: str = Field(
+        "reliable", pattern="^(best_effort|reliable)$", description="reliable also reaches best-effort subscribers"
+    )
     frame_id: str = Field("camera_optical", description="Frame of the pictures")
     restamp: bool = Field(True, description="Stamp with the node's clock; false keeps the recording's stamps")
     publish_clock: bool = Field(False, description="Publish the pictures' stamps on /clock (with restamp false)")
-    publish_depth: bool = Field(False, description="Also publish `depth` and `camera_info` where the recording has them")
+    publish_depth: bool = Field(
+        False, description="Also publish `depth` and `camera_info` where the recording has them"
+    )
     topic: str = Field("", description="Image topic of a bag that has several")
-    wait_for_subscribers: float = Field(10.0, ge=0.0, description="Longest wait in seconds for a first subscriber; 0 = none")
+    wait_for_subscribers: float = Field(
+        10.0, ge=0.0, description="Longest wait in seconds for a first subscriber; 0 = none"
+    )
     linger: float = Field(2.0, ge=0.0, description="Seconds the node stays after the last picture, so that it arrives")
 
 
@@ -65,10 +92,18 @@ def describe(info, value: Any) -> ParameterDescriptor:
     if low is None and high is None:
         return out
     if isinstance(value, int) and not isinstance(value, bool):
-        span = IntegerRange(from_value=int(low if low is not None else -_INT_LIMIT), to_value=int(high if high is not None else _INT_LIMIT), step=0)
+        span = IntegerRange(
+            from_value=int(low if low is not None else -_INT_LIMIT),
+            to_value=int(high if high is not None else _INT_LIMIT),
+            step=0,
+        )
         out.integer_range = [span]
     elif isinstance(value, float):
-        span = FloatingPointRange(from_value=float(low if low is not None else -1e300), to_value=float(high if high is not None else 1e300), step=0.0)
+        span = FloatingPointRange(
+            from_value=float(low if low is not None else -1e300),
+            to_value=float(high if high is not None else 1e300),
+            step=0.0,
+        )
         out.floating_point_range = [span]
     return out
 
@@ -84,7 +119,9 @@ def read(node, group: type[Group]) -> Any:
     """A validated group from the node's parameters. Raises ValueError that names the parameter."""
     names = [name for name, _, _ in dotted_fields(group)]
     values = {name: node.get_parameter(name).value for name in names}
-    return settings_from_dotted({k: list(v) if isinstance(v, (tuple, list)) else v for k, v in values.items() if v is not None}, group)
+    return settings_from_dotted(
+        {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in values.items() if v is not None}, group
+    )
 
 
 def refuse_late_changes(node, fixed: set[str], is_fixed) -> None:
@@ -93,7 +130,9 @@ def refuse_late_changes(node, fixed: set[str], is_fixed) -> None:
     def check(parameters) -> SetParametersResult:
         late = [p.name for p in parameters if p.name in fixed and is_fixed()]
         if late:
-            return SetParametersResult(successful=False, reason=f"{', '.join(late)}: read when the node is configured; clean it up first")
+            return SetParametersResult(
+                successful=False, reason=f"{', '.join(late)}: read when the node is configured; clean it up first"
+            )
         if any(isinstance(p.value, float) and not math.isfinite(p.value) for p in parameters):
             return SetParametersResult(successful=False, reason="values must be finite")
         return SetParametersResult(successful=True)
@@ -112,6 +151,10 @@ def parameter_file(*groups: type[Group]) -> str:
     for group in groups:
         for name, info, value in dotted_fields(group):
             low, high = _bounds(info)
-            span = "" if low is None and high is None else f" [{'' if low is None else low} .. {'' if high is None else high}]"
+            span = (
+                ""
+                if low is None and high is None
+                else f" [{'' if low is None else low} .. {'' if high is None else high}]"
+            )
             lines += [f"    # {info.description}{span}", f"    {name}: {json.dumps(value)}"]
     return "\n".join(lines) + "\n"

@@ -36,7 +36,16 @@ class MapPublishers:
 
     def destroy(self) -> None:
         """Remove every publisher from the node."""
-        for publisher in (self.map, self.window, self.odometry, self.path, self.status, self.labels, self.markers, self.diagnostics):
+        for publisher in (
+            self.map,
+            self.window,
+            self.odometry,
+            self.path,
+            self.status,
+            self.labels,
+            self.markers,
+            self.diagnostics,
+        ):
             self._node.destroy_publisher(publisher)
 
     def forget_path(self) -> None:
@@ -79,25 +88,40 @@ class MapPublishers:
         if newest is not None:
             cloud, stamp = newest
             head = convert.header(self._settings.map_frame, stamp)
-            self.window.publish(convert.make_cloud(head, **convert.xyz_columns(cloud.xyz), rgb=packed_rgb(cloud.rgb), score=cloud.confidence.astype(np.float32)))
+            self.window.publish(
+                convert.make_cloud(
+                    head,
+                    **convert.xyz_columns(cloud.xyz),
+                    rgb=packed_rgb(cloud.rgb),
+                    score=cloud.confidence.astype(np.float32),
+                )
+            )
 
     def publish_map(self, snapshot: dict, query: MapQuery | None, stamp: int) -> None:
         """The whole map with scores and labels (none without a query), thinned out evenly where it is too large."""
         step = -(-len(snapshot["xyz"]) // self._settings.max_map_points) or 1
         thin = {k: v if k == "basis" else v[::step] for k, v in snapshot.items()}
         count = len(thin["xyz"])
-        label, score = query.classify(thin) if query else (np.full(count, UNLABELLED, np.uint16), np.zeros(count, np.float32))
+        label, score = (
+            query.classify(thin) if query else (np.full(count, UNLABELLED, np.uint16), np.zeros(count, np.float32))
+        )
         rgb = thin["rgb"].clamp(0, 255).byte().numpy()
         head = convert.header(self._settings.map_frame, stamp)
-        self.map.publish(convert.make_cloud(head, **convert.xyz_columns(thin["xyz"].numpy()), rgb=packed_rgb(rgb), score=score, label=label))
+        self.map.publish(
+            convert.make_cloud(
+                head, **convert.xyz_columns(thin["xyz"].numpy()), rgb=packed_rgb(rgb), score=score, label=label
+            )
+        )
 
     def publish_labels(self, query: MapQuery, stamp: int) -> None:
         """The vocabulary in force."""
         vocabulary = query.vocabulary
         self.labels.publish(
             Vocabulary(
-                header=convert.header(self._settings.map_frame, stamp), labels=vocabulary.labels,
-                colors=[convert.to_colour(c) for c in vocabulary.colours], prompt_template=query.template,
+                header=convert.header(self._settings.map_frame, stamp),
+                labels=vocabulary.labels,
+                colors=[convert.to_colour(c) for c in vocabulary.colours],
+                prompt_template=query.template,
             )  # fmt: skip
         )
 
@@ -107,10 +131,19 @@ class MapPublishers:
         markers = [Marker(header=head, action=Marker.DELETEALL)]
         for k, item in enumerate(objects):
             colour = query.vocabulary.colours[item.prompt_index % len(query.vocabulary.colours)]
-            box = Marker(header=head, ns="boxes", id=k, type=Marker.CUBE, action=Marker.ADD, pose=convert.to_pose(item.box_pose))
+            box = Marker(
+                header=head, ns="boxes", id=k, type=Marker.CUBE, action=Marker.ADD, pose=convert.to_pose(item.box_pose)
+            )
             box.scale = convert.to_vector(np.maximum(item.size, 0.01))
             box.color = convert.to_colour(colour, 0.3)
-            name = Marker(header=head, ns="names", id=k, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD, text=f"{item.label} {item.score:.2f}")
+            name = Marker(
+                header=head,
+                ns="names",
+                id=k,
+                type=Marker.TEXT_VIEW_FACING,
+                action=Marker.ADD,
+                text=f"{item.label} {item.score:.2f}",
+            )
             name.pose.position = convert.to_point(item.box_pose[:3, 3] + [0, 0, item.size[2] / 2 + 0.08])
             name.scale.z = 0.1
             name.color = convert.to_colour((255, 255, 255))
@@ -119,12 +152,22 @@ class MapPublishers:
 
     def publish_diagnostics(self, level: bytes, message: str, values: dict[str, object], now: int) -> None:
         """One status in /diagnostics, stamped with the node's clock as that topic requires."""
-        status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name()}: mapping", message=message, hardware_id="sab3r")
+        status = DiagnosticStatus(
+            level=level, name=f"{self._node.get_fully_qualified_name()}: mapping", message=message, hardware_id="sab3r"
+        )
         status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
         self.diagnostics.publish(DiagnosticArray(header=convert.header("", now), status=[status]))
 
 
-def map_status(mapper: SemanticMapper | None, frame: str, stamp: int, received: int, dropped: int, inference_ms: float, age_ms: float) -> MapStatus:
+def map_status(
+    mapper: SemanticMapper | None,
+    frame: str,
+    stamp: int,
+    received: int,
+    dropped: int,
+    inference_ms: float,
+    age_ms: float,
+) -> MapStatus:
     """The state of a mapper (None before it is configured) as a message."""
     out = MapStatus(header=convert.header(frame, stamp), frames_received=received, frames_dropped=dropped)
     out.inference_ms, out.age_ms = float(inference_ms), float(age_ms)
@@ -139,7 +182,9 @@ def map_status(mapper: SemanticMapper | None, frame: str, stamp: int, received: 
     return out
 
 
-def diagnostic_level(mapper: SemanticMapper, seconds_without_image: float, active: bool, warn_after: float) -> tuple[bytes, str]:
+def diagnostic_level(
+    mapper: SemanticMapper, seconds_without_image: float, active: bool, warn_after: float
+) -> tuple[bytes, str]:
     """Severity and words for /diagnostics."""
     if not active:
         return DiagnosticStatus.OK, "not active: queries are answered, images are not taken"

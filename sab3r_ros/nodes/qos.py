@@ -2,7 +2,6 @@
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-
 _RELIABLE_DEPTH = 15  # pictures: how long a reader may pause (half a second at 30 Hz) before one is lost
 _BEST_EFFORT_DEPTH = 5  # callbacks only store the newest, so a few that wait cost nothing
 

@@ -17,7 +17,7 @@ from sab3r_ros.mapping.frames import FrameResult
 from sab3r_ros.mapping.mapper import SemanticMapper, level_first_pose
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import MapQuery
-from sab3r_ros.models.text import TextEncoder, text_encoder_for
+from sab3r_ros.models.text import text_encoder_for
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.map_services import MapServices
@@ -69,7 +69,9 @@ class SemanticMapperNode(LifecycleNode):
             self.settings = parameters.read(self, parameters.MapperNodeSettings)
             settings = parameters.read(self, Settings)
             perception = Perception(settings.model)
-            text = text_encoder_for(perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained)
+            text = text_encoder_for(
+                perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained
+            )
             self.query = MapQuery(settings.query, text) if text and perception.feature_dim else None
         except ValueError as error:
             self.get_logger().error(f"cannot configure: {error}")
@@ -86,10 +88,14 @@ class SemanticMapperNode(LifecycleNode):
         if self.query:
             self.out.publish_labels(self.query, 0)
         else:
-            self.get_logger().warning("this checkpoint has no text-aligned features: the map has no labels and cannot be searched")
+            self.get_logger().warning(
+                "this checkpoint has no text-aligned features: the map has no labels and cannot be searched"
+            )
         self.out.status.publish(self.status())
         checkpoint = perception.checkpoint
-        self.get_logger().info(f"model {checkpoint.id} ({checkpoint.licence}) on {perception.device}; deactivated nodes answer queries too")
+        self.get_logger().info(
+            f"model {checkpoint.id} ({checkpoint.licence}) on {perception.device}; deactivated nodes answer queries too"
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -97,17 +103,28 @@ class SemanticMapperNode(LifecycleNode):
         cfg = self.settings
         tolerance = cfg.depth_tolerance if cfg.use_depth else None
         self.worker = MappingWorker(
-            self.mapper, self.get_logger(), lambda: self.get_clock().now().nanoseconds, tolerance, cfg.camera_frame, self._on_result
+            self.mapper,
+            self.get_logger(),
+            lambda: self.get_clock().now().nanoseconds,
+            tolerance,
+            cfg.camera_frame,
+            self._on_result,
         )
         qos = image_qos(cfg.image_reliability)
         kind, topic = (CompressedImage, "image/compressed") if cfg.image_transport == "compressed" else (Image, "image")
         make = self.create_subscription
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-        self._subscriptions_made = [make(kind, topic, self._on_image, qos, callback_group=self._image_group, event_callbacks=events)]
+        self._subscriptions_made = [
+            make(kind, topic, self._on_image, qos, callback_group=self._image_group, event_callbacks=events)
+        ]
         if cfg.use_camera_info:
-            self._subscriptions_made.append(make(CameraInfo, "camera_info", self.worker.put_camera_info, qos, callback_group=self._image_group))
+            self._subscriptions_made.append(
+                make(CameraInfo, "camera_info", self.worker.put_camera_info, qos, callback_group=self._image_group)
+            )
         if cfg.use_depth:
-            self._subscriptions_made.append(make(Image, "depth", self.worker.put_depth, qos, callback_group=self._image_group))
+            self._subscriptions_made.append(
+                make(Image, "depth", self.worker.put_depth, qos, callback_group=self._image_group)
+            )
         self._last_image_time = time.monotonic()
         self._mismatch_told = False
         return super().on_activate(state)
@@ -191,7 +208,16 @@ class SemanticMapperNode(LifecycleNode):
         stamp = self.map_stamp()
         self.out.publish_map(snapshot, self.query, stamp)
         if self.query and self.out.markers.get_subscription_count():
-            found = self.query.locate(snapshot, self.query.vocabulary.labels, self.mapper.voxels.voxel_size, min_score=self.settings.marker_min_score) if len(snapshot["xyz"]) else []
+            found = (
+                self.query.locate(
+                    snapshot,
+                    self.query.vocabulary.labels,
+                    self.mapper.voxels.voxel_size,
+                    min_score=self.settings.marker_min_score,
+                )
+                if len(snapshot["xyz"])
+                else []
+            )
             self.out.publish_markers(found, self.query, stamp)
 
     def _diagnostics_tick(self):
@@ -200,18 +226,38 @@ class SemanticMapperNode(LifecycleNode):
         if worker is not None and waited > self.settings.warn_after and not self._mismatch_told:
             self._mismatch_told = True
             self._tell_offers()
-        level, message = diagnostic_level(mapper, waited, worker is not None and not worker.paused, self.settings.warn_after)
+        level, message = diagnostic_level(
+            mapper, waited, worker is not None and not worker.paused, self.settings.warn_after
+        )
         status = self.status()
-        values = {name: getattr(status, name) for name in ("frames_received", "frames_dropped", "num_keyframes", "num_points", "revision")}
-        values |= {"inference_ms": f"{status.inference_ms:.1f}", "age_ms": f"{status.age_ms:.1f}", "gpu_memory_mb": status.gpu_memory_mb, "tracking": mapper.tracking.name}
-        values |= {"map_mb": f"{mapper.voxels.megabytes():.1f}", "scale": f"{mapper.scale.source.name} +- {mapper.scale.stddev:.3f}", "voxels_refused": mapper.voxels.refused, "frames_lost_in_transport": self._lost_in_transport}
+        values = {
+            name: getattr(status, name)
+            for name in ("frames_received", "frames_dropped", "num_keyframes", "num_points", "revision")
+        }
+        values |= {
+            "inference_ms": f"{status.inference_ms:.1f}",
+            "age_ms": f"{status.age_ms:.1f}",
+            "gpu_memory_mb": status.gpu_memory_mb,
+            "tracking": mapper.tracking.name,
+        }
+        values |= {
+            "map_mb": f"{mapper.voxels.megabytes():.1f}",
+            "scale": f"{mapper.scale.source.name} +- {mapper.scale.stddev:.3f}",
+            "voxels_refused": mapper.voxels.refused,
+            "frames_lost_in_transport": self._lost_in_transport,
+        }
         values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
         self.out.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
 
     def _tell_offers(self):
         """Say why no image comes, as far as the graph tells."""
-        topic = self.resolve_topic_name("image/compressed" if self.settings.image_transport == "compressed" else "image")
-        offers = [f"{i.node_name} ({describe(i.qos_profile)}, {i.topic_type})" for i in self.get_publishers_info_by_topic(topic)]
+        topic = self.resolve_topic_name(
+            "image/compressed" if self.settings.image_transport == "compressed" else "image"
+        )
+        offers = [
+            f"{i.node_name} ({describe(i.qos_profile)}, {i.topic_type})"
+            for i in self.get_publishers_info_by_topic(topic)
+        ]
         wanted = describe(image_qos(self.settings.image_reliability))
         who = "; ".join(offers) if offers else "nobody: remap `image` or start the camera"
         self.get_logger().warning(f"no image on {topic} yet. Asked for: {wanted}. Publishers: {who}")
@@ -245,7 +291,15 @@ class SemanticMapperNode(LifecycleNode):
         worker = self.worker
         if worker is not None:
             received, dropped = received + worker.slot.received, dropped + worker.slot.dropped
-        return map_status(self.mapper, self.settings.map_frame, self._last.stamp, received, dropped, self._last.inference_ms, self._last.age_ms)
+        return map_status(
+            self.mapper,
+            self.settings.map_frame,
+            self._last.stamp,
+            received,
+            dropped,
+            self._last.inference_ms,
+            self._last.age_ms,
+        )
 
 
 def main(args=None) -> None:

@@ -44,7 +44,9 @@ class _Tf2Transforms:
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._error = tf2_ros.TransformException
-        self._newest = tf2_ros.Time() if hasattr(tf2_ros, "Time") else __import__("rclpy.time", fromlist=["Time"]).Time()
+        self._newest = (
+            tf2_ros.Time() if hasattr(tf2_ros, "Time") else __import__("rclpy.time", fromlist=["Time"]).Time()
+        )
 
     def send(self, transform: TransformStamped) -> None:
         self._broadcaster.sendTransform(transform)

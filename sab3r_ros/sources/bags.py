@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sab3r_ros.mapping.frames import Frame
 from sab3r_ros.sources.encodings import ImageError, decode_compressed, decode_image
@@ -37,7 +38,9 @@ class BagSource(Source):
             return chosen[0]
         colour = [c for c in images if "depth" not in c.topic]
         if not colour:
-            raise SourceError(f"{self.name} has no image topic (topics: {', '.join(sorted(self._reader.topics)) or 'none'})")
+            raise SourceError(
+                f"{self.name} has no image topic (topics: {', '.join(sorted(self._reader.topics)) or 'none'})"
+            )
         if len({c.topic for c in colour}) > 1:
             raise SourceError(f"{self.name} has several image topics, choose one: {', '.join(names)}")
         return colour[0]
@@ -47,13 +50,20 @@ class BagSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         for connection, recorded, raw in self._reader.messages(connections=[self._connection]):
-            message = self._reader.deserialize(raw, connection.msgtype)
+            message: Any = self._reader.deserialize(raw, connection.msgtype)
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             try:
                 if connection.msgtype == _COMPRESSED:
                     rgb = decode_compressed(message.data)
                 else:
-                    rgb = decode_image(message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian))
+                    rgb = decode_image(
+                        message.data,
+                        message.encoding,
+                        message.width,
+                        message.height,
+                        message.step,
+                        bool(message.is_bigendian),
+                    )
             except ImageError as error:
                 self._skip(f"message at {recorded} ns", error)
                 continue

@@ -85,7 +85,9 @@ def _imdecode(data, flag) -> np.ndarray:
         except cv2.error:
             image = None
     if image is None:
-        raise ImageError(f"compressed picture of {buffer.size} bytes cannot be decoded: empty, truncated or not a picture")
+        raise ImageError(
+            f"compressed picture of {buffer.size} bytes cannot be decoded: empty, truncated or not a picture"
+        )
     return image
 
 
@@ -97,7 +99,9 @@ def _rows(data, width, height, step, channels, dtype, big_endian, encoding) -> n
         raise ImageError(f"step {step} is shorter than a row of {width} {encoding} pixels ({row} bytes)")
     buffer = np.frombuffer(data, np.uint8)
     if buffer.size < step * (height - 1) + row:
-        raise ImageError(f"picture data are truncated: {buffer.size} bytes, {width} x {height} {encoding} with step {step} needs {step * height}")
+        raise ImageError(
+            f"picture data are truncated: {buffer.size} bytes, {width} x {height} {encoding} with step {step} needs {step * height}"
+        )
     if buffer.size < step * height:  # the last row's padding may be left out
         buffer = np.concatenate([buffer, np.zeros(step * height - buffer.size, np.uint8)])
     rows = np.ascontiguousarray(buffer[: step * height].reshape(height, step)[:, :row])

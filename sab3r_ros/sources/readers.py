@@ -56,7 +56,9 @@ def open_source(text: str, rate: float = 10.0, depth: bool = False, topic: str =
         return VideoSource(int(text), rate)
     path = Path(text).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"no such input: {text} (give a folder of pictures, a video, a bag, a camera number or demo)")
+        raise FileNotFoundError(
+            f"no such input: {text} (give a folder of pictures, a video, a bag, a camera number or demo)"
+        )
     if path.suffix.lower() in _BAGS or (path / "metadata.yaml").is_file():
         from sab3r_ros.sources.bags import BagSource
 
@@ -67,7 +69,9 @@ def open_source(text: str, rate: float = 10.0, depth: bool = False, topic: str =
         return VideoSource(path, rate)
     if path.suffix.lower() in _PICTURES:
         raise SourceError(f"{path} is a single picture; give the folder it lies in")
-    raise SourceError(f"{path}: unknown kind of input {path.suffix!r}; known: folders, {', '.join(sorted(_VIDEOS | _BAGS))}")
+    raise SourceError(
+        f"{path}: unknown kind of input {path.suffix!r}; known: folders, {', '.join(sorted(_VIDEOS | _BAGS))}"
+    )
 
 
 class FolderSource(Source):
@@ -135,14 +139,16 @@ def read_intrinsics(path: Path) -> np.ndarray | None:
             if values.size == 4:  # fx fy cx cy
                 return np.array([[values[0], 0, values[2]], [0, values[1], values[3]], [0, 0, 1]])
             if values.size not in (9, 16):
-                raise SourceError(f"{path / name} should hold a 3 x 3 matrix or fx fy cx cy, it has {values.size} numbers")
+                raise SourceError(
+                    f"{path / name} should hold a 3 x 3 matrix or fx fy cx cy, it has {values.size} numbers"
+                )
             side = int(values.size**0.5)
             return values.reshape(side, side)[:3, :3]
     return None
 
 
 def parse_stamp(text: str) -> int:
-    """"seconds.fraction" to nanoseconds without losing digits to floating point."""
+    """ "seconds.fraction" to nanoseconds without losing digits to floating point."""
     seconds, _, fraction = text.partition(".")
     return int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
 
@@ -155,7 +161,11 @@ class VideoSource(Source):
         self.which, self.live = which, isinstance(which, int)
         self._capture = cv2.VideoCapture(which if isinstance(which, int) else str(which))
         if not self._capture.isOpened():
-            what = f"camera {which} cannot be opened: not there, in use, or not permitted" if self.live else f"{which} is damaged or not a video"
+            what = (
+                f"camera {which} cannot be opened: not there, in use, or not permitted"
+                if self.live
+                else f"{which} is damaged or not a video"
+            )
             raise SourceError(what)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = fps if np.isfinite(fps) and 0 < fps < 1000 else rate

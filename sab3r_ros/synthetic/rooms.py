@@ -1,7 +1,7 @@
 """A furnished room from a seed: the same seed always gives the same room."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import trimesh
@@ -125,7 +125,7 @@ def _furniture(size, rng):
     return placed
 
 
-@lru_cache(maxsize=None)
+@cache
 def _unit_mesh(shape):
     mesh = {
         "box": lambda: trimesh.creation.box(),

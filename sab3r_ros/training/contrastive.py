@@ -13,7 +13,14 @@ def gather_pixels(maps: Tensor, pixels: Tensor) -> Tensor:
     return maps[batch, pixels[..., 1], pixels[..., 0]]
 
 
-def info_nce(desc1: Tensor, desc2: Tensor, valid: Tensor, temperature: float = 0.05, mode: str = "proper", extra2: Tensor | None = None) -> Tensor:
+def info_nce(
+    desc1: Tensor,
+    desc2: Tensor,
+    valid: Tensor,
+    temperature: float = 0.05,
+    mode: str = "proper",
+    extra2: Tensor | None = None,
+) -> Tensor:
     """InfoNCE of N descriptor pairs per sample; invalid pairs serve as negatives only.
 
     desc1, desc2 (B,N,D), valid (B,N); extra2 (B,M,D): more negatives of view 2. mode: "proper", "all" or
@@ -35,7 +42,15 @@ def info_nce(desc1: Tensor, desc2: Tensor, valid: Tensor, temperature: float = 0
     return loss[valid]
 
 
-def matching_losses(target1: ViewTarget, target2: ViewTarget, pred1: ViewPrediction, pred2: ViewPrediction, temperature=0.05, mode="proper", block=8192):
+def matching_losses(
+    target1: ViewTarget,
+    target2: ViewTarget,
+    pred1: ViewPrediction,
+    pred2: ViewPrediction,
+    temperature=0.05,
+    mode="proper",
+    block=8192,
+):
     """InfoNCE at the target's correspondences, in shuffled blocks where there are more than `block`.
 
     Returns the losses (K,) and the two descriptor confidences (K,) of the valid pairs.
@@ -53,7 +68,17 @@ def matching_losses(target1: ViewTarget, target2: ViewTarget, pred1: ViewPredict
     return torch.cat(losses), torch.cat(conf1), torch.cat(conf2)
 
 
-def confidence_matching_loss(target1, target2, pred1, pred2, alpha=10.0, mode="mean", negative_quantile: float | None = None, temperature=0.05, block=8192) -> Tensor:
+def confidence_matching_loss(
+    target1,
+    target2,
+    pred1,
+    pred2,
+    alpha=10.0,
+    mode="mean",
+    negative_quantile: float | None = None,
+    temperature=0.05,
+    block=8192,
+) -> Tensor:
     """Mean of l c - alpha log c over valid matches, c the mean or the product ("prod") of both confidences.
 
     negative_quantile q adds the same over invalid pairs with l = the q-quantile of the valid losses.

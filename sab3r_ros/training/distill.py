@@ -23,7 +23,9 @@ def label_teacher(encoder: TextEncoder) -> Tensor:
 class Distillation(L.LightningModule):
     """One optimisation step over groups of views; every view is encoded once and decoded in several pairs."""
 
-    def __init__(self, network: Sab3r, teacher: Tensor, objective: ObjectiveConfig, lr: float, steps: int, warmup: int = 300):
+    def __init__(
+        self, network: Sab3r, teacher: Tensor, objective: ObjectiveConfig, lr: float, steps: int, warmup: int = 300
+    ):
         super().__init__()
         self.network = network
         self.register_buffer("teacher", teacher)
@@ -93,7 +95,19 @@ def start_alike(network: Sab3r) -> None:
         two.load_state_dict(one.state_dict())
 
 
-def train_distill(out: Path, network_config: Sab3rConfig, text_model: str, steps: int, groups: int = 3, lr: float = 6e-4, first_seed: int = 0, workers: int = 1, resume: bool = True, objective: ObjectiveConfig | None = None, save_every: int = 200) -> Path:
+def train_distill(
+    out: Path,
+    network_config: Sab3rConfig,
+    text_model: str,
+    steps: int,
+    groups: int = 3,
+    lr: float = 6e-4,
+    first_seed: int = 0,
+    workers: int = 1,
+    resume: bool = True,
+    objective: ObjectiveConfig | None = None,
+    save_every: int = 200,
+) -> Path:
     """Train for `steps` optimiser steps, each over `groups` rooms never seen before; resumes from OUT/last.ckpt.
 
     Writes OUT/last.ckpt every `save_every` steps and returns its path. Raises ValueError when the seeds would
@@ -115,7 +129,11 @@ def train_distill(out: Path, network_config: Sab3rConfig, text_model: str, steps
     done = torch.load(resume_from, weights_only=False, map_location="cpu")["global_step"] if resume_from else 0
     data = RoomGroups(first_seed + done * groups, (steps - done) * groups, *_size(network_config))
     loader = torch.utils.data.DataLoader(
-        data, batch_size=groups, num_workers=workers, persistent_workers=workers > 0, prefetch_factor=4 if workers else None
+        data,
+        batch_size=groups,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
     )
     saver = L.pytorch.callbacks.ModelCheckpoint(
         dirpath=out, filename="last", every_n_train_steps=save_every, enable_version_counter=False
@@ -140,5 +158,3 @@ def network_from_training_checkpoint(path: Path, cfg: Sab3rConfig) -> Sab3r:
     network = Sab3r(cfg)
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     return network
-
-

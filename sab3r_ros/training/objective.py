@@ -28,7 +28,9 @@ def feature_loss(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> T
     return error.mean() if valid is None else error[valid].sum() / valid.sum().clamp(min=1)
 
 
-def sab3r_loss(target1: ViewTarget, target2: ViewTarget, pred1: ViewPrediction, pred2: ViewPrediction, cfg: ObjectiveConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def sab3r_loss(
+    target1: ViewTarget, target2: ViewTarget, pred1: ViewPrediction, pred2: ViewPrediction, cfg: ObjectiveConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The total and its terms."""
     terms = {"points": confidence_loss(target1, target2, pred1, pred2, cfg.regression, cfg.alpha)}
     total = terms["points"]
@@ -39,7 +41,10 @@ def sab3r_loss(target1: ViewTarget, target2: ViewTarget, pred1: ViewPrediction, 
         if getattr(target1, name) is None or getattr(pred1, name) is None or not weight:
             continue
         terms[name] = torch.stack(
-            [feature_loss(getattr(p, name), getattr(t, name), t.feature_valid) for p, t in ((pred1, target1), (pred2, target2))]
+            [
+                feature_loss(getattr(p, name), getattr(t, name), t.feature_valid)
+                for p, t in ((pred1, target1), (pred2, target2))
+            ]
         ).sum()
         total = total + weight * terms[name]
     return total, terms

@@ -168,7 +168,9 @@ def regression_losses(target1, target2, pred1, pred2, cfg: RegressionConfig):
 
 def regression_loss(target1, target2, pred1, pred2, cfg: RegressionConfig) -> Tensor:
     """Mean distance per view, both views summed."""
-    return sum(loss.mean() if len(loss) else loss.sum() for loss, _ in regression_losses(target1, target2, pred1, pred2, cfg))
+    return sum(
+        loss.mean() if len(loss) else loss.sum() for loss, _ in regression_losses(target1, target2, pred1, pred2, cfg)
+    )
 
 
 def confidence_loss(target1, target2, pred1, pred2, cfg: RegressionConfig, alpha: float = 0.2) -> Tensor:

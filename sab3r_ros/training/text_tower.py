@@ -62,7 +62,9 @@ def model_config(dim: int, width: int) -> dict:
     }
 
 
-def train_text_tower(folder: Path, dim: int = 48, width: int = 24, steps: int = 1500, batch: int = 128, seed: int = 0) -> float:
+def train_text_tower(
+    folder: Path, dim: int = 48, width: int = 24, steps: int = 1500, batch: int = 128, seed: int = 0
+) -> float:
     """Train and write FOLDER/open_clip_{config.json,model.safetensors} (float16). Returns the final mean cosine."""
     import open_clip
     from open_clip.model import CLIP
@@ -73,7 +75,13 @@ def train_text_tower(folder: Path, dim: int = 48, width: int = 24, steps: int = 
     model = CLIP(**config["model_cfg"])
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     phrases, targets = training_phrases(dim)
-    templates = [lambda s: s, lambda s: f"a {s}", lambda s: f"the {s}", lambda s: f"find the {s}", *open_clip.OPENAI_IMAGENET_TEMPLATES]
+    templates = [
+        lambda s: s,
+        lambda s: f"a {s}",
+        lambda s: f"the {s}",
+        lambda s: f"find the {s}",
+        *open_clip.OPENAI_IMAGENET_TEMPLATES,
+    ]
     parameters = [p for n, p in model.named_parameters() if not n.startswith("visual.")]
     optimiser = torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)

@@ -38,7 +38,9 @@ def test_point_iou_is_one_for_the_objects_own_voxels(perception):
     mapper = SemanticMapper(Settings(), perception)
     map_stream(mapper, [Frame(sequence.views[0].rgb, 0)])
     keyframe = mapper.keyframes[0]
-    rows = mapper.voxels.rows_at(keyframe.points.reshape(-1, 3) @ keyframe.pose[:3, :3].T.float() + keyframe.pose[:3, 3].float())
+    rows = mapper.voxels.rows_at(
+        keyframe.points.reshape(-1, 3) @ keyframe.pose[:3, :3].T.float() + keyframe.pose[:3, 3].float()
+    )
     mask = np.zeros((96, 128), bool)
     mask[:, :64] = True
     wanted = np.unique(rows.reshape(96, 128)[:, :64].numpy())

@@ -22,7 +22,10 @@ def tensors(archive, *keys):
     return [torch.from_numpy(archive[k]) for k in keys]
 
 
-@pytest.mark.parametrize("prefix, case, step", [("", "s8", 8), ("", "s2", 2), ("hard/", "s1", 1), ("hard/", "s2", 2), ("hard/", "s4", 4)])
+@pytest.mark.parametrize(
+    ("prefix", "case", "step"),
+    [("", "s8", 8), ("", "s2", 2), ("hard/", "s1", 1), ("hard/", "s2", 2), ("hard/", "s4", 4)],
+)
 def test_reciprocal_matches(matches, prefix, case, step):
     xy1, xy2 = matching.reciprocal_matches(*tensors(matches, f"{prefix}desc1", f"{prefix}desc2"), subsample=step)
     np.testing.assert_array_equal(xy1, matches[f"{prefix}{case}/xy1"])
@@ -63,10 +66,15 @@ def test_both_orders_of_a_pair(matches):
     np.testing.assert_allclose(conf, matches["sym/conf"], atol=1e-6)
 
 
-@pytest.mark.parametrize("key, options", [("weiszfeld", {}), ("median", {"method": "median"}), ("weiszfeld_clipped", {"clip": (3.5, 3.5)})])
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [("weiszfeld", {}), ("median", {"method": "median"}), ("weiszfeld_clipped", {"clip": (3.5, 3.5)})],
+)
 def test_focal(recorded, key, options):
     (points,) = tensors(recorded, "focal/pts3d")
-    assert pointmaps.focal_from_pointmap(points, **options) == pytest.approx(float(recorded[f"focal/{key}"][0]), abs=1e-3)
+    assert pointmaps.focal_from_pointmap(points, **options) == pytest.approx(
+        float(recorded[f"focal/{key}"][0]), abs=1e-3
+    )
 
 
 def test_similarity_between_pointmaps(recorded):
@@ -102,7 +110,9 @@ def test_canonical_view_and_anchors(recorded):
     np.testing.assert_allclose(offset, recorded["canon/anchor_offset"], atol=1e-4)
 
 
-@pytest.mark.parametrize("case", ["5/complete", "6/swin-2", "6/swin-2-noncyclic", "9/logwin-3", "9/logwin-3-noncyclic", "5/oneref-2"])
+@pytest.mark.parametrize(
+    "case", ["5/complete", "6/swin-2", "6/swin-2-noncyclic", "9/logwin-3", "9/logwin-3-noncyclic", "5/oneref-2"]
+)
 def test_pair_lists(recorded, case):
     count, graph = case.split("/")
     assert graphs.view_pairs(int(count), graph) == [tuple(p) for p in recorded[f"pairs/{case}"]]

@@ -12,7 +12,11 @@ from sab3r_ros.geometry.sim3 import fit_sim3, make_sim3, split_sim3, transform_p
 
 def problem(seed, depth_noise, outliers=0):
     rng = np.random.default_rng(seed)
-    true = make_sim3(1.0, torch.from_numpy(Rotation.from_rotvec(rng.normal(0, 0.2, 3)).as_matrix()), torch.from_numpy(rng.normal(0, 0.4, 3)))
+    true = make_sim3(
+        1.0,
+        torch.from_numpy(Rotation.from_rotvec(rng.normal(0, 0.2, 3)).as_matrix()),
+        torch.from_numpy(rng.normal(0, 0.4, 3)),
+    )
     source = torch.from_numpy(rng.uniform([-1.5, -1, 1.5], [1.5, 1, 5], (300, 3)))
     target = transform_points(true, source)
     noisy = source * torch.from_numpy(np.exp(rng.normal(0, depth_noise, (300, 1))))

@@ -65,4 +65,6 @@ class OraclePerception:
         feature = None if self.features is None else self.features[me]
         back = stack([(me, k) for k in others]) if symmetric else None
         back_own = stack([(k, k) for k in others]) if symmetric else None
-        return Comparison(own, conf, stack([(k, me) for k in others]), conf, back, conf if symmetric else None, back_own, feature)
+        return Comparison(
+            own, conf, stack([(k, me) for k in others]), conf, back, conf if symmetric else None, back_own, feature
+        )

@@ -38,7 +38,15 @@ def test_the_preview_shows_the_points(tmp_path):
     rng = np.random.default_rng(0)
     xyz = rng.uniform(0, 2, (500, 3))
     label = np.where(np.arange(500) < 250, 0, UNLABELLED).astype(np.uint16)
-    render_preview(tmp_path / "p.png", xyz, np.full((500, 3), 200, np.uint8), label, ["wall"], np.array([[255, 0, 0]], np.uint8), xyz[:5])
+    render_preview(
+        tmp_path / "p.png",
+        xyz,
+        np.full((500, 3), 200, np.uint8),
+        label,
+        ["wall"],
+        np.array([[255, 0, 0]], np.uint8),
+        xyz[:5],
+    )
     image = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).astype(int)
     red = (image[..., 0] > 200) & (image[..., 1] < 60) & (image[..., 2] < 60)
     assert image.shape[1] > image.shape[0] > 300
@@ -47,5 +55,7 @@ def test_the_preview_shows_the_points(tmp_path):
 
 def test_an_empty_map_still_gives_a_preview(tmp_path):
     empty = np.zeros((0, 3))
-    render_preview(tmp_path / "p.png", empty, empty.astype(np.uint8), np.zeros(0, np.uint16), [], empty.astype(np.uint8), empty)
+    render_preview(
+        tmp_path / "p.png", empty, empty.astype(np.uint8), np.zeros(0, np.uint16), [], empty.astype(np.uint8), empty
+    )
     assert (tmp_path / "p.png").stat().st_size > 1000

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from oracle import OraclePerception
 
 from sab3r_ros.config import settings_from_dotted

@@ -74,7 +74,9 @@ def test_what_is_not_there_is_not_found(query, scene):
 
 
 def test_negatives_take_away_what_they_name(query, scene):
-    assert query.relevance(scene, "chair", ["seat"])[3100:4000].mean() < query.relevance(scene, "chair")[3100:4000].mean()
+    assert (
+        query.relevance(scene, "chair", ["seat"])[3100:4000].mean() < query.relevance(scene, "chair")[3100:4000].mean()
+    )
 
 
 def test_several_prompts_keep_their_index_and_a_limit(query, scene):
@@ -93,7 +95,12 @@ def test_the_vocabulary_changes_while_running(query, scene):
 
 @pytest.mark.parametrize(
     ("labels", "why"),
-    [([], "at least one"), ([""], "at least one"), (["mug", " "], "at least one"), (["mug", "MUG "], "duplicates: mug")],
+    [
+        ([], "at least one"),
+        ([""], "at least one"),
+        (["mug", " "], "at least one"),
+        (["mug", "MUG "], "duplicates: mug"),
+    ],
 )
 def test_bad_vocabularies_are_refused_and_the_old_one_stays(query, labels, why):
     with pytest.raises(VocabularyError, match=why):

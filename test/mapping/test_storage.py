@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from oracle import OraclePerception
 
 from sab3r_ros.config import settings_from_dotted
@@ -19,7 +18,9 @@ SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8})
 
 
 def perception(walk, dim=20):
-    features = [torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), dim).float() for v in walk.views]
+    features = [
+        torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), dim).float() for v in walk.views
+    ]
     return OraclePerception(walk.views, features=features)
 
 
@@ -32,7 +33,10 @@ def mapper(walk):
 
 def same(a, b):
     order = [torch.from_numpy(np.lexsort(s["xyz"].numpy().T)) for s in (a, b)]
-    return all(torch.allclose(a[k][order[0]].float(), b[k][order[1]].float(), atol=0.6 if k == "rgb" else 2e-3) for k in ("xyz", "rgb", "feature", "hits"))
+    return all(
+        torch.allclose(a[k][order[0]].float(), b[k][order[1]].float(), atol=0.6 if k == "rgb" else 2e-3)
+        for k in ("xyz", "rgb", "feature", "hits")
+    )
 
 
 def test_a_saved_map_is_loaded_as_it_was_and_the_camera_is_found_in_it(mapper, walk, tmp_path):

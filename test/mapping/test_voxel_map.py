@@ -13,7 +13,12 @@ from sab3r_ros.mapping.voxel_map import VoxelMap, packed_rgb, surface_mask
 def cloud(seed, count=500, extent=2.0):
     g = torch.Generator().manual_seed(seed)
     xyz = (torch.rand(count, 3, generator=g) - 0.5) * extent
-    return xyz, torch.rand(count, 3, generator=g) * 255, torch.rand(count, generator=g) + 0.1, torch.randn(count, 4, generator=g)
+    return (
+        xyz,
+        torch.rand(count, 3, generator=g) * 255,
+        torch.rand(count, generator=g) + 0.1,
+        torch.randn(count, 4, generator=g),
+    )
 
 
 @settings(max_examples=25, deadline=None)

@@ -85,9 +85,13 @@ def test_mast3rs_pth_loads_safely_with_its_text_parsed(tmp_path):
 def test_mast3rs_safetensors_loads_without_the_aliases_and_with_one_decoder(tmp_path):
     net = network()
     net.dec_blocks2.load_state_dict(net.dec_blocks.state_dict())
-    state = {k: v.clone() for k, v in net.state_dict().items() if "layer_rn." not in k and not k.startswith("dec_blocks2.")}
+    state = {
+        k: v.clone() for k, v in net.state_dict().items() if "layer_rn." not in k and not k.startswith("dec_blocks2.")
+    }
     save_file(state, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"enc_num_heads": 1, "dec_num_heads": 1, "img_size": [64, 64], "desc_conf_mode": ["exp", 0, None]}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"enc_num_heads": 1, "dec_num_heads": 1, "img_size": [64, 64], "desc_conf_mode": ["exp", 0, None]})
+    )
     same_outputs(net, load_checkpoint(str(tmp_path)).network)
     same_outputs(net, load_checkpoint(str(tmp_path / "model.safetensors")).network)
 
@@ -104,7 +108,10 @@ def test_the_authors_file_has_feature_heads_and_another_floor(tmp_path):
 def test_sizes_of_the_large_network_follow_from_its_weights():
     with torch.device("meta"):
         large = Sab3r(PRESETS["vit_large_512"])
-    inferred = infer_config(large.state_dict(), parse_constructor(public_text(img_size="(512, 512)", enc_num_heads="16", dec_num_heads="12")))
+    inferred = infer_config(
+        large.state_dict(),
+        parse_constructor(public_text(img_size="(512, 512)", enc_num_heads="16", dec_num_heads="12")),
+    )
     assert inferred == PRESETS["vit_large_512"]
 
 
@@ -117,7 +124,9 @@ def test_nothing_in_a_checkpoint_is_ever_run(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be opened safely"):
         load_checkpoint(str(tmp_path / "evil.pth"))
     hostile = f"AsymmetricMASt3R(enc_depth=__import__('os').system('touch {tmp_path}/owned'), dec_depth=12)"
-    assert parse_constructor(hostile) == {"enc_depth": None, "dec_depth": 12} or "enc_depth" not in parse_constructor(hostile)
+    assert parse_constructor(hostile) == {"enc_depth": None, "dec_depth": 12} or "enc_depth" not in parse_constructor(
+        hostile
+    )
     assert not (tmp_path / "owned").exists()
 
 
@@ -138,7 +147,10 @@ def _without(key):
     [
         (_without("enc_norm.weight"), r"1 missing \(enc_norm.weight\)"),
         (lambda s: s | {"extra.weight": torch.zeros(1)}, r"1 unknown \(extra.weight\)"),
-        (lambda s: s | {"enc_norm.weight": torch.zeros(7)}, r"1 of another shape \(enc_norm.weight: \(7,\) instead of \(64,\)\)"),
+        (
+            lambda s: s | {"enc_norm.weight": torch.zeros(7)},
+            r"1 of another shape \(enc_norm.weight: \(7,\) instead of \(64,\)\)",
+        ),
         (_without("patch_embed.proj.weight"), "not a MASt3R or SAB3R checkpoint: it has no patch_embed.proj.weight"),
         (lambda s: {"layer1.conv": torch.zeros(2)}, "first keys: layer1.conv"),
     ],
@@ -150,7 +162,13 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, why):
 
 
 def test_other_output_activations_are_refused(tmp_path):
-    torch.save({"args": argparse.Namespace(model=public_text(depth_mode="('square', 0, inf)")), "model": network().state_dict()}, tmp_path / "w.pth")
+    torch.save(
+        {
+            "args": argparse.Namespace(model=public_text(depth_mode="('square', 0, inf)")),
+            "model": network().state_dict(),
+        },
+        tmp_path / "w.pth",
+    )
     with pytest.raises(CheckpointError, match="depth_mode"):
         load_checkpoint(str(tmp_path / "w.pth"))
 
@@ -224,7 +242,9 @@ def test_a_hub_file_is_loaded_like_a_local_one(tmp_path, monkeypatch):
     net = network(clip_head="linear", clip_dim=6, desc_conf_floor=1.0)
     torch.save({"module": net.state_dict()}, tmp_path / "base.pt")
     asked = []
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: asked.append((repo, file)) or str(tmp_path / "base.pt"))
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda repo, file: asked.append((repo, file)) or str(tmp_path / "base.pt")
+    )
     loaded = load_checkpoint("sab3r")
     assert asked == [("uva-cv-lab/SAB3R", "demo_ckpt/base/base.pt")]
     assert "non-commercial" in loaded.licence

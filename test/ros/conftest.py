@@ -16,7 +16,6 @@ for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
 
 try:
     import rclpy
-
     import sab3r_ros.msg  # noqa: F401
 except ImportError as error:
     rclpy = None
@@ -32,7 +31,9 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=MISSING))
 
 
-collect_ignore = [] if rclpy else [p.name for p in Path(__file__).parent.glob("test_*.py") if p.name != "test_ros_is_there.py"]
+collect_ignore = (
+    [] if rclpy else [p.name for p in Path(__file__).parent.glob("test_*.py") if p.name != "test_ros_is_there.py"]
+)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,9 @@ def test_images_survive_the_round_trip(width, height, seed):
     assert np.array_equal(convert.image_to_rgb(message), rgb)
 
 
-@pytest.mark.parametrize("encoding", ["mono8", "rgb8", "bgr8", "rgba8", "bgra8", "bayer_rggb8", "bayer_grbg8", "yuv422", "yuv422_yuy2"])
+@pytest.mark.parametrize(
+    "encoding", ["mono8", "rgb8", "bgr8", "rgba8", "bgra8", "bayer_rggb8", "bayer_grbg8", "yuv422", "yuv422_yuy2"]
+)
 @pytest.mark.parametrize("size", [(64, 48), (62, 47), (48, 64)])
 def test_image_messages_of_every_encoding_with_padded_rows(encoding, size):
     width, height = size

@@ -54,11 +54,15 @@ def test_late_changes_are_refused_with_the_reason(node):
 
 
 def test_the_yaml_files_hold_exactly_the_defaults():
-    spec = importlib.util.spec_from_file_location("write_parameter_files", ROOT / "scripts" / "write_parameter_files.py")
+    spec = importlib.util.spec_from_file_location(
+        "write_parameter_files", ROOT / "scripts" / "write_parameter_files.py"
+    )
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     for name, groups in script.FILES.items():
         text = (ROOT / "config" / name).read_text()
-        assert text == parameters.parameter_file(*groups), f"run scripts/write_parameter_files.py: {name} is out of date"
+        assert text == parameters.parameter_file(*groups), (
+            f"run scripts/write_parameter_files.py: {name} is out of date"
+        )
         loaded = yaml.safe_load(text)["/**"]["ros__parameters"]
         assert loaded == {n: v for g in groups for n, _, v in dotted_fields(g)}

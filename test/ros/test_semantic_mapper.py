@@ -13,15 +13,15 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from ros_processes import call, spin_until
+from sab3r_ros.msg import MapStatus, Vocabulary
+from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
-from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sab3r_ros.synthetic.sequence import render_sequence
 
 NAME = "/semantic_mapper"
@@ -32,7 +32,10 @@ class Listener(Node):
 
     def __init__(self):
         super().__init__("listener")
-        self.got = {k: [] for k in ("image", "map", "window", "odometry", "path", "tf", "status", "labels", "markers", "diagnostics")}
+        self.got = {
+            k: []
+            for k in ("image", "map", "window", "odometry", "path", "tf", "status", "labels", "markers", "diagnostics")
+        }
         for key, kind, topic, qos in (
             ("image", Image, "image", image_qos("best_effort")), ("map", PointCloud2, f"{NAME}/map", LATCHED), ("window", PointCloud2, f"{NAME}/window", RELIABLE),
             ("odometry", Odometry, f"{NAME}/odometry", RELIABLE), ("path", Path, f"{NAME}/path", RELIABLE), ("tf", TFMessage, "/tf", RELIABLE),
@@ -118,7 +121,9 @@ def test_the_real_kitchen_through_player_and_mapper(start, listener, real_data, 
     assert list(cloud) == ["x", "y", "z", "rgb", "score", "label"]
     assert all(np.isfinite(cloud[k]).all() for k in ("x", "y", "z", "score"))
     assert cloud["label"].max() < len(got["labels"][-1].labels)
-    found = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["table", "chair"], min_score=0.05, return_points=True)
+    found = call(
+        listener, LocateObject, f"{NAME}/locate_object", prompts=["table", "chair"], min_score=0.05, return_points=True
+    )
     assert found.status in (LocateObject.Response.SUCCESS, LocateObject.Response.NO_MATCH), found.message
     assert convert.nanoseconds(found.header.stamp) in set(stamps(got["odometry"])) | images
     for item in found.objects:
@@ -146,7 +151,9 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     listener.send(message(pictures[0], 10**9), 10)
     assert spin_until(listener, lambda: listener.status.num_points > 0, 10), mapper.output
 
-    answer = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall", "floor"], min_score=0.02, max_objects=1)
+    answer = call(
+        listener, LocateObject, f"{NAME}/locate_object", prompts=["wall", "floor"], min_score=0.02, max_objects=1
+    )
     assert answer.status == LocateObject.Response.SUCCESS
     assert len(answer.objects) == 1
     assert answer.header.frame_id == "map"
@@ -157,14 +164,28 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
         ({"prompts": ["wall"], "target_frame": "mars"}, LocateObject.Response.TRANSFORM_UNAVAILABLE),
     ):  # fmt: skip
         assert call(listener, LocateObject, f"{NAME}/locate_object", **bad).status == status, bad
-    in_camera = call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall", "floor"], min_score=0.02, max_objects=1, target_frame="cam")
+    in_camera = call(
+        listener,
+        LocateObject,
+        f"{NAME}/locate_object",
+        prompts=["wall", "floor"],
+        min_score=0.02,
+        max_objects=1,
+        target_frame="cam",
+    )
     assert in_camera.header.frame_id == "cam"
     assert in_camera.objects[0].centroid.z > 0  # in front of the optical frame
 
     labels = len(listener.got["labels"])
     for bad in ([], ["mug", "mug"], [""]):
-        assert call(listener, SetVocabulary, f"{NAME}/set_vocabulary", labels=bad).status == SetVocabulary.Response.INVALID_REQUEST
-    assert call(listener, SetVocabulary, f"{NAME}/set_vocabulary", labels=["wall", "rest"]).status == SetVocabulary.Response.SUCCESS
+        assert (
+            call(listener, SetVocabulary, f"{NAME}/set_vocabulary", labels=bad).status
+            == SetVocabulary.Response.INVALID_REQUEST
+        )
+    assert (
+        call(listener, SetVocabulary, f"{NAME}/set_vocabulary", labels=["wall", "rest"]).status
+        == SetVocabulary.Response.SUCCESS
+    )
     assert spin_until(listener, lambda: len(listener.got["labels"]) > labels, 5)
     assert listener.got["labels"][-1].labels == ["wall", "rest"]
     assert len(listener.got["labels"][-1].colors) == 2
@@ -173,12 +194,17 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     assert convert.read_cloud(listener.got["map"][-1])["label"].max() <= 1
 
     path = str(tmp_path / "map")
-    assert call(listener, SaveMap, f"{NAME}/save_map", path=path, include_features=True).status == SaveMap.Response.SUCCESS
+    assert (
+        call(listener, SaveMap, f"{NAME}/save_map", path=path, include_features=True).status == SaveMap.Response.SUCCESS
+    )
     assert call(listener, SaveMap, f"{NAME}/save_map", path=path).status == SaveMap.Response.PATH_EXISTS
     assert call(listener, SaveMap, f"{NAME}/save_map", path="").status == SaveMap.Response.PATH_INVALID
     points = listener.status.num_points
     assert call(listener, Trigger, f"{NAME}/reset").success
-    assert call(listener, LoadMap, f"{NAME}/load_map", path=str(tmp_path / "none"), clear=True).status == LoadMap.Response.NOT_FOUND
+    assert (
+        call(listener, LoadMap, f"{NAME}/load_map", path=str(tmp_path / "none"), clear=True).status
+        == LoadMap.Response.NOT_FOUND
+    )
     loaded = call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True)
     assert loaded.status == LoadMap.Response.SUCCESS, loaded.message
     assert loaded.map_status.num_points == points
@@ -192,7 +218,10 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     other = call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True)
     assert other.status == LoadMap.Response.INCOMPATIBLE_MODEL
     assert other.map_status.num_points == points
-    assert call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall"]).status == LocateObject.Response.NO_FEATURES
+    assert (
+        call(listener, LocateObject, f"{NAME}/locate_object", prompts=["wall"]).status
+        == LocateObject.Response.NO_FEATURES
+    )
 
     assert call(listener, SetBool, f"{NAME}/pause", data=True).success
     received = listener.status.frames_received
@@ -268,7 +297,9 @@ def test_depth_and_intrinsics_make_the_scale_measured(start, listener):
 
 def test_compressed_pictures(start, listener, pictures):
     mapper = start("semantic_mapper", image_transport="compressed")
-    assert spin_until(listener, lambda: listener.got["status"] and listener.compressed.get_subscription_count(), 60), mapper.output
+    assert spin_until(listener, lambda: listener.got["status"] and listener.compressed.get_subscription_count(), 60), (
+        mapper.output
+    )
     data = cv2.imencode(".jpg", pictures[0][..., ::-1])[1].tobytes()
     for content in (b"not a jpeg", data):
         listener.compressed.publish(CompressedImage(header=convert.header("cam", 10**9), format="jpeg", data=content))
@@ -339,7 +370,9 @@ def test_without_images_the_node_says_what_is_offered(start, listener):
     assert spin_until(listener, lambda: "Publishers:" in mapper.output, 60), mapper.output
     assert "reliable" in mapper.output
     assert "listener" in mapper.output
-    assert spin_until(listener, lambda: any(m.status[0].level == DiagnosticStatus.WARN for m in listener.got["diagnostics"]), 10)
+    assert spin_until(
+        listener, lambda: any(m.status[0].level == DiagnosticStatus.WARN for m in listener.got["diagnostics"]), 10
+    )
 
 
 def test_the_player_says_what_it_cannot_read(start):

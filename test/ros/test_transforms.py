@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from ros_processes import spin_until
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_processes import spin_until
 from tf2_msgs.msg import TFMessage
 
 from sab3r_ros.nodes import conversions as convert
@@ -20,7 +20,9 @@ def shift(x, y=0.0, z=0.0):
 def test_chains_are_followed_in_both_directions(ros):
     talker, listener = Node("tf_talker"), Node("tf_listener")
     transforms = PlainTransforms(listener)
-    static = talker.create_publisher(TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    static = talker.create_publisher(
+        TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    )
     static.publish(TFMessage(transforms=[convert.to_transform(shift(0, 0, 0.5), "base", "camera", 0)]))
     PlainTransforms(talker).send(convert.to_transform(shift(2), "odom", "base", 5))
 

@@ -6,8 +6,8 @@ import sys
 import textwrap
 import time
 
-from ros_processes import spin_until
 from rclpy.node import Node
+from ros_processes import spin_until
 from sensor_msgs.msg import Image
 
 from sab3r_ros.nodes.qos import image_qos
@@ -40,7 +40,9 @@ def test_150_of_150_images_reach_a_reliable_subscriber_and_best_effort_losses_ar
     node = Node("receiver")
     got = {"reliable": [], "best_effort": []}
     for kind, stamps in got.items():
-        node.create_subscription(Image, "frames", lambda m, s=stamps: s.append((m.header.stamp.nanosec, m.data[0])), image_qos(kind))
+        node.create_subscription(
+            Image, "frames", lambda m, s=stamps: s.append((m.header.stamp.nanosec, m.data[0])), image_qos(kind)
+        )
     sender = subprocess.Popen([sys.executable, "-c", SENDER])
     try:
         spin_until(node, lambda: len(got["reliable"]) >= 150, 60)

@@ -16,7 +16,12 @@ from sab3r_ros.sources.encodings import (
 )
 
 SIZES = [(64, 48), (63, 47), (48, 64), (31, 33), (640, 480)]
-BAYER = {"rggb": cv2.COLOR_BAYER_BG2RGB, "bggr": cv2.COLOR_BAYER_RG2RGB, "gbrg": cv2.COLOR_BAYER_GR2RGB, "grbg": cv2.COLOR_BAYER_GB2RGB}
+BAYER = {
+    "rggb": cv2.COLOR_BAYER_BG2RGB,
+    "bggr": cv2.COLOR_BAYER_RG2RGB,
+    "gbrg": cv2.COLOR_BAYER_GR2RGB,
+    "grbg": cv2.COLOR_BAYER_GB2RGB,
+}
 
 
 def picture(width, height, channels=3, dtype=np.uint8):
@@ -41,7 +46,13 @@ def decode(image, encoding, padding=0, big_endian=False):
 @pytest.mark.parametrize("size", SIZES)
 def test_colour_and_grey(size, padding):
     rgb = picture(*size)
-    for encoding, code in (("rgb8", None), ("bgr8", cv2.COLOR_RGB2BGR), ("rgba8", cv2.COLOR_RGB2RGBA), ("bgra8", cv2.COLOR_RGB2BGRA), ("8UC3", cv2.COLOR_RGB2BGR)):
+    for encoding, code in (
+        ("rgb8", None),
+        ("bgr8", cv2.COLOR_RGB2BGR),
+        ("rgba8", cv2.COLOR_RGB2RGBA),
+        ("bgra8", cv2.COLOR_RGB2BGRA),
+        ("8UC3", cv2.COLOR_RGB2BGR),
+    ):
         sent = rgb if code is None else cv2.cvtColor(rgb, code)
         assert np.array_equal(decode(sent, encoding, padding), rgb), encoding
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
@@ -82,7 +93,15 @@ def test_bayer_of_a_red_wall_is_red(order):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (62, 47), (48, 64)])
-@pytest.mark.parametrize(("encoding", "code"), [("yuv422", cv2.COLOR_YUV2RGB_UYVY), ("uyvy", cv2.COLOR_YUV2RGB_UYVY), ("yuv422_yuy2", cv2.COLOR_YUV2RGB_YUY2), ("yuyv", cv2.COLOR_YUV2RGB_YUY2)])
+@pytest.mark.parametrize(
+    ("encoding", "code"),
+    [
+        ("yuv422", cv2.COLOR_YUV2RGB_UYVY),
+        ("uyvy", cv2.COLOR_YUV2RGB_UYVY),
+        ("yuv422_yuy2", cv2.COLOR_YUV2RGB_YUY2),
+        ("yuyv", cv2.COLOR_YUV2RGB_YUY2),
+    ],
+)
 def test_yuv422(encoding, code, size):
     raw = picture(*size, 2)
     assert np.array_equal(decode(raw, encoding, 8), cv2.cvtColor(raw, code))
@@ -142,7 +161,10 @@ def test_the_last_rows_padding_may_be_missing():
         (lambda: decode_depth(b"\0" * 4, "16UC1", 4, 4, 8), "truncated"),
         (lambda: decode_compressed(b""), "0 bytes cannot be decoded"),
         (lambda: decode_compressed(b"not a picture"), "cannot be decoded"),
-        (lambda: decode_compressed_depth(cv2.imencode(".png", np.zeros((3, 3, 3), np.uint8))[1].tobytes()), "16-bit PNG"),
+        (
+            lambda: decode_compressed_depth(cv2.imencode(".png", np.zeros((3, 3, 3), np.uint8))[1].tobytes()),
+            "16-bit PNG",
+        ),
     ],
 )
 def test_bad_data_say_what_is_wrong(call, why):
@@ -157,5 +179,16 @@ def test_a_truncated_png_is_refused():
 
 
 def test_every_common_encoding_is_known():
-    wanted = {"mono8", "rgb8", "bgr8", "rgba8", "bgra8", "yuv422", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"}
+    wanted = {
+        "mono8",
+        "rgb8",
+        "bgr8",
+        "rgba8",
+        "bgra8",
+        "yuv422",
+        "bayer_rggb8",
+        "bayer_bggr8",
+        "bayer_gbrg8",
+        "bayer_grbg8",
+    }
     assert wanted <= set(COLOUR_ENCODINGS)

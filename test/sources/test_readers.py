@@ -88,7 +88,9 @@ def write_bag(path, plugin, topics):
                 head = header(stamp=time(sec=100 + k, nanosec=7), frame_id="cam")
                 if kind == "Image":
                     padded = np.pad(picture(k).reshape(48, -1), ((0, 0), (0, 8)))
-                    message = raw(header=head, height=48, width=64, encoding="rgb8", is_bigendian=0, step=200, data=padded.ravel())
+                    message = raw(
+                        header=head, height=48, width=64, encoding="rgb8", is_bigendian=0, step=200, data=padded.ravel()
+                    )
                 else:
                     data = cv2.imencode(".png", picture(k)[..., ::-1])[1].ravel()
                     message = compressed(header=head, format="png", data=data)
@@ -113,7 +115,9 @@ def test_a_bare_mcap_file(tmp_path):
 
 
 def test_a_bag_with_several_topics_needs_a_choice(tmp_path):
-    write_bag(tmp_path / "bag", StoragePlugin.MCAP, [("/left", "Image"), ("/right", "Image"), ("/depth/image", "Image")])
+    write_bag(
+        tmp_path / "bag", StoragePlugin.MCAP, [("/left", "Image"), ("/right", "Image"), ("/depth/image", "Image")]
+    )
     with pytest.raises(SourceError, match="choose one: .*/left, /right"):
         open_source(str(tmp_path / "bag"))
     assert len(list(open_source(str(tmp_path / "bag"), topic="/right"))) == 4

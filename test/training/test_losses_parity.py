@@ -36,9 +36,7 @@ def pair(recorded):
             )
         )  # fmt: skip
         points = tensor("pred1/pts3d" if v == 1 else "pred2/pts3d_in_other_view")
-        predictions.append(
-            ViewPrediction(points, *(tensor(f"pred{v}/{k}") for k in ("conf", "desc", "desc_conf")))
-        )
+        predictions.append(ViewPrediction(points, *(tensor(f"pred{v}/{k}") for k in ("conf", "desc", "desc_conf"))))
     for p in predictions:
         for t in (p.points, p.conf, p.desc, p.desc_conf):
             t.requires_grad_()
@@ -73,18 +71,24 @@ def test_evaluation_regression(name, gt_scale, pair, recorded):
 @pytest.mark.parametrize("mode", ["proper", "all", "dual"])
 def test_info_nce(mode, pair, recorded):
     name = "matching" if mode == "proper" else f"matching_{mode}"
-    assert matching_losses(*pair, mode=mode)[0].mean().item() == pytest.approx(float(recorded[f"loss/{name}"]), abs=1e-4)
+    assert matching_losses(*pair, mode=mode)[0].mean().item() == pytest.approx(
+        float(recorded[f"loss/{name}"]), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    "name, options",
-    [("conf_matching", {}), ("conf_matching_prod", {"mode": "prod"}), ("conf_matching_negquantile", {"negative_quantile": 0.5})],
+    ("name", "options"),
+    [
+        ("conf_matching", {}),
+        ("conf_matching_prod", {"mode": "prod"}),
+        ("conf_matching_negquantile", {"negative_quantile": 0.5}),
+    ],
 )
 def test_confidence_weighted_matching(name, options, pair, recorded):
     assert confidence_matching_loss(*pair, **options).item() == pytest.approx(float(recorded[f"loss/{name}"]), abs=1e-4)
 
 
-@pytest.mark.parametrize("name, padding", [("ap", 0), ("ap_padded32", 32)])
+@pytest.mark.parametrize(("name", "padding"), [("ap", 0), ("ap_padded32", 32)])
 def test_average_precision(name, padding, pair, recorded):
     assert average_precision(*pair, padding=padding).item() == pytest.approx(float(recorded[f"loss/{name}"]), abs=5e-3)
 
