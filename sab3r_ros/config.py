@@ -43,7 +43,7 @@ class ModelSettings(Group):
 class WindowSettings(Group):
     """Which frames are compared with the newest one."""
 
-    size: int = Field(3, ge=1, le=16, description="Keyframes the newest frame is decoded against")
+    size: int = Field(2, ge=1, le=16, description="Keyframes the newest frame is decoded against")
     keyframe_overlap: float = Field(
         0.9,
         ge=0.0,
@@ -154,7 +154,7 @@ class QuerySettings(Group):
     text_pretrained: str = Field(
         "", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names"
     )
-    min_score: float = Field(0.5, ge=0.0, le=1.0, description="Smallest score of a located object")
+    min_score: float = Field(0.35, ge=0.0, le=1.0, description="Smallest relevance of the points of a located object")
     min_points: int = Field(8, ge=1, description="Smallest number of voxels of a located object")
 
 

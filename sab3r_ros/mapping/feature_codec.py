@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 _EXPLAINED = 0.98  # share of the energy after which no directions are added
-_SAMPLE = 4096  # features looked at per call
+_ABOVE_NOISE = 2.5  # times the median singular value
+_SAMPLE = 1024  # features looked at per call
 
 
 class FeatureCodec:
@@ -36,8 +37,12 @@ class FeatureCodec:
         _, s, vt = torch.linalg.svd(rest, full_matrices=False)
         explained = energy - rest.square().sum() + s.square().cumsum(0)
         wanted = int((explained < _EXPLAINED * energy).sum()) + 1
+        # Pixel noise spreads evenly over all directions; it must not use up the basis.
+        wanted = min(wanted, int((s > _ABOVE_NOISE * s.median()).sum()))
         # Half of what is free goes to one observation at most: later rooms bring features of their own.
-        new = vt[: min(wanted, max(1, (room + 1) // 2), len(vt))]
+        new = vt[: min(wanted, max(1, (room + 1) // 2))]
+        if len(new) == 0:
+            return
         joint = torch.linalg.qr(torch.cat([self.basis, new]).T).Q.T
         self.basis = torch.cat([self.basis, joint[len(self.basis) :]])
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import ModelSettings
-from sab3r_ros.geometry.matching import matches_both_ways
+from sab3r_ros.geometry.matching import reciprocal_matches
 from sab3r_ros.mapping.frames import Frame, View
 from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
 from sab3r_ros.models.sab3r import EncodedView, ViewPrediction
 from sab3r_ros.models.weights import Checkpoint, load_checkpoint
+
+_MATCH_ROUNDS = 5  # nearly all walks have come to rest by then
 
 
 @dataclass
@@ -126,5 +128,9 @@ def _match(views: list[ViewPrediction], seen: ViewPrediction, step: int) -> list
     assert seen.desc_conf is not None
     desc = torch.cat([v.desc for v in views if v.desc is not None])
     desc_conf = torch.cat([v.desc_conf for v in views if v.desc_conf is not None])
-    pairs = zip(desc, seen.desc, desc_conf, seen.desc_conf, strict=True)
-    return [matches_both_ways(*pair, step) for pair in pairs]
+    matches = []
+    for one, two, conf_one, conf_two in zip(desc, seen.desc, desc_conf, seen.desc_conf, strict=True):
+        here, there = reciprocal_matches(one, two, step, _MATCH_ROUNDS)
+        confidence = torch.minimum(conf_one[here[:, 1], here[:, 0]], conf_two[there[:, 1], there[:, 0]])
+        matches.append((here, there, confidence))
+    return matches

@@ -19,6 +19,7 @@ from sab3r_ros.models.text import TextEncoder
 UNLABELLED = 65535
 _LOGIT_SCALE = 40.0  # CLIP trains with 100; features averaged over views and pixels are less sharp
 _SYNONYM = 0.8  # labels closer to the prompt than this cosine are not its competitors
+_SUPPORT = 20  # voxels: fewer rank lower, so that a splinter does not come before the object it broke from
 _NEUTRAL = ("object", "thing", "surface", "background")  # what a prompt competes with beside the vocabulary
 
 
@@ -30,7 +31,8 @@ class VocabularyError(ValueError):
 class LocatedObject:
     """A connected set of voxels that answers a prompt.
 
-    id: stable while the map's revision is; label: the prompt; score in [0,1]; centroid (3,); box_pose (4,4)
+    id: stable while the map's revision is; label: the prompt; score in [0,1]: mean
+    relevance of its voxels; centroid (3,); box_pose (4,4)
     rigid, z up, of the oriented box's middle, size (3,) along its axes in metres; points (N,3); rgb (N,3) uint8;
     last_seen: stamp (ns) of the newest picture that saw it; rows (N,) into the map's voxels.
     """
@@ -144,7 +146,7 @@ class MapQuery:
         min_score: float | None = None,
         max_objects: int = 0,
     ) -> list[LocatedObject]:
-        """Objects that answer the prompts, best first.
+        """Objects that answer the prompts, best first: by score, and among similar scores by size.
 
         max_objects: 0 = no limit. Raises VocabularyError for an empty prompt or score out of range.
         """  # fmt: skip
@@ -160,11 +162,11 @@ class MapQuery:
                 snapshot["xyz"].numpy(), np.flatnonzero(score >= floor), voxel_size, self.settings.min_points
             )
             objects = [_describe(snapshot, rows, score[rows], prompt, index) for rows in groups]
-            objects.sort(key=lambda o: -o.score * np.sqrt(len(o.rows)))
+            objects.sort(key=_rank)
             for k, item in enumerate(objects):
                 item.id = f"{prompt}-{k}"
             found += objects
-        found.sort(key=lambda o: -o.score)
+        found.sort(key=_rank)
         return found[:max_objects] if max_objects else found
 
 
@@ -188,6 +190,10 @@ def _instances(xyz: np.ndarray, rows: np.ndarray, voxel_size: float, min_points:
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
     count, member = connected_components(graph, directed=False)
     return [rows[member == k] for k in range(count) if (member == k).sum() >= min_points]
+
+
+def _rank(item: LocatedObject) -> float:
+    return -item.score * len(item.rows) / (len(item.rows) + _SUPPORT)
 
 
 def _describe(snapshot, rows, score, prompt, index) -> LocatedObject:

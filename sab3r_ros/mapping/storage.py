@@ -207,7 +207,9 @@ def load_map(mapper: SemanticMapper, path: Path, clear: bool = True) -> bool:
         with mapper.lock:
             codes = _recode(snapshot, mapper.codec, same_model)
             mapper.voxels.integrate(
-                *(snapshot[k].to(device) for k in ("xyz", "rgb", "weight")),
+                snapshot["xyz"].to(device),
+                snapshot["rgb"].to(device),
+                snapshot["weight"].to(device),
                 codes if same_model else None,
                 int(snapshot["stamp"].max()),
             )

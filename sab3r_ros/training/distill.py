@@ -9,10 +9,12 @@ from torch import Tensor
 from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
-from sab3r_ros.synthetic.objects import LABELS
+from sab3r_ros.synthetic.objects import LABELS, STRUCTURE
 from sab3r_ros.training.objective import ObjectiveConfig, sab3r_loss
 from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS, RoomGroups
+
+_STRUCTURE_SHARE = 0.15  # of the pixels of walls, floor and ceiling that enter the feature loss
 
 
 def label_teacher(encoder: TextEncoder) -> Tensor:
@@ -50,12 +52,15 @@ class Distillation(L.LightningModule):
         def pick(name):
             return batch[name].flatten(0, 1)[index]
 
-        valid = pick("valid")
+        valid, concept = pick("valid"), pick("concept")
+        # Walls, floor and ceiling fill most pixels; without this the features of everything else are not learnt.
+        structure = concept < len(STRUCTURE) * len(COLOUR_NAMES)
+        balanced = valid & (~structure | (torch.rand(valid.shape, device=valid.device) < _STRUCTURE_SHARE))
         return ViewTarget(
             points=pick("points"), valid=valid, cam2world=pick("pose"),
             metric=torch.ones(len(index), dtype=torch.bool, device=valid.device),
             corres=batch[f"corres{side}"].flatten(0, 1), valid_corres=batch["valid_corres"].flatten(0, 1),
-            clip=self.teacher[pick("concept")] if self.network.cfg.clip_head else None, feature_valid=valid,
+            clip=self.teacher[concept] if self.network.cfg.clip_head else None, feature_valid=balanced,
         )  # fmt: skip
 
     def on_before_optimizer_step(self, optimizer):

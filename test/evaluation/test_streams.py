@@ -50,14 +50,17 @@ def test_point_iou_is_one_for_the_objects_own_voxels(perception):
     assert point_iou(mapper, thing, {0: ~mask}) < 0.2
 
 
-def test_targets_are_unique_visible_things():
+def test_targets_are_visible_things():
     sequence = render_sequence(900_000_000, 4, 128, 96)
-    labels = [o.label for o in sequence.room.objects]
     targets = query_targets(sequence)
-    assert targets
-    for label, k in targets:
-        assert labels.count(label) == 1
-        assert labels[k] == label
+    assert len(set(targets)) == len(targets) > 0
+    for label in targets:
+        shares = [
+            np.mean([(v.instance == k).mean() for v in sequence.views])
+            for k, o in enumerate(sequence.room.objects)
+            if o.label == label
+        ]
+        assert max(shares) >= 0.015
         assert label not in ("wall", "floor", "ceiling")
 
 
