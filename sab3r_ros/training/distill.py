@@ -14,7 +14,7 @@ from sab3r_ros.training.objective import ObjectiveConfig, sab3r_loss
 from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS, RoomGroups
 
-_STRUCTURE_SHARE = 0.15  # of the pixels of walls, floor and ceiling that enter the feature loss
+_STRUCTURE_STEP = 7  # every so many-th pixel of walls, floor and ceiling enters the feature loss
 
 
 def label_teacher(encoder: TextEncoder) -> Tensor:
@@ -55,7 +55,8 @@ class Distillation(L.LightningModule):
         valid, concept = pick("valid"), pick("concept")
         # Walls, floor and ceiling fill most pixels; without this the features of everything else are not learnt.
         structure = concept < len(STRUCTURE) * len(COLOUR_NAMES)
-        balanced = valid & (~structure | (torch.rand(valid.shape, device=valid.device) < _STRUCTURE_SHARE))
+        pixel = torch.arange(valid[0].numel(), device=valid.device).view(valid.shape[1:])
+        balanced = valid & (~structure | ((pixel + self.global_step) % _STRUCTURE_STEP == 0))
         return ViewTarget(
             points=pick("points"), valid=valid, cam2world=pick("pose"),
             metric=torch.ones(len(index), dtype=torch.bool, device=valid.device),
@@ -100,6 +101,20 @@ def start_alike(network: Sab3r) -> None:
         two.load_state_dict(one.state_dict())
 
 
+class _StepsFrom(torch.utils.data.Sampler[list[int]]):
+    """Batches of the steps from `done` on; its length is that of the whole run, as Lightning counts them."""
+
+    def __init__(self, done: int, steps: int, groups: int):
+        self.done, self.steps, self.groups = done, steps, groups
+
+    def __iter__(self):
+        for step in range(self.done, self.steps):
+            yield list(range(step * self.groups, (step + 1) * self.groups))
+
+    def __len__(self):
+        return self.steps
+
+
 def train_distill(
     out: Path,
     network_config: Sab3rConfig,
@@ -112,10 +127,13 @@ def train_distill(
     resume: bool = True,
     objective: ObjectiveConfig | None = None,
     save_every: int = 200,
+    log_every: int = 20,
+    stop_at: int | None = None,
 ) -> Path:
     """Train for `steps` optimiser steps, each over `groups` rooms never seen before; resumes from OUT/last.ckpt.
 
-    Writes OUT/last.ckpt every `save_every` steps and returns its path. Raises ValueError when the seeds would
+    Writes OUT/last.ckpt every `save_every` steps and returns its path. stop_at: end after this step although the
+    schedule goes on to `steps`. Raises ValueError when the seeds would
     reach the held-out ones.
     """
     if first_seed + steps * groups > HELD_OUT_SEEDS.start:
@@ -132,10 +150,10 @@ def train_distill(
     resume_from = last if resume and last.exists() else None
     # The seed of a sample is its position in the run, so a resumed run continues with rooms not yet seen.
     done = torch.load(resume_from, weights_only=False, map_location="cpu")["global_step"] if resume_from else 0
-    data = RoomGroups(first_seed + done * groups, (steps - done) * groups, *_size(network_config))
+    data = RoomGroups(first_seed, steps * groups, *_size(network_config))
     loader = torch.utils.data.DataLoader(
         data,
-        batch_size=groups,
+        batch_sampler=_StepsFrom(done, steps, groups),
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
@@ -144,7 +162,7 @@ def train_distill(
         dirpath=out, filename="last", every_n_train_steps=save_every, enable_version_counter=False
     )
     trainer = L.Trainer(
-        max_steps=steps, max_epochs=-1, callbacks=[saver], gradient_clip_val=1.0, log_every_n_steps=20,
+        max_steps=stop_at or steps, max_epochs=-1, callbacks=[saver], gradient_clip_val=1.0, log_every_n_steps=log_every,
         logger=[L.pytorch.loggers.CSVLogger(out, name="log"), L.pytorch.loggers.TensorBoardLogger(out, name="tensorboard")],
         enable_model_summary=False, precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
     )  # fmt: skip
