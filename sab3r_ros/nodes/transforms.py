@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
 from sab3r_ros.nodes.conversions import from_transform, nanoseconds
@@ -44,9 +45,7 @@ class _Tf2Transforms:
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._error = tf2_ros.TransformException
-        self._newest = (
-            tf2_ros.Time() if hasattr(tf2_ros, "Time") else __import__("rclpy.time", fromlist=["Time"]).Time()
-        )
+        self._newest = Time()
 
     def send(self, transform: TransformStamped) -> None:
         self._broadcaster.sendTransform(transform)

@@ -53,7 +53,9 @@ def test_a_resumed_run_reaches_bit_equal_weights(tmp_path):
     whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
     assert whole == parts
     assert sorted(whole) == [0, 1, 2, 3]
-    nets = [network_from_training_checkpoint(tmp_path / n / "last.ckpt", SMALL).state_dict() for n in ("whole", "parts")]
+    nets = [
+        network_from_training_checkpoint(tmp_path / n / "last.ckpt", SMALL).state_dict() for n in ("whole", "parts")
+    ]
     assert all(torch.equal(nets[0][k], nets[1][k]) for k in nets[0])
     torch.use_deterministic_algorithms(False)
 
