@@ -16,6 +16,7 @@ for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
 
 try:
     import rclpy
+
     import sab3r_ros.msg  # noqa: F401
 except ImportError as error:
     rclpy = None

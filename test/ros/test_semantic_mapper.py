@@ -13,15 +13,15 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from ros_processes import call, spin_until
-from sab3r_ros.msg import MapStatus, Vocabulary
-from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
+from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
+from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sab3r_ros.synthetic.sequence import render_sequence
 
 NAME = "/semantic_mapper"
