@@ -69,7 +69,7 @@ class TrackingSettings(Group):
         description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter",
     )
     min_inliers: float = Field(
-        0.3, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place"
+        0.2, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place"
     )
     scale_prior: float = Field(
         0.8,

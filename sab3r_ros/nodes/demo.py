@@ -31,6 +31,7 @@ class Collector(Node):
         self.status: MapStatus | None = None
         self.counts = {"maps": 0, "odometry": 0, "transforms": 0}
         self.map_points = 0
+        self.map_times: list[float] = []
         self.latencies: list[float] = []
         self.news = time.monotonic()
         self.create_subscription(MapStatus, f"{_MAPPER}/status", self._on_status, LATCHED)
@@ -50,6 +51,7 @@ class Collector(Node):
     def _on_map(self, message):
         self._count("maps")
         self.map_points = message.width
+        self.map_times.append(time.monotonic())
 
     def call(self, kind, name, request, timeout=60.0):
         """A service's answer, or None where there is none in time."""
@@ -77,6 +79,11 @@ def _stop(processes) -> None:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _rate(times: list[float]) -> float:
+    """Messages per second between the first and the last."""
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
 def run(source: str, rate: float, queries: list[str], out: Path, timeout: float) -> dict:
@@ -111,6 +118,7 @@ def run(source: str, rate: float, queries: list[str], out: Path, timeout: float)
         **collector.counts, "map_points": collector.map_points, "frames_received": status.frames_received,
         "frames_dropped": status.frames_dropped, "keyframes": status.num_keyframes, "inference_ms": status.inference_ms,
         "latency_ms_median": latency[len(latency) // 2] if latency else None,
+        "latency_ms_p95": latency[int(0.95 * len(latency))] if latency else None, "map_rate": _rate(collector.map_times),
         "located": [{"query": o.label, "score": o.score, "points": o.num_points} for o in found.objects] if found else [],
         "saved_bytes": saved.num_bytes if saved else 0,
     }  # fmt: skip

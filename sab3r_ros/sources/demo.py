@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sab3r_ros.mapping.frames import Frame
 from sab3r_ros.sources.readers import Source, SourceError
 
-DEMO_SEED = 900_050_000  # among the held-out rooms
+DEMO_SEED = 900_050_007  # among the held-out rooms; chosen because its walk shows several pieces of furniture
 _FRAMES, _SIZE, _SWEEP = 48, (320, 240), 1.3
 
 

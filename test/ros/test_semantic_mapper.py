@@ -425,3 +425,28 @@ def test_a_ros_clock_that_jumps_back_resets_the_map_and_says_so(start, listener,
 def test_the_fast_dds_profile_is_in_force():
     assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"].endswith("config/fastdds.xml")
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def test_the_demo_of_the_nodes_collects_what_they_publish(tmp_path):
+    """The executable of `make demo`, on a short recording."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    for k, view in enumerate(render_sequence(900_060_006, 12, 160, 120, 0.3).views):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), view.rgb[..., ::-1])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.json").write_text(json.dumps({"frames": 12, "located": [{"query": "wall", "iou": 0.5}]}))
+    script = Path(__file__).resolve().parents[2] / "scripts" / "sab3r_demo"
+    command = [sys.executable, str(script), str(tmp_path / "out"), "--input", str(tmp_path), "--rate", "4"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames"] == 12
+    assert summary["ros"]["frames_received"] > 6
+    assert summary["ros"]["odometry"] == summary["ros"]["transforms"] > 0
+    assert summary["ros"]["map_points"] > 100
+    assert (tmp_path / "out" / "ros_map" / "map.safetensors").stat().st_size > 0
+    missing = subprocess.run([*command[:-4], "--input", "/nowhere", "--timeout", "60"], env=os.environ, capture_output=True, text=True, timeout=120)
+    assert missing.returncode == 1
+    assert "frame_player failed" in missing.stderr
