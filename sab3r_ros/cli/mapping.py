@@ -1,6 +1,7 @@
 """`sab3r map` and `sab3r locate`."""
 
 import json
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def map_input(
     opened = open_source(source, rate, depth, topic)
     perception = Perception(settings.model)
     query = make_query(settings, perception)
+    print(f"model {perception.checkpoint.id}, licence {perception.checkpoint.licence}", file=sys.stderr)
     mapper, run = map_source(opened, settings, perception, limit)
     try:
         write_outputs(mapper, query, out, overwrite)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import cv2
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -98,7 +99,7 @@ def main(args=None) -> None:
         end = time.monotonic() + node.settings.linger
         while rclpy.ok() and time.monotonic() < end:
             rclpy.spin_once(node, timeout_sec=0.1)
-    except (SourceError, FileNotFoundError, ValueError) as error:
+    except (SourceError, FileNotFoundError, ValueError, ParameterException) as error:
         print(f"frame_player: {error}", file=sys.stderr)
         sys.exit(1)
     except (KeyboardInterrupt, ExternalShutdownException):

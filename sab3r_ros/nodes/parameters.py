@@ -55,7 +55,9 @@ class MapperNodeSettings(Group):
 class FramePlayerSettings(Group):
     """What the frame player knows."""
 
-    input: str = Field("demo", description="A folder of pictures, a video, a rosbag2 or mcap, a camera number, or demo")
+    input: str = Field(
+        "demo", description="A folder of pictures, a video, a rosbag2 or mcap, a camera number (quoted: '0'), or demo"
+    )
     rate: float = Field(10.0, gt=0.0, le=1000.0, description="Pictures per second")
     loop: bool = Field(False, description="Begin again after the last picture")
     image_transport: str = Field(

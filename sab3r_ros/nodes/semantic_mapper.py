@@ -8,6 +8,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -305,7 +306,11 @@ class SemanticMapperNode(LifecycleNode):
 def main(args=None) -> None:
     """Run the node until it is told to end."""
     rclpy.init(args=args)
-    node = SemanticMapperNode()
+    try:
+        node = SemanticMapperNode()
+    except ParameterException as error:
+        rclpy.try_shutdown()
+        sys.exit(f"semantic_mapper: {error}")
     executor = MultiThreadedExecutor(num_threads=3)
     executor.add_node(node)
     try:

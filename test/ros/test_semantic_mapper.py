@@ -436,10 +436,14 @@ def test_the_demo_of_the_nodes_collects_what_they_publish(tmp_path):
     for k, view in enumerate(render_sequence(900_060_006, 12, 160, 120, 0.3).views):
         cv2.imwrite(str(tmp_path / f"{k}.png"), view.rgb[..., ::-1])
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "summary.json").write_text(json.dumps({"frames": 12, "located": [{"query": "wall", "iou": 0.5}]}))
+    (tmp_path / "out" / "summary.json").write_text(
+        json.dumps({"frames": 12, "located": [{"query": "wall", "iou": 0.5}]})
+    )
     script = Path(__file__).resolve().parents[2] / "scripts" / "sab3r_demo"
     command = [sys.executable, str(script), str(tmp_path / "out"), "--input", str(tmp_path), "--rate", "4"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=180
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["frames"] == 12
@@ -447,6 +451,58 @@ def test_the_demo_of_the_nodes_collects_what_they_publish(tmp_path):
     assert summary["ros"]["odometry"] == summary["ros"]["transforms"] > 0
     assert summary["ros"]["map_points"] > 100
     assert (tmp_path / "out" / "ros_map" / "map.safetensors").stat().st_size > 0
-    missing = subprocess.run([*command[:-4], "--input", "/nowhere", "--timeout", "60"], env=os.environ, capture_output=True, text=True, timeout=120)
+    missing = subprocess.run(
+        [*command[:-4], "--input", "/nowhere", "--timeout", "60"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert missing.returncode == 1
     assert "frame_player failed" in missing.stderr
+
+
+def test_a_parameter_of_another_type_is_one_line_and_ends_the_node(start):
+    for executable, parameter in (("semantic_mapper", {"window.size": "many"}), ("frame_player", {"input": 7})):
+        process = start(executable, **parameter)
+        assert process.process.wait(60) == 1
+        assert "Traceback" not in process.output
+        assert next(iter(parameter)) in process.output
+
+
+def test_odometry_and_base_frames(start, listener, pictures):
+    """map -> odom keeps one parent per frame, and base -> camera tells which way is up."""
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    pitch = 0.4
+    base_from_camera = np.eye(4)
+    about_y = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
+    base_from_camera[:3, :3] = about_y @ np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
+    base_from_camera[:3, 3] = 0.1, 0, 0.5
+    odom_from_base = np.eye(4)
+    odom_from_base[:3, 3] = 4, 2, 0
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    static = listener.create_publisher(TFMessage, "/tf_static", latched)
+    static.publish(
+        TFMessage(
+            transforms=[
+                convert.to_transform(base_from_camera, "base", "cam", 0),
+                convert.to_transform(odom_from_base, "odom", "base", 0),
+            ]
+        )
+    )
+    mapper = start("semantic_mapper", odom_frame="odom", base_frame="base")
+    assert listener.ready(), mapper.output
+    assert spin_until(listener, lambda: static.get_subscription_count() > 0, 10)
+    spin_until(listener, lambda: False, 1)
+    for k in range(3):
+        listener.send(message(pictures[0], (k + 1) * 10**9), 10)
+    assert "tells which way is up" in mapper.output
+    transforms = [t for m in listener.got["tf"] for t in m.transforms]
+    assert {(t.header.frame_id, t.child_frame_id) for t in transforms} == {("map", "odom")}
+    newest = convert.from_transform(transforms[-1])
+    by_stamp = dict(zip(stamps(listener.got["odometry"]), listener.got["odometry"], strict=True))
+    pose = by_stamp[convert.nanoseconds(transforms[-1].header.stamp)].pose.pose
+    camera = newest @ odom_from_base @ base_from_camera
+    assert camera[:3, 3] == pytest.approx([pose.position.x, pose.position.y, pose.position.z], abs=1e-6)
+    assert camera[2, 2] == pytest.approx(-np.sin(pitch), abs=0.02)  # the camera looks down by `pitch` in the map
