@@ -43,7 +43,7 @@ class ModelSettings(Group):
 class WindowSettings(Group):
     """Which frames are compared with the newest one."""
 
-    size: int = Field(2, ge=1, le=16, description="Keyframes the newest frame is decoded against")
+    size: int = Field(3, ge=1, le=16, description="Keyframes the newest frame is decoded against")
     keyframe_overlap: float = Field(
         0.9,
         ge=0.0,
