@@ -54,4 +54,4 @@ def test_with_wrong_depths_and_outliers_it_beats_the_closed_form():
         assert after[0] < 3
         assert after[1] < 0.15
         assert robust[60:].mean() > 2 * robust[:60].mean()
-    assert better >= 18
+    assert better >= 15  # in rotation and translation at once
