@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from sab3r_ros.cli.mapping import make_query, map_source, summarise, write_json, write_outputs
+from sab3r_ros.cli.mapping import map_source, summarise, write_json, write_outputs
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.rooms import located_figures, query_targets
 from sab3r_ros.evaluation.stream import geometry_figures
 from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.mapping.query import query_for
 from sab3r_ros.sources.demo import DemoSource
 
 _QUERIES = 3
@@ -16,7 +17,7 @@ def run_demo(out: Path, settings: Settings) -> dict:
     """Map the sequence, ask for the objects seen best, write everything into OUT and return the summary."""
     source = DemoSource()
     perception = Perception(settings.model)
-    query = make_query(settings, perception)
+    query = query_for(perception.checkpoint, settings.query)
     if query is None:
         raise ValueError("this checkpoint has no text-aligned features; the demo needs them")
     mapper, run = map_source(source, settings, perception)

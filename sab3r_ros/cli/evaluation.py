@@ -4,10 +4,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sab3r_ros.cli.mapping import make_query, write_outputs
+from sab3r_ros.cli.mapping import write_outputs
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.recording import evaluate_recording
 from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.mapping.query import query_for
 
 
 def rooms_figures(settings: Settings, rooms: int, frames: int) -> dict:
@@ -15,7 +16,7 @@ def rooms_figures(settings: Settings, rooms: int, frames: int) -> dict:
     from sab3r_ros.evaluation.rooms import evaluate_rooms
 
     perception = Perception(settings.model)
-    query = make_query(settings, perception)
+    query = query_for(perception.checkpoint, settings.query)
     if query is None:
         raise ValueError("this checkpoint has no text-aligned features; `eval rooms` also measures locating")
     with tqdm(total=rooms, unit="room") as bar:
@@ -27,5 +28,5 @@ def recording_figures(settings: Settings, folder: Path, out: Path | None) -> dic
     perception = Perception(settings.model)
     figures, mapper = evaluate_recording(settings, perception, folder)
     if out is not None:
-        write_outputs(mapper, make_query(settings, perception), out, overwrite=True)
+        write_outputs(mapper, query_for(perception.checkpoint, settings.query), out, overwrite=True)
     return figures

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from sab3r_ros.config import Settings
@@ -13,19 +14,10 @@ from sab3r_ros.evaluation.stream import Run, map_stream
 from sab3r_ros.mapping.export import render_preview, write_ply, write_tum
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
-from sab3r_ros.mapping.query import UNLABELLED, LocatedObject, MapQuery
+from sab3r_ros.mapping.query import LocatedObject, MapQuery, label_voxels, query_for
 from sab3r_ros.mapping.storage import EmptyMap, MapFileError, PathExists, read_map, save_map
-from sab3r_ros.models.text import text_encoder_for
 from sab3r_ros.models.weights import load_checkpoint
 from sab3r_ros.sources.readers import Source, open_source
-
-
-def make_query(settings: Settings, perception: Perception) -> MapQuery | None:
-    """Text queries for a checkpoint; None where it has no text-aligned features."""
-    text = text_encoder_for(
-        perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained
-    )
-    return MapQuery(settings.query, text) if text and perception.feature_dim else None
 
 
 def map_source(
@@ -53,17 +45,21 @@ def write_outputs(
     """The map's own format, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
     save_map(mapper, out, overwrite)
     snapshot = mapper.snapshot()
-    xyz, rgb = snapshot["xyz"].numpy(), snapshot["rgb"].clamp(0, 255).byte().numpy()
-    if query:
-        label, score = query.classify(snapshot)
-        names, colours = query.vocabulary.labels, query.vocabulary.colours
-    else:
-        label, score = np.full(len(xyz), UNLABELLED, np.uint16), np.zeros(len(xyz), np.float32)
-        names, colours = [], np.zeros((0, 3), np.uint8)
-    write_ply(out / "map.ply", xyz, rgb, score, label)
+    label, score = label_voxels(query, snapshot)
+    write_ply(out / "map.ply", snapshot["xyz"].numpy(), _rgb(snapshot), score, label)
     write_tum(out / "trajectory.txt", mapper.trajectory)
-    path = np.array([pose[:3, 3] for _, pose in mapper.trajectory]).reshape(-1, 3)
-    render_preview(out / "preview.png", xyz, rgb, label, names, colours, path, objects)
+    _draw(out / "preview.png", snapshot, label, query, mapper.trajectory, objects)
+
+
+def _rgb(snapshot: dict[str, Tensor]) -> np.ndarray:
+    return snapshot["rgb"].clamp(0, 255).byte().numpy()
+
+
+def _draw(path: Path, snapshot, label, query: MapQuery | None, trajectory, objects) -> None:
+    names = query.vocabulary.labels if query else []
+    colours = query.vocabulary.colours if query else np.zeros((0, 3), np.uint8)
+    walked = np.array([pose[:3, 3] for _, pose in trajectory]).reshape(-1, 3)
+    render_preview(path, snapshot["xyz"].numpy(), _rgb(snapshot), label, names, colours, walked, objects)
 
 
 def summarise(mapper: SemanticMapper, run: Run, source: Source) -> dict:
@@ -100,7 +96,7 @@ def map_input(
         raise PathExists(f"{out} holds a map already; give --overwrite or another --out")
     opened = open_source(source, rate, depth, topic)
     perception = Perception(settings.model)
-    query = make_query(settings, perception)
+    query = query_for(perception.checkpoint, settings.query)
     print(f"model {perception.checkpoint.id}, licence {perception.checkpoint.licence}", file=sys.stderr)
     mapper, run = map_source(opened, settings, perception, limit)
     try:
@@ -131,19 +127,13 @@ def locate_in(
         )
     if not content.info["features"]:
         raise MapFileError(f"{folder} was saved without features and cannot be searched")
-    encoder = text_encoder_for(checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained)
-    if encoder is None:
+    query = query_for(checkpoint, settings.query)
+    if query is None:
         raise MapFileError(f"{checkpoint.id} has no text-aligned features to search")
-    query = MapQuery(settings.query, encoder)
     found = query.locate(content.snapshot, [text], content.info["voxel_size"], negatives, min_score, max_objects)
     if png is not None:
-        snapshot = content.snapshot
-        label, _ = query.classify(snapshot)
-        path = np.array([pose[:3, 3] for _, pose in content.trajectory]).reshape(-1, 3)
-        rgb = snapshot["rgb"].clamp(0, 255).byte().numpy()
-        render_preview(
-            png, snapshot["xyz"].numpy(), rgb, label, query.vocabulary.labels, query.vocabulary.colours, path, found
-        )
+        label, _ = query.classify(content.snapshot)
+        _draw(png, content.snapshot, label, query, content.trajectory, found)
     return [describe(o) for o in found]
 
 

@@ -14,7 +14,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from sab3r_ros.config import QuerySettings
-from sab3r_ros.models.text import TextEncoder
+from sab3r_ros.models.text import TextEncoder, text_encoder_for
+from sab3r_ros.models.weights import Checkpoint
 
 UNLABELLED = 65535
 _LOGIT_SCALE = 40.0  # CLIP trains with 100; features averaged over views and pixels are less sharp
@@ -168,6 +169,22 @@ class MapQuery:
             found += objects
         found.sort(key=_rank)
         return found[:max_objects] if max_objects else found
+
+
+def query_for(checkpoint: Checkpoint, settings: QuerySettings) -> MapQuery | None:
+    """Text queries for a checkpoint; None where it has no text-aligned features. Raises ValueError as TextEncoder."""
+    if not checkpoint.network.cfg.clip_head:
+        return None
+    text = text_encoder_for(checkpoint.text_encoder, settings.text_encoder, settings.text_pretrained)
+    return MapQuery(settings, text) if text else None
+
+
+def label_voxels(query: MapQuery | None, snapshot: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """`MapQuery.classify`, or no labels at all without a query."""
+    if query:
+        return query.classify(snapshot)
+    count = len(snapshot["xyz"])
+    return np.full(count, UNLABELLED, np.uint16), np.zeros(count, np.float32)
 
 
 def _unit(codes: Tensor) -> tuple[Tensor, Tensor]:

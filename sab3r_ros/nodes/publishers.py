@@ -9,7 +9,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.mapping.frames import Tracking
 from sab3r_ros.mapping.mapper import SemanticMapper
-from sab3r_ros.mapping.query import UNLABELLED, LocatedObject, MapQuery
+from sab3r_ros.mapping.query import LocatedObject, MapQuery, label_voxels
 from sab3r_ros.mapping.voxel_map import packed_rgb
 from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
@@ -101,10 +101,7 @@ class MapPublishers:
         """The whole map with scores and labels (none without a query), thinned out evenly where it is too large."""
         step = -(-len(snapshot["xyz"]) // self._settings.max_map_points) or 1
         thin = {k: v if k == "basis" else v[::step] for k, v in snapshot.items()}
-        count = len(thin["xyz"])
-        label, score = (
-            query.classify(thin) if query else (np.full(count, UNLABELLED, np.uint16), np.zeros(count, np.float32))
-        )
+        label, score = label_voxels(query, thin)
         rgb = thin["rgb"].clamp(0, 255).byte().numpy()
         head = convert.header(self._settings.map_frame, stamp)
         self.map.publish(

@@ -17,8 +17,7 @@ from sab3r_ros.config import Settings
 from sab3r_ros.mapping.frames import FrameResult
 from sab3r_ros.mapping.mapper import SemanticMapper, level_first_pose
 from sab3r_ros.mapping.perception import Perception
-from sab3r_ros.mapping.query import MapQuery
-from sab3r_ros.models.text import text_encoder_for
+from sab3r_ros.mapping.query import MapQuery, query_for
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.map_services import MapServices
@@ -70,10 +69,7 @@ class SemanticMapperNode(LifecycleNode):
             self.settings = parameters.read(self, parameters.MapperNodeSettings)
             settings = parameters.read(self, Settings)
             perception = Perception(settings.model)
-            text = text_encoder_for(
-                perception.checkpoint.text_encoder, settings.query.text_encoder, settings.query.text_pretrained
-            )
-            self.query = MapQuery(settings.query, text) if text and perception.feature_dim else None
+            self.query = query_for(perception.checkpoint, settings.query)
         except ValueError as error:
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE

@@ -38,7 +38,6 @@ class MappingWorker:
     ):  # fmt: skip
         self.mapper = mapper
         self.slot: NewestSlot[Image | CompressedImage] = NewestSlot()
-        self.last = LastFrame()
         self.problems: Counter[str] = Counter()
         self.paused = False
         self.newest_intrinsics: CameraInfo | None = None
@@ -98,8 +97,7 @@ class MappingWorker:
         self._tell(result)
         took = (time.perf_counter() - started) * 1e3
         frame = self._camera_frame or message.header.frame_id or "camera_optical"
-        self.last = LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6)
-        self._on_result(result, self.last)
+        self._on_result(result, LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6))
 
     def _depth_for(self, stamp: int) -> np.ndarray | None:
         if self._depth_tolerance is None:

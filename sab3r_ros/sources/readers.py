@@ -2,6 +2,7 @@
 
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ class SourceError(ValueError):
 
 
 @dataclass
-class Source:
+class Source(ABC):
     """Frames in the order of their stamps. `skipped` names pictures that could not be read, one line each."""
 
     name: str
@@ -33,8 +34,9 @@ class Source:
         """Number of frames; 0 where it is not known beforehand."""
         return 0
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+        """Every frame; pictures that cannot be read are passed over and named in `skipped`."""
 
     def _skip(self, what: str, why: object) -> None:
         self.skipped.append(f"{what}: {why}")
