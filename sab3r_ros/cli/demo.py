@@ -22,11 +22,7 @@ def run_demo(out: Path, settings: Settings) -> dict:
         raise ValueError("this checkpoint has no text-aligned features; the demo needs them")
     mapper, run = map_source(source, settings, perception)
     targets = query_targets(source.sequence)[:_QUERIES]
-    located = located_figures(mapper, query, source.sequence, targets, source.rate)
-    words = [item["query"] for item in located]
-    objects = []
-    for word in words:
-        objects += query.locate(mapper.snapshot(), [word], mapper.voxels.voxel_size, max_objects=1)
+    located, objects = located_figures(mapper, query, source.sequence, targets, source.rate)
     write_outputs(mapper, query, out, overwrite=True, objects=objects)
     figures = geometry_figures(run, source.sequence.views, perception.image_size)
     summary = summarise(mapper, run, source) | {k: figures[k] for k in ("rra15", "rta15", "abs_rel", "ate", "pairs")}

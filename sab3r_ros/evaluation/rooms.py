@@ -11,7 +11,7 @@ from sab3r_ros.evaluation.stream import Run, geometry_figures, map_stream, point
 from sab3r_ros.mapping.frames import Frame
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
-from sab3r_ros.mapping.query import MapQuery
+from sab3r_ros.mapping.query import LocatedObject, MapQuery
 from sab3r_ros.synthetic.objects import STRUCTURE
 from sab3r_ros.synthetic.sequence import Sequence, render_sequence
 from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS
@@ -32,10 +32,13 @@ def query_targets(sequence: Sequence, min_share: float = 0.015) -> list[str]:
 
 def located_figures(
     mapper: SemanticMapper, query: MapQuery, sequence: Sequence, labels: list[str], rate: float = _RATE
-) -> list[dict]:
-    """For every label: the best answer's score, and its IoU with a true object of that label (the one it fits best)."""
+) -> tuple[list[dict], list[LocatedObject]]:
+    """For every label: the best answer's score, and its IoU with a true object of that label (the one it fits best).
+
+    Also returns the answers themselves.
+    """
     snapshot = mapper.snapshot()
-    figures = []
+    figures, answers = [], []
     for label in labels:
         found = query.locate(snapshot, [label], mapper.voxels.voxel_size, max_objects=1)
         best = 0.0
@@ -44,7 +47,8 @@ def located_figures(
                 masks = {round(i * 1e9 / rate): v.instance == k for i, v in enumerate(sequence.views)}
                 best = max(best, point_iou(mapper, found[0], masks))
         figures.append({"query": label, "iou": round(best, 4), "score": round(found[0].score, 4) if found else 0.0})
-    return figures
+        answers += found
+    return figures, answers
 
 
 def sequence_frames(sequence: Sequence, rate: float = _RATE) -> list[Frame]:
@@ -72,7 +76,7 @@ def evaluate_rooms(
         mapper = SemanticMapper(settings, perception)
         run: Run = map_stream(mapper, sequence_frames(sequence))
         figures: dict = geometry_figures(run, sequence.views, perception.image_size)
-        figures["located"] = located_figures(mapper, query, sequence, query_targets(sequence)[:1])
+        figures["located"], _ = located_figures(mapper, query, sequence, query_targets(sequence)[:1])
         figures["fps"] = run.fps
         each.append({"seed": seed, **figures})
         report(json.dumps(each[-1]))

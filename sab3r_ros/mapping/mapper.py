@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import known_rays
-from sab3r_ros.geometry.sim3 import make_sim3, rigid_part, split_sim3, transform_points
+from sab3r_ros.geometry.sim3 import rigid_part, split_sim3, transform_points
 from sab3r_ros.mapping.feature_codec import FeatureCodec
 from sab3r_ros.mapping.frames import BadFrame, Cloud, Frame, FrameResult, Keyframe, ScaleSource, Tracking, View
 from sab3r_ros.mapping.perception import Comparison, Perception
@@ -259,4 +259,6 @@ def signature(tokens: Tensor) -> Tensor:
 
 def level_first_pose(rotation: np.ndarray) -> np.ndarray:
     """A first pose (4,4) from the camera's orientation (3,3) in a z-up frame, such as TF gives it."""
-    return make_sim3(1.0, torch.from_numpy(np.asarray(rotation, float)), torch.zeros(3, dtype=torch.float64)).numpy()
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    return pose
