@@ -24,24 +24,30 @@ def intrinsics(width: int, height: int, horizontal_fov: float):
     return np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]])
 
 
-def walk(size, rng: np.random.Generator, count: int, sweep: float, targets=None):
+def _camera_height(rng, target_height, radius):
+    """A hand's or a head's height, or that of a low robot; never far above a near target."""
+    height = rng.uniform(0.25, 0.9) if rng.random() < 0.2 else rng.uniform(0.9, 1.8)
+    return min(height, target_height + 1.2 * radius)
+
+
+def walk(size, rng: np.random.Generator, count: int, sweep: float, targets=None, nearness=(1.2, 3.2)):
     """A smooth walk of `count` poses (count,4,4) around something worth looking at.
 
     size (3,) of the room; `sweep` is the angle in radians that the camera travels around its target;
-    targets (K,3) are candidate points to look at (default: the room's middle).
+    targets (K,3) are candidate points to look at (default: the room's middle); nearness bounds the distance to it.
     """
     if targets is None or len(targets) == 0:
         targets = np.array([[size[0] / 2, size[1] / 2, 0.8]])
     target = targets[rng.integers(len(targets))] + rng.normal(0, 0.15, 3)
     start = rng.uniform(-np.pi, np.pi)
-    radius = rng.uniform(1.2, 3.2)
+    radius = rng.uniform(*nearness)
     knots = np.linspace(0, 1, 5)
     angle = start + sweep * knots + rng.normal(0, 0.08 * abs(sweep), 5)
     r = radius * (1 + rng.normal(0, 0.12, 5))
     eye = np.stack([target[0] + r * np.cos(angle), target[1] + r * np.sin(angle)], 1)
     eye = np.clip(eye, 0.35, size[:2] - 0.35)
-    height = rng.uniform(0.9, 1.8) + rng.normal(0, 0.06, 5)
-    aim = target + rng.normal(0, 0.35, (5, 3)) * [1, 1, 0.4]
+    height = _camera_height(rng, target[2], radius) + rng.normal(0, 0.06, 5)
+    aim = target + rng.normal(0, 0.14 * min(radius, 2.5), (5, 3)) * [1, 1, 0.4]
     roll = rng.normal(0, 0.06, 5)
     s = np.linspace(0, 1, count)
     eye, aim, roll = (CubicSpline(knots, a)(s) for a in (np.column_stack([eye, height]), aim, roll))

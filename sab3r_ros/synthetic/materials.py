@@ -1,4 +1,4 @@
-"""Procedural surface colours: a pattern of two colours evaluated at points on a surface."""
+"""Procedural surface colours: a pattern of two colours evaluated at points on a surface, with gloss and glow."""
 
 from dataclasses import dataclass
 
@@ -17,26 +17,33 @@ COLOURS = {
     "brown": (0.42, 0.26, 0.14),
 }
 COLOUR_NAMES = tuple(COLOURS)
-PATTERNS = ("plain", "stripes", "checker", "blocks", "grain")
+PATTERNS = ("plain", "stripes", "checker", "blocks", "grain", "speckle")
+_PATTERN_ODDS = np.array([0.45, 0.1, 0.08, 0.1, 0.17, 0.1])
 
 
 @dataclass(frozen=True)
 class Material:
-    """Two colours (linear RGB in [0, 1]) mixed by a pattern with `frequency` cells per metre."""
+    """Two colours (linear RGB in [0, 1]) mixed by a pattern with `frequency` cells per metre.
+
+    gloss: strength of the highlight, 0 = matt. glow: how much of its own colour it sends out.
+    """
 
     pattern: str
     first: np.ndarray
     second: np.ndarray
     frequency: float
     phase: float
+    gloss: float = 0.0
+    glow: float = 0.0
 
 
-def random_material(rng: np.random.Generator, colour: str, patterns=PATTERNS, contrast=0.35) -> Material:
+def random_material(rng: np.random.Generator, colour: str, contrast: float = 0.35, glow: float = 0.0) -> Material:
     """A material whose dominant colour is called `colour`; `contrast` bounds how far the pattern strays."""
-    first = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.8, 1.2) + rng.normal(0, 0.03, 3), 0.02, 0.98)
+    first = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.75, 1.2) + rng.normal(0, 0.03, 3), 0.02, 0.98)
     second = np.clip(first + rng.uniform(-contrast, contrast) + rng.normal(0, 0.04, 3), 0.02, 0.98)
-    pattern = patterns[rng.integers(len(patterns))]
-    return Material(pattern, first, second, float(rng.uniform(1.5, 9.0)), float(rng.uniform(0, 50)))
+    pattern = PATTERNS[rng.choice(len(PATTERNS), p=_PATTERN_ODDS)]
+    gloss = float(rng.uniform(0.1, 0.7)) if rng.random() < 0.4 else 0.0
+    return Material(pattern, first, second, float(rng.uniform(1.5, 14.0)), float(rng.uniform(0, 50)), gloss, glow)
 
 
 def _cell_hash(u, v, salt):
@@ -44,32 +51,39 @@ def _cell_hash(u, v, salt):
     return np.modf(np.abs(np.sin(u * 12.9898 + v * 78.233 + salt * 37.719) * 43758.5453))[0]
 
 
-def surface_colour(materials: list[Material], index, points, normals):
-    """Colour at surface points.
+class Palette:
+    """The materials of a scene as arrays, looked up by number."""
 
-    index (N,) into `materials`; points (N,3) metres in the part's own frame; normals (N,3) in the same
-    frame. Returns (N,3) in [0, 1]. The two coordinates across the dominant normal axis serve as texture
-    coordinates.
-    """
-    frequency = np.array([m.frequency for m in materials])[index]
-    phase = np.array([m.phase for m in materials])[index]
-    pattern = np.array([PATTERNS.index(m.pattern) for m in materials])[index]
-    first = np.stack([m.first for m in materials])[index]
-    second = np.stack([m.second for m in materials])[index]
+    def __init__(self, materials: list[Material]):
+        self._frequency = np.array([m.frequency for m in materials])
+        self._phase = np.array([m.phase for m in materials])
+        self._pattern = np.array([PATTERNS.index(m.pattern) for m in materials])
+        self._first = np.stack([m.first for m in materials])
+        self._second = np.stack([m.second for m in materials])
+        self.gloss = np.array([m.gloss for m in materials])
+        self.glow = np.array([m.glow for m in materials])
 
-    axis = np.abs(normals).argmax(-1)
-    rows = np.arange(len(points))
-    u = points[rows, (axis + 1) % 3] * frequency + phase
-    v = points[rows, (axis + 2) % 3] * frequency + phase * 0.7
-    cell_u, cell_v = np.floor(u), np.floor(v)
-    mix = np.select(
-        [pattern == k for k in range(1, 5)],
-        [
-            (cell_u % 2),
-            ((cell_u + cell_v) % 2),
-            _cell_hash(cell_u, cell_v, phase),
-            0.5 + 0.25 * np.sin(u * 2.1 + 2 * np.sin(v * 0.6)) + 0.25 * np.sin(u * 7.3 + v),
-        ],
-        default=0.0,
-    )
-    return first + (second - first) * mix[:, None]
+    def colour(self, index, points, normals):
+        """Colour (N,3) in [0, 1] at surface points.
+
+        index (N,) of the materials; points (N,3) metres and normals (N,3) in the object's own frame. The two
+        coordinates across the dominant normal axis serve as texture coordinates.
+        """
+        frequency, phase, pattern = self._frequency[index], self._phase[index], self._pattern[index]
+        axis = np.abs(normals).argmax(-1)
+        rows = np.arange(len(points))
+        u = points[rows, (axis + 1) % 3] * frequency + phase
+        v = points[rows, (axis + 2) % 3] * frequency + phase * 0.7
+        cell_u, cell_v = np.floor(u), np.floor(v)
+        mix = np.select(
+            [pattern == k for k in range(1, 6)],
+            [
+                (cell_u % 2),
+                ((cell_u + cell_v) % 2),
+                _cell_hash(cell_u, cell_v, phase),
+                0.5 + 0.25 * np.sin(u * 2.1 + 2 * np.sin(v * 0.6)) + 0.25 * np.sin(u * 7.3 + v),
+                (_cell_hash(np.floor(u * 5), np.floor(v * 5), phase) > 0.75),
+            ],
+            default=0.0,
+        )
+        return self._first[index] + (self._second[index] - self._first[index]) * mix[:, None]

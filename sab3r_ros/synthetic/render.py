@@ -1,4 +1,4 @@
-"""Ray casting of a room (Embree through embreex) into colour, depth, label and instance images."""
+"""Ray casting of a room (Embree through embreex) into colour, depth, label, instance and part images."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,22 @@ import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
-from sab3r_ros.synthetic.materials import surface_colour
-from sab3r_ros.synthetic.rooms import Room
+from sab3r_ros.synthetic.materials import Palette
+from sab3r_ros.synthetic.objects import STRUCTURE
+from sab3r_ros.synthetic.rooms import Room, falloff
 
 
 @dataclass
 class View:
     """One rendered picture: rgb (H,W,3) uint8; depth (H,W) float32 metres along z, 0 = none; label (H,W)
-    uint8 into LABELS; instance (H,W) int16 into the room's objects; cam2world (4,4); intrinsics (3,3)."""
+    uint8 into LABELS; instance (H,W) int16 into the room's objects; part (H,W) int16 into the room's parts;
+    cam2world (4,4); intrinsics (3,3). Where nothing is hit, label is 255 and the others -1."""
 
     rgb: np.ndarray
     depth: np.ndarray
     label: np.ndarray
     instance: np.ndarray
+    part: np.ndarray
     cam2world: np.ndarray
     intrinsics: np.ndarray
 
@@ -34,6 +37,10 @@ class Renderer:
         edges = triangles[:, 1:] - triangles[:, :1]
         normals = np.cross(edges[:, 0], edges[:, 1])
         self._normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+        self._palette = Palette([p.material for p in room.parts])
+        self._to_object = np.stack([o.rotation().T for o in room.objects])[room.part_object]
+        self._origin = np.stack([o.position for o in room.objects])[room.part_object]
+        self._label = room.object_label
 
     def _cast(self, origins, directions):
         hit = self._scene.run(
@@ -53,43 +60,48 @@ class Renderer:
         face = np.where(seen, face, 0)
         points = origins + directions * np.where(seen, depth, 0)[:, None]
         rgb = self._shade(points, directions, face)
-        obj = self.room.part_object[self.room.face_part[face]]
+        part = self.room.face_part[face]
+        obj = self.room.part_object[part]
         shape = (height, width)
         return View(
             rgb=(np.clip(np.where(seen[:, None], rgb, 0), 0, 1) * 255).astype(np.uint8).reshape(*shape, 3),
             depth=np.where(seen, depth, 0).astype(np.float32).reshape(shape),
-            label=np.where(seen, self.room.object_label[obj], 255).astype(np.uint8).reshape(shape),
+            label=np.where(seen, self._label[obj], 255).astype(np.uint8).reshape(shape),
             instance=np.where(seen, obj, -1).astype(np.int16).reshape(shape),
+            part=np.where(seen, part, -1).astype(np.int16).reshape(shape),
             cam2world=np.asarray(cam2world, np.float64),
             intrinsics=np.asarray(intrinsics, np.float64),
         )
 
-    def nearest(self, cam2world) -> float:
-        """The distance in metres to the nearest surface in a coarse cone ahead of a camera."""
-        grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 8), np.linspace(-0.45, 0.45, 6)), -1).reshape(-1, 2)
+    def glance(self, cam2world) -> tuple[float, float]:
+        """A coarse look ahead: metres to the nearest surface, and the share that is neither wall, floor nor ceiling."""
+        grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 10), np.linspace(-0.45, 0.45, 8)), -1).reshape(-1, 2)
         directions = np.column_stack([grid, np.ones(len(grid))]) @ cam2world[:3, :3].T
-        _, depth = self._cast(np.broadcast_to(cam2world[:3, 3], directions.shape), directions)
-        return float(depth.min())
+        face, depth = self._cast(np.broadcast_to(cam2world[:3, 3], directions.shape), directions)
+        label = self._label[self.room.part_object[self.room.face_part[face[face >= 0]]]]
+        return float(depth.min()), float((label >= len(STRUCTURE)).sum() / len(face))
 
     def _shade(self, points, directions, face):
         room = self.room
         part = room.face_part[face]
         normals = self._normals[face]
         normals = np.where((normals * directions).sum(-1, keepdims=True) > 0, -normals, normals)
-        local = points - room.part_origin[part]
-        c, s = np.cos(room.part_yaw[part]), np.sin(room.part_yaw[part])
-
-        def unturn(v):
-            return np.stack([c * v[:, 0] + s * v[:, 1], -s * v[:, 0] + c * v[:, 1], v[:, 2]], -1)
-
-        albedo = surface_colour(room.materials, part, unturn(local), unturn(normals))
-        light = np.full(len(points), room.ambient)
+        turn = self._to_object[part]
+        local = np.einsum("nij,nj->ni", turn, points - self._origin[part])
+        albedo = self._palette.colour(part, local, np.einsum("nij,nj->ni", turn, normals))
+        gloss = self._palette.gloss[part]
+        light = room.ambient + self._palette.glow[part][:, None]
+        highlight = np.zeros((len(points), 3))
+        mirrored = directions - 2 * (directions * normals).sum(-1, keepdims=True) * normals
+        mirrored /= np.linalg.norm(mirrored, axis=-1, keepdims=True)
         lifted = points + normals * 1e-3
         for lamp in room.lights:
-            to_lamp = lamp - lifted
+            to_lamp = lamp.position - lifted
             distance = np.linalg.norm(to_lamp, axis=-1)
             to_lamp /= distance[:, None]
             _, blocked = self._cast(lifted, to_lamp)
-            lambert = np.clip((normals * to_lamp).sum(-1), 0, 1) * 1.6 / (1 + 0.15 * distance**2)
-            light += np.where(blocked > distance - 1e-2, lambert * 0.5, 0)
-        return albedo * light[:, None]
+            lit = np.where(blocked > distance - 1e-2, falloff(distance), 0)
+            light = light + (np.clip((normals * to_lamp).sum(-1), 0, 1) * lit)[:, None] * lamp.colour
+            shine = np.clip((mirrored * to_lamp).sum(-1), 0, 1) ** 24
+            highlight += (gloss * shine * lit)[:, None] * lamp.colour
+        return albedo * light + highlight

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sab3r_ros.synthetic.cameras import intrinsics, walk
-from sab3r_ros.synthetic.objects import STRUCTURE
+from sab3r_ros.synthetic.objects import STRUCTURE, THINGS
 from sab3r_ros.synthetic.render import Renderer, View
 from sab3r_ros.synthetic.rooms import Room, build_room
 
 _CLEARANCE = 0.35  # metres a camera keeps from what is in front of it
+_ENOUGH = 0.4  # share of a view that furniture and things should fill; more is no better
+_TRIES = 20
 
 
 @dataclass
@@ -21,16 +23,28 @@ class Sequence:
 
 
 def render_sequence(seed: int, count: int, width: int, height: int, sweep: float | None = None) -> Sequence:
-    """The walk of a seed: `count` views of width x height pixels; `sweep` in radians (default: random)."""
+    """The walk of a seed: `count` views of width x height pixels; `sweep` in radians (default: random).
+
+    Two walks of three go round a piece of furniture, the third one looks at a thing from nearby.
+    """
     rng = np.random.default_rng([seed, 11])
     room = build_room(seed)
     renderer = Renderer(room)
-    targets = np.array([o.position + [0, 0, 0.6] for o in room.objects if o.label not in STRUCTURE])
-    matrix = intrinsics(width, height, np.deg2rad(rng.uniform(56, 70)))
-    for _ in range(20):
+    things = [o for o in room.objects if o.label in THINGS]
+    close = bool(things) and rng.random() < 1 / 3
+    pool = things if close else [o for o in room.objects if o.label not in STRUCTURE]
+    targets = np.array([o.position + [0, 0, 0.1 if close else 0.6] for o in pool])
+    matrix = intrinsics(width, height, np.deg2rad(rng.uniform(50, 75)))
+    best, poses = -1.0, None
+    for _ in range(_TRIES):
         angle = sweep if sweep is not None else rng.uniform(0.5, 1.6)
-        poses = walk(room.size, rng, count, angle * (1 if rng.random() < 0.5 else -1), targets)
-        checked = poses[:: max(1, count // 12)]
-        if min(renderer.nearest(p) for p in checked) > _CLEARANCE:
+        angle *= 1 if rng.random() < 0.5 else -1
+        candidate = walk(room.size, rng, count, angle, targets, (0.5, 1.4) if close else (1.2, 3.2))
+        glances = [renderer.glance(p) for p in candidate[:: max(1, count // 12)]]
+        free = min(g[0] for g in glances) > (_CLEARANCE * 0.6 if close else _CLEARANCE)
+        worth = free + float(np.mean([min(g[1], _ENOUGH) for g in glances]))
+        if worth > best:
+            best, poses = worth, candidate
+        if worth >= 1 + _ENOUGH * 0.95:
             break
     return Sequence(room, [renderer.render(p, matrix, width, height) for p in poses])
