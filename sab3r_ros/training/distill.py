@@ -1,37 +1,75 @@
-"""Training of SAB3R on procedural rooms with a label teacher (the text embedding of each pixel's label)."""
+"""Training of SAB3R: geometry and matching from posed RGB-D, features from teachers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
 
 from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
-from sab3r_ros.synthetic.objects import LABELS, STRUCTURE
+from sab3r_ros.synthetic.objects import LABELS
+from sab3r_ros.training.coarse_heads import CoarseHead, cells, use_coarse_heads
+from sab3r_ros.training.groups import GroupSource, PairSamples
 from sab3r_ros.training.objective import ObjectiveConfig, sab3r_loss
 from sab3r_ros.training.regression import ViewTarget
-from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS, RoomGroups
+from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
-_STRUCTURE_STEP = 7  # every so many-th pixel of walls, floor and ceiling enters the feature loss
-
-
-def label_teacher(encoder: TextEncoder) -> Tensor:
-    """Embeddings (labels * colours, C) of "colour label", the target feature of every concept."""
-    return encoder.encode_labels([f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES])
+_TEMPERATURE = 0.07
 
 
-class Distillation(L.LightningModule):
-    """One optimisation step over groups of views; every view is encoded once and decoded in several pairs."""
+class LabelTeacher(nn.Module):
+    """The text embedding of "colour label" for every pixel of a labelled picture, and how much a pixel counts.
+
+    A label weighs one over the root of its share of a batch's pixels: walls and floor fill most of them, and
+    without this the features of everything else are not learnt.
+    """
+
+    def __init__(self, encoder: TextEncoder):
+        super().__init__()
+        names = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
+        self.register_buffer("embeddings", encoder.encode_labels(names))
+        self.register_buffer("labels", encoder.encode_labels(LABELS))
+
+    def features(self, concept: Tensor) -> Tensor:
+        """Concepts (...) to unit features (...,C)."""
+        return self.embeddings[concept]
+
+    def weight(self, concept: Tensor, valid: Tensor) -> Tensor:
+        """(B,H,W) weights, 1 on average over the valid pixels and 0 elsewhere."""
+        label = concept // len(COLOUR_NAMES)
+        count = torch.bincount(label[valid], minlength=len(LABELS)).clamp(min=1).float()
+        weight = torch.where(valid, count.rsqrt()[label], 0)
+        return weight * valid.sum() / weight.sum().clamp(min=1e-9)
+
+    def contrast(self, features: Tensor, concept: Tensor, weight: Tensor) -> Tensor:
+        """Cross entropy of features (B,H,W,C), as cosines, against the true labels, weighted (B,H,W)."""
+        counted = weight > 0
+        logits = normalize(features[counted], dim=-1) @ self.labels.T / _TEMPERATURE
+        loss = cross_entropy(logits, concept[counted] // len(COLOUR_NAMES), reduction="none")
+        return (loss * weight[counted]).sum() / weight.sum().clamp(min=1e-6)
+
+
+class Distillation(Trained):
+    """One optimisation step over groups of views; every view is encoded once and decoded in several pairs.
+
+    clip_teacher: what gives the CLIP features of pictures without labels, images in [-1, 1] (B,3,H,W) to
+    (B,H,W,C); dino_teacher likewise. Without a teacher for it, a picture does not enter that loss.
+    """
 
     def __init__(
-        self, network: Sab3r, teacher: Tensor, objective: ObjectiveConfig, lr: float, steps: int, warmup: int = 300
-    ):
-        super().__init__()
-        self.network = network
-        self.register_buffer("teacher", teacher)
-        self.objective, self.lr, self.steps, self.warmup = objective, lr, steps, warmup
+        self, network: Sab3r, objective: ObjectiveConfig, run: RunConfig, labels: LabelTeacher | None = None,
+        clip_teacher: nn.Module | None = None, dino_teacher: nn.Module | None = None,
+    ):  # fmt: skip
+        super().__init__(run)
+        self.network, self.objective = network, objective
+        network.mask_token.requires_grad = False
+        self.labels = labels
+        # In a list, so that the frozen teachers are not parts of the checkpoints.
+        self._teachers = [("clip", clip_teacher), ("dino", dino_teacher)]
 
     def training_step(self, batch, _index):
         groups, views = batch["images"].shape[:2]
@@ -42,47 +80,73 @@ class Distillation(L.LightningModule):
         offset = torch.arange(groups, device=images.device)[:, None] * views
         first, second = ((batch["pairs"][..., k] + offset).flatten() for k in (0, 1))
         pred1, pred2 = self.network.predict(encoded[first], encoded[second])
-        target1, target2 = self._target(batch, first, 1), self._target(batch, second, 2)
+        features = self._features(batch, images)
+        target1, target2 = (self._target(batch, index, side, features) for side, index in ((1, first), (2, second)))
         total, terms = sab3r_loss(target1, target2, pred1, pred2, self.objective)
-        self.log("loss", total, prog_bar=True)
-        self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, prog_bar=True)
-        return total
+        if self.labels is not None and self.objective.label_weight:
+            terms["label"] = self._contrast(batch, pred1, first) + self._contrast(batch, pred2, second)
+            total = total + self.objective.label_weight * terms["label"]
+        return self.report(total, terms)
 
-    def _target(self, batch, index, side):
+    def _contrast(self, batch, pred, index):
+        """On one pixel of every cell: neighbours add little, and all of them much to compute."""
+        concept, valid = (cells(batch[k].flatten(0, 1))[index] for k in ("concept", "valid"))
+        labelled = batch["labelled"].flatten()[index][:, None, None]
+        dense = pred.clip if self._coarse else cells(pred.clip)
+        return self.labels.contrast(dense, concept, self.labels.weight(concept, valid & labelled))
+
+    @property
+    def _coarse(self):
+        return isinstance(self.network.downstream_head1.dpt, CoarseHead)
+
+    @torch.no_grad()
+    def _features(self, batch, images):
+        """Per view: CLIP and DINOv2 targets (G*V,H,W,C) and weights (G*V,H,W), as far as there are teachers."""
+        valid, concept = batch["valid"].flatten(0, 1), batch["concept"].flatten(0, 1)
+        labelled = batch["labelled"].flatten()
+        if self._coarse:
+            valid, concept = cells(valid), cells(concept)
+        out = {}
+        for name, teacher in self._teachers:
+            if getattr(self.network.cfg, f"{name}_head") is None:
+                continue
+            by_label = labelled if name == "clip" and self.labels is not None else torch.zeros_like(labelled)
+            dim = getattr(self.network.cfg, f"{name}_dim")
+            target = images.new_zeros(*valid.shape, dim)
+            weight = images.new_zeros(valid.shape)
+            if by_label.any():
+                target[by_label] = self.labels.features(concept[by_label])
+                weight[by_label] = self.labels.weight(concept[by_label], valid[by_label])
+            rest = (~by_label).nonzero()[:, 0]
+            if teacher is not None:
+                for k in rest.tolist():  # one picture at a time: dense features are large
+                    dense = teacher(images[k : k + 1])
+                    target[k], weight[k] = (cells(dense) if self._coarse else dense)[0], 1.0
+            if by_label.any() or teacher is not None:
+                out[name] = target, weight
+        return out
+
+    def _target(self, batch, index, side, features):
         def pick(name):
-            return batch[name].flatten(0, 1)[index]
+            x = batch[name].flatten(0, 1)[index]
+            return cells(x) if self._coarse and name in ("points", "valid") else x
 
-        valid, concept = pick("valid"), pick("concept")
-        # Walls, floor and ceiling fill most pixels; without this the features of everything else are not learnt.
-        structure = concept < len(STRUCTURE) * len(COLOUR_NAMES)
-        pixel = torch.arange(valid[0].numel(), device=valid.device).view(valid.shape[1:])
-        balanced = valid & (~structure | ((pixel + self.global_step) % _STRUCTURE_STEP == 0))
+        teachers = {}
+        for name, (target, weight) in features.items():
+            teachers |= {name: target[index], f"{name}_weight": weight[index]}
         return ViewTarget(
-            points=pick("points"), valid=valid, cam2world=pick("pose"),
-            metric=torch.ones(len(index), dtype=torch.bool, device=valid.device),
-            corres=batch[f"corres{side}"].flatten(0, 1), valid_corres=batch["valid_corres"].flatten(0, 1),
-            clip=self.teacher[concept] if self.network.cfg.clip_head else None, feature_valid=balanced,
+            points=pick("points"), valid=pick("valid"), cam2world=pick("pose"),
+            metric=torch.ones(len(index), dtype=torch.bool, device=index.device),
+            corres=batch[f"corres{side}"].flatten(0, 1), valid_corres=batch["valid_corres"].flatten(0, 1), **teachers,
         )  # fmt: skip
 
-    def on_before_optimizer_step(self, optimizer):
-        if not all(torch.isfinite(p.grad).all() for p in self.parameters() if p.grad is not None):
-            raise FloatingPointError(
-                f"a gradient became NaN at step {self.global_step}; the last checkpoint is intact, resume with a lower learning rate"
-            )
+    def state_dict(self, *args, **kwargs):
+        """The network's alone; the label teacher is made from the text encoder anew."""
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("labels.")}
 
-    def configure_optimizers(self):
-        plain = [p for p in self.network.parameters() if p.ndim < 2]
-        decayed = [p for p in self.network.parameters() if p.ndim >= 2]
-        optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.lr, betas=(0.9, 0.95),
-        )  # fmt: skip
-
-        def rate(step):  # warm-up, constant, linear to zero over the last fifth
-            return min(1.0, (step + 1) / self.warmup, max(self.steps - step, 0) / (0.2 * self.steps))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def load_state_dict(self, state, strict=True, assign=False):
+        """As `state_dict` leaves it."""
+        return super().load_state_dict(state | {k: v for k, v in super().state_dict().items() if k.startswith("labels.")}, strict, assign)
 
 
 def start_alike(network: Sab3r) -> None:
@@ -101,83 +165,45 @@ def start_alike(network: Sab3r) -> None:
         two.load_state_dict(one.state_dict())
 
 
-class _StepsFrom(torch.utils.data.Sampler[list[int]]):
-    """Batches of the steps from `done` on; its length is that of the whole run, as Lightning counts them."""
-
-    def __init__(self, done: int, steps: int, groups: int):
-        self.done, self.steps, self.groups = done, steps, groups
-
-    def __iter__(self):
-        for step in range(self.done, self.steps):
-            yield list(range(step * self.groups, (step + 1) * self.groups))
-
-    def __len__(self):
-        return self.steps
-
-
 def train_distill(
     out: Path,
     network_config: Sab3rConfig,
-    text_model: str,
-    steps: int,
-    groups: int = 3,
-    lr: float = 6e-4,
-    first_seed: int = 0,
-    workers: int = 1,
-    resume: bool = True,
+    sources: Sequence[GroupSource],
+    run: RunConfig,
     objective: ObjectiveConfig | None = None,
-    save_every: int = 200,
-    log_every: int = 20,
-    stop_at: int | None = None,
+    text_model: str | None = None,
+    clip_teacher: nn.Module | None = None,
+    dino_teacher: nn.Module | None = None,
+    start: Path | Sab3r | None = None,
+    coarse: bool = False,
+    seed: int = 0,
 ) -> Path:
-    """Train for `steps` optimiser steps, each over `groups` rooms never seen before; resumes from OUT/last.ckpt.
+    """Train on groups of views; resumes from OUT/last.ckpt, whose path is returned.
 
-    Writes OUT/last.ckpt every `save_every` steps and returns its path. stop_at: end after this step although the
-    schedule goes on to `steps`. Raises ValueError when the seeds would
-    reach the held-out ones.
+    text_model: open_clip text encoder for the label teacher. start: a network to go on from, or a checkpoint of an
+    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads.
+    Raises ValueError for unusable data sets or checkpoints, and as `fit`.
     """
-    if first_seed + steps * groups > HELD_OUT_SEEDS.start:
-        raise ValueError("the training seeds would reach the held-out rooms; choose a smaller first_seed")
-    L.seed_everything(0)
-    out.mkdir(parents=True, exist_ok=True)
-    teacher = label_teacher(TextEncoder(text_model))
-    network = Sab3r(network_config)
-    start_alike(network)
+    L.seed_everything(seed)
+    network = start if isinstance(start, Sab3r) else Sab3r(network_config)
+    if coarse:
+        use_coarse_heads(network)
+    if not isinstance(start, Sab3r):
+        start_alike(network)
+    if isinstance(start, Path):
+        start_from(network, start)
     if not torch.cuda.is_available():
         network = network.to(memory_format=torch.channels_last)
-    module = Distillation(network, teacher, objective or ObjectiveConfig(), lr, steps)
-    last = out / "last.ckpt"
-    resume_from = last if resume and last.exists() else None
-    # The seed of a sample is its position in the run, so a resumed run continues with rooms not yet seen.
-    done = torch.load(resume_from, weights_only=False, map_location="cpu")["global_step"] if resume_from else 0
-    data = RoomGroups(first_seed, steps * groups, *_size(network_config))
-    loader = torch.utils.data.DataLoader(
-        data,
-        batch_sampler=_StepsFrom(done, steps, groups),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
-    )
-    saver = L.pytorch.callbacks.ModelCheckpoint(
-        dirpath=out, filename="last", every_n_train_steps=save_every, enable_version_counter=False
-    )
-    trainer = L.Trainer(
-        max_steps=stop_at or steps, max_epochs=-1, callbacks=[saver], gradient_clip_val=1.0, log_every_n_steps=log_every,
-        logger=[L.pytorch.loggers.CSVLogger(out, name="log"), L.pytorch.loggers.TensorBoardLogger(out, name="tensorboard")],
-        enable_model_summary=False, precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
-    )  # fmt: skip
-    trainer.fit(module, loader, ckpt_path=resume_from, weights_only=False)
-    trainer.save_checkpoint(last)
-    return last
-
-
-def _size(cfg: Sab3rConfig):
-    return cfg.image_size, cfg.image_size * 3 // 4
+    labels = LabelTeacher(TextEncoder(text_model)) if text_model and network.cfg.clip_head else None
+    module = Distillation(network, objective or ObjectiveConfig(), run, labels, clip_teacher, dino_teacher)
+    return fit(module, PairSamples(sources, seed=seed), out)
 
 
 def network_from_training_checkpoint(path: Path, cfg: Sab3rConfig) -> Sab3r:
-    """The network inside a Lightning checkpoint of this module."""
-    state = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
+    """The network inside a checkpoint of `train_distill`. Raises ValueError for one with coarse heads."""
     network = Sab3r(cfg)
-    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
+    try:
+        network.load_state_dict(network_state(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold a whole network (of the stage with coarse heads?): {error}") from error
     return network

@@ -12,20 +12,25 @@ from sab3r_ros.training.regression import RegressionConfig, ViewTarget, confiden
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Weights of the terms; the defaults are the paper's recipe (C) with MASt3R's alpha."""
+    """Weights of the terms; the defaults are the paper's recipe (CD) with MASt3R's alpha.
+
+    label_weight, which the paper has not, is that of the cross entropy of labelled pictures' features against the
+    label teacher's labels; it teaches a small network to tell labels apart where the squared error blurs them.
+    """
 
     alpha: float = 0.2
     matching_weight: float = 0.75
     matching_alpha: float = 10.0
     clip_weight: float = 20.0
     dino_weight: float = 4.0
+    label_weight: float = 0.0
     regression: RegressionConfig = field(default_factory=RegressionConfig)
 
 
-def feature_loss(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Squared error averaged over channels, then over the (valid) pixels of a view; maps are (B,H,W,C)."""
+def feature_loss(pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Squared error averaged over channels, then over the pixels of all views, weighted; maps are (B,H,W,C)."""
     error = (pred - target).square().mean(-1)
-    return error.mean() if valid is None else error[valid].sum() / valid.sum().clamp(min=1)
+    return error.mean() if weight is None else (error * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def sab3r_loss(
@@ -42,7 +47,7 @@ def sab3r_loss(
             continue
         terms[name] = torch.stack(
             [
-                feature_loss(getattr(p, name), getattr(t, name), t.feature_valid)
+                feature_loss(getattr(p, name), getattr(t, name), getattr(t, f"{name}_weight"))
                 for p, t in ((pred1, target1), (pred2, target2))
             ]
         ).sum()

@@ -14,7 +14,8 @@ class ViewTarget:
 
     points (B,H,W,3) in the world, metres; valid (B,H,W); cam2world (B,4,4); metric (B,): whether the unit is
     the metre; sky (B,H,W) or None; corres (B,N,2) integer (x, y) pixels matched with the other view's row,
-    valid_corres (B,N); clip and dino: teacher features (B,H,W,C) or None, feature_valid (B,H,W) or None.
+    valid_corres (B,N); clip and dino: teacher features (B,H,W,C) or None, clip_weight and dino_weight: how much
+    each of their pixels counts (B,H,W), None: all alike.
     """
 
     points: Tensor
@@ -26,7 +27,8 @@ class ViewTarget:
     valid_corres: Tensor | None = None
     clip: Tensor | None = None
     dino: Tensor | None = None
-    feature_valid: Tensor | None = None
+    clip_weight: Tensor | None = None
+    dino_weight: Tensor | None = None
 
 
 @dataclass(frozen=True)

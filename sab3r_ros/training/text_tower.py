@@ -1,53 +1,64 @@
-"""A compact open_clip text tower for the default weights: labels and colours of the procedural rooms.
+"""A compact open_clip text tower for the default weights, open-vocabulary within a household.
 
-Every label and every colour has a fixed orthonormal code; the target of "red box" is the normalised sum of the
-label's code and 0.6 times the colour's, so that a query may name either or both. The tower learns to map phrases,
-bare and inside CLIP's templates, to these targets.
+Every label, every colour and "something else" has a fixed code, nearly orthogonal to the others. The target of a
+noun is the mixture of the codes of the labels it may stand for, with the shares that WordNet gives (`lexicon`);
+"red couch" adds 0.6 of the colour's code. The tower learns to map phrases, bare and inside CLIP's templates, to
+these targets.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
+from sab3r_ros.training.lexicon import Likeness, Meaning, household_nouns
+from sab3r_ros.training.wordnet import WordNet
 
 COLOUR_SHARE = 0.6
-SYNONYMS = {
-    "table": ("desk", "dining table"), "chair": ("seat", "office chair"), "cabinet": ("cupboard", "counter"),
-    "shelves": ("shelf", "bookshelf"), "sofa": ("couch",), "box": ("carton", "cardboard box"), "ball": ("sphere",),
-    "mug": ("cup", "coffee mug"), "bottle": ("flask",), "plant": ("potted plant",),
-    "television": ("tv", "screen", "monitor"), "lamp": ("floor lamp", "light"),
-}  # fmt: skip
+_CONTEXT = 32  # tokens; CLIP's longest template needs 17 beside the label
+_ADJECTIVES = ("wooden", "metal", "plastic", "small", "big", "old", "new", "open", "little", "large")
+_FRAMES = ("{}", "a {}", "the {}", "find the {}", "where is the {}", "my {}", "bring me the {}")
+_BATCH_LABELS, _BATCH_NOUNS = 0.35, 0.45  # shares of a batch; the rest is something else and bare colours
 
 
-def concept_codes(dim: int) -> tuple[Tensor, Tensor]:
-    """Orthonormal codes of the labels (16,dim) and the colours (10,dim)."""
-    basis = np.linalg.qr(np.random.default_rng(2506).normal(size=(dim, dim)))[0]
-    codes = torch.from_numpy(basis.astype(np.float32))
-    return codes[: len(LABELS)], codes[len(LABELS) : len(LABELS) + len(COLOUR_NAMES)]
+@dataclass(frozen=True)
+class Codes:
+    """Unit target features: labels (L,dim), colours (K,dim), and everything else (dim,)."""
+
+    labels: Tensor
+    colours: Tensor
+    other: Tensor
+
+    def target(self, meaning: Meaning, colour: str | None = None) -> Tensor:
+        """The feature (dim,) of a thing of that meaning and colour."""
+        code = self.other
+        if meaning:
+            code = normalize(sum(share * self.labels[LABELS.index(label)] for label, share in meaning.items()), dim=0)
+        return code if colour is None else normalize(code + COLOUR_SHARE * self.colours[COLOUR_NAMES.index(colour)], dim=0)
 
 
-def training_phrases(dim: int) -> tuple[list[str], Tensor]:
-    """Phrases and their unit targets (P,dim)."""
-    label_codes, colour_codes = concept_codes(dim)
-    phrases, targets = [], []
-    for label, code in zip(LABELS, label_codes, strict=True):
-        for word in (label, *SYNONYMS.get(label, ())):
-            phrases.append(word)
-            targets.append(code)
-            for colour, tint in zip(COLOUR_NAMES, colour_codes, strict=True):
-                phrases.append(f"{colour} {word}")
-                targets.append(code + COLOUR_SHARE * tint)
-    for colour, tint in zip(COLOUR_NAMES, colour_codes, strict=True):
-        phrases += [f"{colour} object", f"something {colour}"]
-        targets += [tint, tint]
-    return phrases, torch.nn.functional.normalize(torch.stack(targets), dim=-1)
+def concept_codes(dim: int) -> Codes:
+    """The codes for a feature of `dim` numbers: always the same, with the smallest overlaps that alternating projection finds."""
+    count = len(LABELS) + len(COLOUR_NAMES) + 1
+    codes = np.random.default_rng(2506).normal(size=(count, dim))
+    for _ in range(300):
+        codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+        gram = codes @ codes.T
+        bound = np.sqrt(max(count - dim, 0) / (dim * (count - 1))) + 0.01  # Welch's bound
+        gram = np.clip(gram, -bound, bound)
+        np.fill_diagonal(gram, 1.0)
+        values, vectors = np.linalg.eigh(gram)
+        codes = vectors[:, -dim:] * np.sqrt(np.clip(values[-dim:], 0, None))
+    codes = torch.from_numpy((codes / np.linalg.norm(codes, axis=1, keepdims=True)).astype(np.float32))
+    return Codes(codes[: len(LABELS)], codes[len(LABELS) : -1], codes[-1])
 
 
 def model_config(dim: int, width: int) -> dict:
@@ -56,46 +67,84 @@ def model_config(dim: int, width: int) -> dict:
         "model_cfg": {
             "embed_dim": dim,
             "vision_cfg": {"image_size": 16, "patch_size": 16, "layers": 1, "width": 16, "head_width": 16},
-            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": width, "heads": 2, "layers": 2},
+            "text_cfg": {"context_length": _CONTEXT, "vocab_size": 49408, "width": width, "heads": 2, "layers": 2},
         },
         "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
     }
 
 
+class Phrases:
+    """Random phrases with the features they should have."""
+
+    def __init__(self, wordnet: Path, dim: int, templates, rng: np.random.Generator):
+        dictionary = WordNet(wordnet)
+        likeness = Likeness(dictionary)
+        nouns = {noun: likeness.meaning(noun) for noun in household_nouns(dictionary)}
+        self._labels = [(label, {label: 1.0}) for label in LABELS]
+        self._nouns = [(n, m) for n, m in nouns.items() if m and n not in LABELS]
+        self._others = [(n, m) for n, m in nouns.items() if not m and n not in LABELS]
+        self._codes = concept_codes(dim)
+        self._templates = [*(f.format for f in _FRAMES), *templates]
+        self._rng = rng
+
+    def __len__(self):
+        return len(self._labels) + len(self._nouns) + len(self._others)
+
+    def batch(self, size: int) -> tuple[list[str], Tensor]:
+        """Phrases and unit targets (size,dim)."""
+        texts, targets = zip(*(self._one() for _ in range(size)), strict=True)
+        return list(texts), torch.stack(targets)
+
+    def _one(self):
+        rng, draw = self._rng, self._rng.random()
+        if draw > 0.96:
+            colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
+            words, target = ("{} object", "something {}", "{} thing", "{}")[rng.integers(4)], self._codes.colours
+            return self._framed(words.format(colour)), target[COLOUR_NAMES.index(colour)]
+        pool = self._labels if draw < _BATCH_LABELS else self._nouns if draw < _BATCH_LABELS + _BATCH_NOUNS else self._others
+        noun, meaning = pool[rng.integers(len(pool))]
+        if rng.random() < 0.1 and not noun.endswith("s"):
+            noun += "s"
+        colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))] if rng.random() < 0.45 else None
+        words = f"{colour} {noun}" if colour else noun
+        if rng.random() < 0.15:
+            words = f"{_ADJECTIVES[rng.integers(len(_ADJECTIVES))]} {words}"
+        return self._framed(words), self._codes.target(meaning, colour)
+
+    def _framed(self, words):
+        return self._templates[self._rng.integers(len(self._templates))](words)
+
+
 def train_text_tower(
-    folder: Path, dim: int = 48, width: int = 24, steps: int = 1500, batch: int = 128, seed: int = 0
+    folder: Path, wordnet: Path, dim: int = 48, width: int = 32, steps: int = 4000, batch: int = 256, seed: int = 0
 ) -> float:
-    """Train and write FOLDER/open_clip_{config.json,model.safetensors} (float16). Returns the final mean cosine."""
+    """Train and write FOLDER/open_clip_{config.json,model.safetensors} (float16).
+
+    wordnet: folder of WordNet 3.0's dictionary files. Returns the mean cosine of the last steps. Raises ValueError
+    when there is no WordNet.
+    """
     import open_clip
     from open_clip.model import CLIP
 
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+    phrases = Phrases(wordnet, dim, open_clip.OPENAI_IMAGENET_TEMPLATES, np.random.default_rng(seed))
     config = model_config(dim, width)
     model = CLIP(**config["model_cfg"])
-    tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    phrases, targets = training_phrases(dim)
-    templates = [
-        lambda s: s,
-        lambda s: f"a {s}",
-        lambda s: f"the {s}",
-        lambda s: f"find the {s}",
-        *open_clip.OPENAI_IMAGENET_TEMPLATES,
-    ]
+    tokenizer = open_clip.get_tokenizer("ViT-B-32", context_length=_CONTEXT)
     parameters = [p for n, p in model.named_parameters() if not n.startswith("visual.")]
     optimiser = torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
     cosine = 0.0
-    for _ in tqdm(range(steps), desc="text tower"):
-        rows = rng.integers(len(phrases), size=batch)
-        texts = [templates[rng.integers(len(templates))](phrases[r]) for r in rows]
-        similarity = (model.encode_text(tokenizer(texts), normalize=True) * targets[rows]).sum(-1)
+    for _ in (bar := tqdm(range(steps), desc="text tower")):
+        texts, targets = phrases.batch(batch)
+        similarity = (model.encode_text(tokenizer(texts), normalize=True) * targets).sum(-1)
         loss = (1 - similarity).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         cosine = 0.98 * cosine + 0.02 * similarity.mean().item() if cosine else similarity.mean().item()
+        bar.set_postfix(cosine=f"{cosine:.3f}")
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")

@@ -1,0 +1,116 @@
+"""Pre-training of the encoder on single views: what is where and how far, as CroCo's comes before DUSt3R's.
+
+Semantics are learnt from pictures, not from pairs, and the encoder alone is many times cheaper than the whole
+network with its dense heads.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+from torch.utils.data import Dataset
+
+from sab3r_ros.models.heads import exp_confidence, exp_vector
+from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
+from sab3r_ros.synthetic.camera_effects import photograph
+from sab3r_ros.synthetic.materials import COLOUR_NAMES
+from sab3r_ros.synthetic.objects import LABELS
+from sab3r_ros.training.coarse_heads import CELL, CoarseHead
+from sab3r_ros.training.runs import RunConfig, Trained, fit
+from sab3r_ros.training.text_tower import concept_codes
+from sab3r_ros.training.view_cache import ViewCache
+
+_TEMPERATURE = 0.07
+_COLOUR_WEIGHT = 0.3
+_ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")
+
+
+class SingleViews(Dataset):
+    """Random views of a cache, half of them mirrored, with a camera's defects.
+
+    Yields a dict: image (3,H,W) uint8; points (H/4,W/4,3) metres in the camera's frame; valid and concept (H/4,W/4).
+    """
+
+    def __init__(self, cache: ViewCache, seed: int = 0):
+        self.arrays, self.seed = cache.arrays, seed
+
+    def __len__(self):
+        return 2**31
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng([self.seed, index])
+        groups, views = self.arrays["rgb"].shape[:2]
+        at = int(rng.integers(groups)), int(rng.integers(views))
+        rgb = np.array(self.arrays["rgb"][at])
+        depth, concept = (np.array(self.arrays[k][at])[CELL // 2 :: CELL, CELL // 2 :: CELL] for k in ("depth", "concept"))
+        matrix = self.arrays["intrinsics"][at]
+        y, x = np.mgrid[CELL // 2 : rgb.shape[0] : CELL, CELL // 2 : rgb.shape[1] : CELL]
+        z = depth.astype(np.float32)
+        points = np.stack([(x - matrix[0, 2]) / matrix[0, 0] * z, (y - matrix[1, 2]) / matrix[1, 1] * z, z], -1)
+        if rng.random() < 0.5:
+            # The middle of a cell lies half a pixel off its middle pixel; mirrored, that is one pixel, which is ignored.
+            rgb, points, concept = rgb[:, ::-1], points[:, ::-1] * [-1, 1, 1], concept[:, ::-1]
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(photograph(rgb, rng).transpose(2, 0, 1))),
+            "points": torch.from_numpy(points.astype(np.float32)),
+            "valid": torch.from_numpy(points[..., 2] > 0),
+            "concept": torch.from_numpy(np.where(points[..., 2] > 0, concept, 0).astype(np.int64)),
+        }
+
+
+def label_weights(cache: ViewCache, groups: int = 500) -> Tensor:
+    """(L,) weight of every label, one over the root of its share of the pixels, 1 on average over the pixels."""
+    concept = cache.arrays["concept"][:groups][..., ::CELL, ::CELL]
+    count = np.bincount(np.minimum(concept.ravel() // len(COLOUR_NAMES), len(LABELS)), minlength=len(LABELS) + 1)
+    share = (count[: len(LABELS)] + 1) / count.sum()
+    weight = share**-0.5
+    return torch.from_numpy((weight / (weight * share).sum()).astype(np.float32))
+
+
+class EncoderPretraining(Trained):
+    """Pointmap, label and colour of every cell from the encoder's tokens alone."""
+
+    def __init__(self, cfg: Sab3rConfig, weights: Tensor, run: RunConfig):
+        super().__init__(run)
+        self.network = Sab3r(cfg)
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad = name.startswith(_ENCODER)
+        self.head = CoarseHead(cfg.enc_dim, 4 + cfg.clip_dim)
+        codes = concept_codes(cfg.clip_dim)
+        self.register_buffer("labels", codes.labels)
+        self.register_buffer("colours", codes.colours)
+        self.register_buffer("weights", weights)
+
+    def training_step(self, batch, _index):
+        view = self.network.encode(batch["image"].float() / 127.5 - 1)
+        grid = tuple(s // 16 for s in view.shape)
+        raw = self.head(view.tokens, grid).permute(0, 2, 3, 1)
+        valid, concept = batch["valid"], batch["concept"][batch["valid"]]
+        error = (exp_vector(raw[..., :3]) - batch["points"]).norm(dim=-1)
+        distance = torch.where(valid, batch["points"].norm(dim=-1), 0).sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)
+        error = (error / distance.clamp(min=0.1)[:, None, None])[valid]
+        confidence = exp_confidence(raw[..., 3], 1.0)[valid]
+        feature = normalize(raw[..., 4:][valid], dim=-1) / _TEMPERATURE
+        weight = self.weights[concept // len(COLOUR_NAMES)]
+        label = cross_entropy(feature @ self.labels.T, concept // len(COLOUR_NAMES), reduction="none")
+        colour = cross_entropy(feature @ self.colours.T, concept % len(COLOUR_NAMES), reduction="none")
+        terms = {
+            "points": (error * confidence - 0.2 * confidence.log()).mean(),
+            "label": (label * weight).sum() / weight.sum(),
+            "colour": (colour * weight).sum() / weight.sum(),
+        }
+        return self.report(terms["points"] + terms["label"] + _COLOUR_WEIGHT * terms["colour"], terms)
+
+
+def pretrain_encoder(out: Path, cfg: Sab3rConfig, cache: Path, run: RunConfig) -> Path:
+    """Train the encoder on the rendered views in `cache`; returns OUT/last.ckpt, for `train_distill(start=...)`.
+
+    Raises ValueError when there is no finished cache.
+    """
+    import lightning as L
+
+    L.seed_everything(0)
+    views = ViewCache(cache)
+    return fit(EncoderPretraining(cfg, label_weights(views), run), SingleViews(views), out)
