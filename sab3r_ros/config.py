@@ -142,7 +142,14 @@ class QuerySettings(Group):
     """Open-vocabulary labels and object search."""
 
     labels: list[str] = Field(
-        default=["wall", "floor", "ceiling", "table", "chair", "cabinet", "shelves", "sofa", "box", "ball", "mug", "bottle", "lamp", "plant", "television", "door"],
+        default=[
+            "wall", "floor", "ceiling", "table", "desk", "chair", "stool", "sofa", "bed", "cabinet", "counter", "drawers",
+            "shelves", "door", "window", "lamp", "television", "refrigerator", "oven", "microwave", "dishwasher", "sink",
+            "toilet", "picture", "curtain", "rug", "trash can", "mug", "bottle", "bowl", "plate", "pan", "pot", "kettle",
+            "teapot", "knife", "spoon", "scissors", "hammer", "drill", "screwdriver", "box", "book", "laptop", "keyboard",
+            "headphones", "bag", "faucet", "vase", "plant", "ball", "hat", "clock", "phone", "game controller", "cushion",
+            "bucket",
+        ],
         description="The vocabulary that map points are labelled with",
     )  # fmt: skip
     prompt_template: str = Field(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sab3r_ros.cli.train_app import train
 from sab3r_ros.config import dotted_fields, load_settings
 
 app = typer.Typer(
@@ -17,7 +18,6 @@ app = typer.Typer(
     help="Semantic 3D maps with text queries from one uncalibrated camera.",
 )
 evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
-train = typer.Typer(no_args_is_help=True, help="Train the default weights.")
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")
 
@@ -162,6 +162,20 @@ def evaluate_rooms_command(
     _print_figures(rooms_figures(_settings(config, overrides, checkpoint), rooms, frames), as_json)
 
 
+@evaluate.command("household")
+def evaluate_household_command(
+    groups: Annotated[int, typer.Option(min=3, help="Groups of 2, 3 and 4 views, each of a held-out room")] = 48,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen."""
+    from sab3r_ros.cli.evaluation import household_figures
+
+    _print_figures(household_figures(_settings(config, overrides, checkpoint), groups), as_json)
+
+
 @evaluate.command("recording")
 def evaluate_recording_command(
     folder: Annotated[
@@ -191,29 +205,3 @@ def _print_figures(figures: dict, as_json: bool) -> None:
     for name, value in figures.items():
         if not isinstance(value, list):
             print(f"{name:>20}: {value:.3f}" if isinstance(value, float) else f"{name:>20}: {value}")
-
-
-@train.command("text")
-def train_text(
-    out: Annotated[Path, typer.Argument(help="Folder of the open_clip model to write")],
-    steps: Annotated[int, typer.Option(min=1)] = 1500,
-) -> None:
-    """Train the compact text tower of the default weights."""
-    from sab3r_ros.training.text_tower import train_text_tower
-
-    print(f"mean cosine {train_text_tower(out, steps=steps):.3f}")
-
-
-@train.command("distill")
-def train_distill_command(
-    out: Annotated[Path, typer.Argument(help="Folder for checkpoints and logs; a run in it is resumed")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all")] = 5000,
-    groups: Annotated[int, typer.Option(min=1, help="Rooms per step")] = 3,
-    lr: Annotated[float, typer.Option(min=0.0)] = 6e-4,
-    text: Annotated[str, typer.Option(help="open_clip text encoder; default: the one of sab3r_tiny")] = "",
-    export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
-) -> None:
-    """Train the tiny network on procedural rooms."""
-    from sab3r_ros.cli.training import distill
-
-    distill(out, steps, groups, lr, text, export)

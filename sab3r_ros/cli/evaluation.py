@@ -8,19 +8,33 @@ from sab3r_ros.cli.mapping import write_outputs
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.recording import evaluate_recording
 from sab3r_ros.mapping.perception import Perception
-from sab3r_ros.mapping.query import query_for
+from sab3r_ros.mapping.query import MapQuery, query_for
 
 
 def rooms_figures(settings: Settings, rooms: int, frames: int) -> dict:
-    """Figures on held-out procedural rooms. Raises ValueError for a checkpoint without text-aligned features."""
+    """Figures on walks through held-out rooms. Raises ValueError for a checkpoint without text-aligned features."""
     from sab3r_ros.evaluation.rooms import evaluate_rooms
 
+    perception, query = _with_text(settings)
+    with tqdm(total=rooms, unit="room") as bar:
+        return evaluate_rooms(settings, perception, query, rooms, frames, report=lambda line: bar.update())
+
+
+def household_figures(settings: Settings, groups: int) -> dict:
+    """Figures on groups of a few held-out views. Raises ValueError for a checkpoint without text-aligned features."""
+    from sab3r_ros.evaluation.household import evaluate_household
+
+    perception, query = _with_text(settings)
+    with tqdm(total=groups, unit="group") as bar:
+        return evaluate_household(settings, perception, query, groups, bar.update)
+
+
+def _with_text(settings: Settings) -> tuple[Perception, MapQuery]:
     perception = Perception(settings.model)
     query = query_for(perception.checkpoint, settings.query)
     if query is None:
-        raise ValueError("this checkpoint has no text-aligned features; `eval rooms` also measures locating")
-    with tqdm(total=rooms, unit="room") as bar:
-        return evaluate_rooms(settings, perception, query, rooms, frames, report=lambda line: bar.update())
+        raise ValueError("this checkpoint has no text-aligned features, which this evaluation needs")
+    return perception, query
 
 
 def recording_figures(settings: Settings, folder: Path, out: Path | None) -> dict:

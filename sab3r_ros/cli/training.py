@@ -1,29 +1,120 @@
-"""`sab3r train distill`."""
+"""What the `sab3r train` commands do."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sab3r_ros.models.sab3r import PRESETS
-from sab3r_ros.models.weights import ASSETS, save_checkpoint
+from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
+from sab3r_ros.models.weights import ASSETS, load_checkpoint, save_checkpoint
 from sab3r_ros.training.objective import ObjectiveConfig
 
 # The paper's weights are for fine-tuning MASt3R; here descriptors and features must be learnt from nothing.
-TINY_OBJECTIVE = replace(ObjectiveConfig(), matching_weight=0.3, clip_weight=60.0)
+TINY_OBJECTIVE = replace(ObjectiveConfig(), matching_weight=0.3, clip_weight=60.0, label_weight=0.5)
+_TEXT = f"local-dir:{ASSETS / 'sab3r_tiny' / 'text'}"
 
 
-def distill(out: Path, steps: int, groups: int, lr: float, text: str, export: Path | None) -> None:
-    """Train the tiny preset on procedural rooms; resumes a run found in OUT."""
+@dataclass(frozen=True)
+class TeacherFiles:
+    """Where the weights of the image teachers are; without its FeatUp file a teacher is not used."""
+
+    clip_featup: Path | None = None
+    clip_weights: str = "openai"
+    dino_featup: Path | None = None
+    dino_weights: str = ""
+
+
+def _needs_train_extra(error: ImportError) -> ValueError:
+    return ValueError(f"training needs {error.name}: pip install 'sab3r_ros[train]'")
+
+
+def text_tower(out: Path, wordnet: Path, steps: int) -> None:
+    """Train the text tower and say how well it fits."""
+    from sab3r_ros.training.text_tower import train_text_tower
+
+    print(f"mean cosine {train_text_tower(out, wordnet, PRESETS['tiny'].clip_dim, steps=steps):.3f} -> {out}")
+
+
+def render_views(out: Path, groups: int, workers: int) -> None:
+    """Render the training views."""
+    from tqdm import tqdm
+
+    from sab3r_ros.training.view_cache import render_cache
+
+    with tqdm(total=groups, unit="walk") as bar:
+        render_cache(out, 0, groups, workers, bar.update)
+
+
+def pretrain(
+    run: Path, caches: list[Path], steps: int, batch: int, lr: float, start: Path | None, workers: int
+) -> None:
+    """Pre-train the tiny encoder."""
     try:
+        from sab3r_ros.training.pretrain import pretrain_encoder
+        from sab3r_ros.training.runs import RunConfig
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+
+    settings = RunConfig(steps=steps, batch=batch, lr=lr, decay=0.3, save_every=100, workers=workers)
+    print(f"trained {steps} steps -> {pretrain_encoder(run, PRESETS['tiny'], caches, settings, start)}")
+
+
+def train_sab3r(
+    run: Path, data: list[str], settings, start: str, coarse: bool, text: str, files: TeacherFiles, export: Path | None
+) -> None:
+    """Train, and write the weights as a checkpoint folder where EXPORT is given."""
+    try:
+        from sab3r_ros.training.datasets import open_data
         from sab3r_ros.training.distill import network_from_training_checkpoint, train_distill
     except ImportError as error:
-        raise ValueError(f"training needs {error.name}: pip install 'sab3r_ros[train]'") from error
+        raise _needs_train_extra(error) from error
 
-    encoder = text or f"local-dir:{ASSETS / 'sab3r_tiny' / 'text'}"
-    last = train_distill(out, PRESETS["tiny"], encoder, steps, groups, lr, objective=TINY_OBJECTIVE)
-    print(f"trained {steps} steps -> {last}")
+    if coarse and export is not None:
+        raise ValueError("the stage with coarse heads has no weights to export; export after the stage with full heads")
+    earlier = Path(start) if start.endswith(".ckpt") else None
+    if earlier is not None and not earlier.is_file():
+        raise ValueError(f"no checkpoint of a training run at {earlier}")
+    network = _to_fine_tune(start, files) if start and earlier is None else None
+    cfg = network.cfg if network is not None else PRESETS["tiny"]
+    # A network that starts from MASt3R has CLIP's own feature space, in which our text tower's labels mean nothing.
+    label_text = text or (_TEXT if cfg.clip_dim == PRESETS["tiny"].clip_dim else None)
+    size = (cfg.image_size, cfg.image_size * 3 // 4)
+    sources = [source for name in data for source in open_data(name, size)]
+    last = train_distill(
+        run, cfg, sources, settings, ObjectiveConfig() if network is not None else TINY_OBJECTIVE, label_text,
+        *_teachers(files), start=network or earlier, coarse=coarse,
+    )  # fmt: skip
+    print(f"trained {settings.steps} steps -> {last}")
     if export is not None:
-        network = network_from_training_checkpoint(last, PRESETS["tiny"])
-        save_checkpoint(
-            export, network, export.name, text or encoder, "Apache-2.0", {"data": "procedural rooms", "steps": steps}
+        notes = {"data": ", ".join(data), "steps": settings.steps, "start": start or "nothing"}
+        trained = network_from_training_checkpoint(last, cfg)
+        encoder, licence = (
+            ("ViT-B-16-quickgelu", "CC BY-NC-SA 4.0") if network is not None else (label_text, "Apache-2.0")
         )
+        save_checkpoint(export, trained, export.name, encoder, licence, notes)
         print(f"exported -> {export}")
+
+
+def _teachers(files: TeacherFiles):
+    """The CLIP and the DINOv2 teacher, or None."""
+    from sab3r_ros.models.teachers.dinov2 import load_dinov2
+    from sab3r_ros.models.teachers.featup import FeatUpTeacher, load_featup
+    from sab3r_ros.models.teachers.maskclip import load_maskclip
+
+    clip = dino = None
+    if files.clip_featup is not None:
+        clip = FeatUpTeacher(load_maskclip(files.clip_weights), *load_featup(files.clip_featup))
+    if files.dino_featup is not None:
+        dino = FeatUpTeacher(load_dinov2(files.dino_weights or None), *load_featup(files.dino_featup))
+    return clip, dino
+
+
+def _to_fine_tune(start: str, files: TeacherFiles) -> Sab3r:
+    """A checkpoint's network with the feature heads that the teachers ask for; new heads start at random."""
+    given = load_checkpoint(start).network
+    cfg: Sab3rConfig = given.cfg
+    if files.clip_featup is not None and cfg.clip_head is None:
+        cfg = replace(cfg, clip_head="dpt", clip_dim=512)
+    if files.dino_featup is not None and cfg.dino_head is None:
+        cfg = replace(cfg, dino_head="dpt", dino_dim=384)
+    network = Sab3r(cfg)
+    network.load_state_dict(given.state_dict(), strict=False)
+    return network

@@ -36,16 +36,15 @@ def wide_pairs(
     return pairs
 
 
-def relative_pose_accuracy(
+def relative_pose_hits(
     poses: Sequence[np.ndarray | None],
     truth: Sequence[np.ndarray],
     pairs: Sequence[tuple[int, int]],
     threshold: float = 15.0,
-) -> tuple[float, float]:
-    """(RRA, RTA) in percent: pairs whose relative rotation, and direction of translation, err by less than `threshold` degrees.
+) -> tuple[list[bool], list[bool]]:
+    """For every pair: whether its relative rotation, and its direction of translation, err by less than `threshold` degrees.
 
-    A pair with a view that was not tracked (None) counts as wrong. RTA leaves out pairs closer than 5 cm. nan
-    where there is no pair.
+    A pair with a view that was not tracked (None) counts as wrong. The directions leave out pairs closer than 5 cm.
     """
     rotation, direction = [], []
     for i, j in pairs:
@@ -61,8 +60,14 @@ def relative_pose_accuracy(
         rotation.append(rotation_angle(estimate[:3, :3], true[:3, :3]) < threshold)
         if length >= _SHORTEST_BASELINE:
             cosine = estimate[:3, 3] @ true[:3, 3] / (length * max(np.linalg.norm(estimate[:3, 3]), 1e-9))
-            direction.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))) < threshold)
-    rra, rta = (100 * float(np.mean(hits)) if hits else float("nan") for hits in (rotation, direction))
+            direction.append(bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) < threshold))
+    return rotation, direction
+
+
+def relative_pose_accuracy(poses, truth, pairs, threshold: float = 15.0) -> tuple[float, float]:
+    """(RRA, RTA) in percent of `relative_pose_hits`; nan where there is no pair."""
+    hits = relative_pose_hits(poses, truth, pairs, threshold)
+    rra, rta = (100 * float(np.mean(h)) if h else float("nan") for h in hits)
     return rra, rta
 
 

@@ -13,8 +13,8 @@ from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import LocatedObject, MapQuery
 from sab3r_ros.synthetic.objects import STRUCTURE
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.synthetic.sequence import Sequence, render_sequence
-from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS
 
 _RATE = 10.0
 _FOUND = 0.3  # smallest IoU that counts as found

@@ -21,7 +21,9 @@ def photograph(rgb, rng: np.random.Generator):
     x = x + rng.normal(0, 1, x.shape).astype(np.float32) * (noise * np.sqrt(np.clip(x, 0.05, 1)))
     out = (np.clip(x, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.3:
-        packed = cv2.imencode(".jpg", np.ascontiguousarray(out), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])[1]
+        packed = cv2.imencode(".jpg", np.ascontiguousarray(out), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])[
+            1
+        ]
         out = cv2.imdecode(packed, cv2.IMREAD_COLOR)
     return out
 

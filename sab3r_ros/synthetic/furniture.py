@@ -29,11 +29,19 @@ def _pull(x, y, z, rng, paint, *affordances):
 
 def _screen(rng, paint):
     """Off and black, or on and of any colour."""
-    return paint("black") if rng.random() < 0.5 else paint(COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))], glow=rng.uniform(0.2, 1.2))
+    return (
+        paint("black")
+        if rng.random() < 0.5
+        else paint(COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))], glow=rng.uniform(0.2, 1.2))
+    )
 
 
 def table(rng, paint):
-    w, d, h = rng.uniform(0.8, 1.7), rng.uniform(0.6, 1.0), rng.uniform(0.4, 0.5) if rng.random() < 0.2 else rng.uniform(0.68, 0.78)
+    w, d, h = (
+        rng.uniform(0.8, 1.7),
+        rng.uniform(0.6, 1.0),
+        rng.uniform(0.4, 0.5) if rng.random() < 0.2 else rng.uniform(0.68, 0.78),
+    )
     top = paint()
     if rng.random() < 0.2:
         d = w = rng.uniform(0.7, 1.1)
@@ -51,13 +59,19 @@ def desk(rng, paint):
     body = paint()
     parts = [box_part("top", (w, d, 0.035), (0, 0, h - 0.018), paint(), "support")]
     side = 1 if rng.random() < 0.5 else -1
-    parts.append(box_part("panel", (w * 0.95, 0.03, h - 0.035), (0, -side * (d / 2 - 0.03), (h - 0.035) / 2), body, "move"))
+    parts.append(
+        box_part("panel", (w * 0.95, 0.03, h - 0.035), (0, -side * (d / 2 - 0.03), (h - 0.035) / 2), body, "move")
+    )
     depth = rng.uniform(0.34, 0.44)
     y = side * (d / 2 - depth / 2 - 0.01)
     parts.append(box_part("drawers", (w * 0.92, depth, h - 0.05), (0, y, (h - 0.05) / 2), body, "contain"))
     for k in range(3):
         z = (k + 0.5) / 3 * (h - 0.08) + 0.02
-        parts.append(box_part("drawer front", (0.02, depth - 0.03, (h - 0.1) / 3 - 0.02), (w * 0.46 + 0.01, y, z), paint(), "open"))
+        parts.append(
+            box_part(
+                "drawer front", (0.02, depth - 0.03, (h - 0.1) / 3 - 0.02), (w * 0.46 + 0.01, y, z), paint(), "open"
+            )
+        )
         parts.append(_pull(w * 0.46 + 0.02, y, z, rng, paint, "pull", "open"))
     return parts
 
@@ -87,8 +101,12 @@ def chair(rng, paint):
         parts += _legs(w, w, h, rng.uniform(0.03, 0.05), paint(), "move")
     if rng.random() < 0.3:
         for s in (-1, 1):
-            parts.append(box_part("armrest", (w * 0.8, 0.04, 0.03), (0, s * (w / 2 + 0.01), h + 0.22), material, "support"))
-            parts.append(box_part("armrest post", (0.03, 0.03, 0.22), (w * 0.3, s * (w / 2 + 0.01), h + 0.11), material))
+            parts.append(
+                box_part("armrest", (w * 0.8, 0.04, 0.03), (0, s * (w / 2 + 0.01), h + 0.22), material, "support")
+            )
+            parts.append(
+                box_part("armrest post", (0.03, 0.03, 0.22), (w * 0.3, s * (w / 2 + 0.01), h + 0.11), material)
+            )
     return parts
 
 
@@ -101,7 +119,10 @@ def stool(rng, paint):
 def sofa(rng, paint):
     w, d, h = rng.uniform(1.2, 2.2), rng.uniform(0.75, 0.95), rng.uniform(0.38, 0.46)
     material, arm = paint(), rng.uniform(0.12, 0.24)
-    parts = [box_part("armrest", (d, arm, h + 0.2), (0, s * (w / 2 - arm / 2), (h + 0.2) / 2), material, "support") for s in (-1, 1)]
+    parts = [
+        box_part("armrest", (d, arm, h + 0.2), (0, s * (w / 2 - arm / 2), (h + 0.2) / 2), material, "support")
+        for s in (-1, 1)
+    ]
     parts.append(box_part("base", (d, w, h - 0.14), (0, 0, (h - 0.14) / 2), material))
     parts.append(box_part("back", (0.2, w, h + 0.4), (-d / 2 + 0.1, 0, (h + 0.4) / 2), material))
     seats = int(rng.integers(2, 4))
@@ -115,14 +136,26 @@ def sofa(rng, paint):
 def bed(rng, paint):
     w, length, h = rng.uniform(0.9, 1.8), rng.uniform(1.9, 2.1), rng.uniform(0.3, 0.42)
     wood, sheet = paint("brown") if rng.random() < 0.5 else paint(), paint()
+    board = rng.uniform(0.7, 1.1)
     parts = [
         box_part("frame", (length, w, h - 0.12), (0, 0, (h - 0.12) / 2 + 0.04), wood, "support"),
         box_part("mattress", (length - 0.06, w - 0.06, 0.2), (0, 0, h), paint("white"), "lay", "sit"),
-        box_part("blanket", (length * rng.uniform(0.5, 0.7), w, 0.1), (length * 0.16, 0, h + 0.07), sheet, "lay", "sit"),
-        box_part("headboard", (0.06, w, rng.uniform(0.7, 1.1)), (-length / 2, 0, 0.45), wood),
+        box_part(
+            "blanket", (length * rng.uniform(0.5, 0.7), w, 0.1), (length * 0.16, 0, h + 0.07), sheet, "lay", "sit"
+        ),
+        box_part("headboard", (0.06, w, board), (-length / 2, 0, board / 2), wood),
     ]
     for y in (-w / 4, w / 4) if w > 1.2 else (0.0,):
-        parts.append(shape_part("pillow", "sphere", (0.36, min(w * 0.45, 0.6), 0.14), (-length / 2 + 0.3, y, h + 0.15), paint("white"), "lay"))
+        parts.append(
+            shape_part(
+                "pillow",
+                "sphere",
+                (0.36, min(w * 0.45, 0.6), 0.14),
+                (-length / 2 + 0.3, y, h + 0.15),
+                paint("white"),
+                "lay",
+            )
+        )
     return parts
 
 
@@ -178,7 +211,9 @@ def door(rng, paint):
     w, h = rng.uniform(0.75, 0.95), rng.uniform(1.95, 2.1)
     leaf, frame = paint(), paint("white")
     parts = [box_part("leaf", (0.05, w, h), (0, 0, h / 2), leaf, "open", "push")]
-    parts += [box_part("frame", (0.07, 0.06, h + 0.05), (0, s * (w / 2 + 0.03), (h + 0.05) / 2), frame) for s in (-1, 1)]
+    parts += [
+        box_part("frame", (0.07, 0.06, h + 0.05), (0, s * (w / 2 + 0.03), (h + 0.05) / 2), frame) for s in (-1, 1)
+    ]
     y = w * 0.4 * (1 if rng.random() < 0.5 else -1)
     if rng.random() < 0.5:
         parts.append(shape_part("handle", "sphere", (0.06, 0.06, 0.06), (0.07, y, 1.0), paint("grey"), "open", "pull"))
@@ -191,7 +226,7 @@ def window(rng, paint):
     w, h = rng.uniform(0.7, 1.8), rng.uniform(0.8, 1.3)
     frame, glass = paint("white"), paint(("white", "blue", "black", "green")[rng.integers(4)], glow=rng.uniform(0, 1.5))
     z = rng.uniform(0.85, 1.0) + h / 2
-    parts = [box_part("pane", (0.02, w, h), (0, 0, z), glass)]
+    parts = [box_part("pane", (0.02, w, h), (0, 0, z), glass, "open")]
     parts += [box_part("frame", (0.06, 0.06, h), (0.01, y, z), frame) for y in (-w / 2, 0.0, w / 2)]
     parts += [box_part("frame", (0.06, w + 0.06, 0.06), (0.01, 0, z + s * h / 2), frame) for s in (-1, 1)]
     return parts
@@ -202,7 +237,13 @@ def lamp(rng, paint):
     return [
         shape_part("base", "cylinder", (0.3, 0.3, 0.03), (0, 0, 0.015), paint("grey"), "move"),
         shape_part("pole", "cylinder", (0.035, 0.035, h), (0, 0, h / 2), paint("grey"), "wrap_grasp", "move"),
-        shape_part("shade", "shade" if rng.random() < 0.7 else "sphere", (d, d, d * rng.uniform(0.6, 1.0)), (0, 0, h), paint(glow=rng.uniform(0, 1))),
+        shape_part(
+            "shade",
+            "shade" if rng.random() < 0.7 else "sphere",
+            (d, d, d * rng.uniform(0.6, 1.0)),
+            (0, 0, h),
+            paint(glow=rng.uniform(0, 1)),
+        ),
     ]
 
 
@@ -211,7 +252,9 @@ def television(rng, paint):
     frame = paint("black")
     return [
         box_part("frame", (0.05, w, w * 0.58), (0, 0, w * 0.29 + 0.08), frame),
-        box_part("screen", (0.012, w - 0.04, w * 0.58 - 0.04), (0.027, 0, w * 0.29 + 0.08), _screen(rng, paint), "display"),
+        box_part(
+            "screen", (0.012, w - 0.04, w * 0.58 - 0.04), (0.027, 0, w * 0.29 + 0.08), _screen(rng, paint), "display"
+        ),
         box_part("foot", (0.2, w * 0.4, 0.03), (0, 0, 0.015), frame),
         box_part("neck", (0.03, w * 0.1, 0.1), (0, 0, 0.06), frame),
     ]
@@ -239,8 +282,27 @@ def oven(rng, paint):
     ]
     for k in range(4):
         y = (k - 1.5) * w * 0.2
-        parts.append(shape_part("knob", "cylinder", (0.04, 0.04, 0.03), (d / 2 + 0.015, y, h * 0.82), paint("grey"), "grasp", turn=(0.0, np.pi / 2, 0.0)))
-        parts.append(shape_part("burner", "cylinder", (0.15, 0.15, 0.01), (d * 0.22 * (1 if k % 2 else -1), w * 0.24 * (1 if k < 2 else -1), h + 0.003), paint("grey"), "support"))
+        parts.append(
+            shape_part(
+                "knob",
+                "cylinder",
+                (0.04, 0.04, 0.03),
+                (d / 2 + 0.015, y, h * 0.82),
+                paint("grey"),
+                "grasp",
+                turn=(0.0, np.pi / 2, 0.0),
+            )
+        )
+        parts.append(
+            shape_part(
+                "burner",
+                "cylinder",
+                (0.15, 0.15, 0.01),
+                (d * 0.22 * (1 if k % 2 else -1), w * 0.24 * (1 if k < 2 else -1), h + 0.003),
+                paint("grey"),
+                "support",
+            )
+        )
     return parts
 
 
@@ -258,10 +320,22 @@ def dishwasher(rng, paint):
     w, d, h = rng.uniform(0.45, 0.62), rng.uniform(0.55, 0.62), rng.uniform(0.8, 0.88)
     parts = [box_part("body", (d, w, h), (0, 0, h / 2), paint("white" if rng.random() < 0.6 else None), "contain")]
     if rng.random() < 0.5:
-        parts.append(shape_part("door", "cylinder", (0.34, 0.34, 0.05), (d / 2 + 0.01, 0, h * 0.45), paint("grey"), "open", turn=(0.0, np.pi / 2, 0.0)))
+        parts.append(
+            shape_part(
+                "door",
+                "cylinder",
+                (0.34, 0.34, 0.05),
+                (d / 2 + 0.01, 0, h * 0.45),
+                paint("grey"),
+                "open",
+                turn=(0.0, np.pi / 2, 0.0),
+            )
+        )
     else:
         parts.append(box_part("door", (0.02, w - 0.03, h * 0.78), (d / 2 + 0.01, 0, h * 0.42), paint(), "open"))
-        parts.append(box_part("handle", (0.03, w * 0.6, 0.02), (d / 2 + 0.04, 0, h * 0.75), paint("grey"), "open", "pull"))
+        parts.append(
+            box_part("handle", (0.03, w * 0.6, 0.02), (d / 2 + 0.04, 0, h * 0.75), paint("grey"), "open", "pull")
+        )
     parts.append(box_part("panel", (0.015, w * 0.9, h * 0.08), (d / 2 + 0.006, 0, h * 0.92), paint("grey"), "press"))
     return parts
 
@@ -283,7 +357,14 @@ def toilet(rng, paint):
     white = paint("white")
     return [
         shape_part("bowl", "bowl", (0.5, w, h), (0.08, 0, h / 2), white, "contain"),
-        shape_part("seat", "ring", (0.5, w + 0.02, 0.04), (0.08, 0, h + 0.015), paint("white" if rng.random() < 0.6 else None), "sit"),
+        shape_part(
+            "seat",
+            "ring",
+            (0.5, w + 0.02, 0.04),
+            (0.08, 0, h + 0.015),
+            paint("white" if rng.random() < 0.6 else None),
+            "sit",
+        ),
         box_part("cistern", (0.18, w + 0.05, 0.36), (-0.24, 0, h + 0.2), white, "contain"),
         box_part("button", (0.05, 0.08, 0.015), (-0.24, 0, h + 0.385), paint("grey"), "press"),
     ]
@@ -293,7 +374,10 @@ def picture(rng, paint):
     w, h = rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.7)
     z = rng.uniform(1.3, 1.7)
     frame = paint("brown" if rng.random() < 0.5 else "black")
-    return [box_part("frame", (0.02, w, h), (0, 0, z), frame), box_part("canvas", (0.012, w - 0.07, h - 0.07), (0.012, 0, z), paint(), "display")]
+    return [
+        box_part("frame", (0.02, w, h), (0, 0, z), frame),
+        box_part("canvas", (0.012, w - 0.07, h - 0.07), (0.012, 0, z), paint(), "display"),
+    ]
 
 
 def curtain(rng, paint):
@@ -301,7 +385,14 @@ def curtain(rng, paint):
     folds = int(rng.integers(5, 9))
     material = paint()
     return [
-        shape_part("fold", "cylinder", (0.07, w / folds * 1.1, h), (0, (k + 0.5) / folds * w - w / 2, h / 2 + 0.05), material, "pull")
+        shape_part(
+            "fold",
+            "cylinder",
+            (0.07, w / folds * 1.1, h),
+            (0, (k + 0.5) / folds * w - w / 2, h / 2 + 0.05),
+            material,
+            "pull",
+        )
         for k in range(folds)
     ]
 

@@ -138,10 +138,19 @@ class _Plan:
         return True
 
     def _add_surfaces(self, obj):
-        flats = [p for p in obj.parts if "support" in p.affordances and p.shape in ("box", "cylinder") and min(p.size[:2]) > 0.15]
+        flats = [
+            p
+            for p in obj.parts
+            if "support" in p.affordances and p.shape in ("box", "cylinder") and min(p.size[:2]) > 0.15
+        ]
         heights = np.array([p.centre[2] for p in flats])
         for part in flats:
-            if part.centre[2] < 0.2 or part.centre[2] > 1.9 or any(part.turn) or obj.label in ("bed", "sofa", "chair", "plate"):
+            if (
+                part.centre[2] < 0.2
+                or part.centre[2] > 1.9
+                or any(part.turn)
+                or obj.label in ("bed", "sofa", "chair", "plate")
+            ):
                 continue
             above = heights[heights > part.centre[2] + 0.02]
             room = above.min() - part.centre[2] - 0.05 if len(above) else 0.7

@@ -29,7 +29,26 @@ BUILDERS: dict[str, Callable] = {
 LABELS = (*STRUCTURE, *BUILDERS)
 THINGS = tuple(label for label, builder in BUILDERS.items() if builder.__module__ == things.__name__)
 
-_FIXED_COLOUR = {"plant": "green", "television": "black", "toilet": "white"}
+# The colours that things of a kind mostly have; kinds that are missing here have any.
+_USUAL_COLOURS: dict[str, tuple[str, ...]] = {
+    "table": ("brown", "brown", "white", "black"), "desk": ("brown", "white", "grey"), "chair": ("brown", "black", "white"),
+    "stool": ("brown", "black", "white"), "sofa": ("grey", "brown", "blue", "red"), "bed": ("white", "blue", "grey"),
+    "cabinet": ("brown", "white", "red"), "counter": ("white", "brown", "grey"), "drawers": ("brown", "white"),
+    "shelves": ("brown", "white", "black"), "door": ("white", "brown"), "window": ("white",), "lamp": ("white", "yellow"),
+    "television": ("black",), "refrigerator": ("white", "grey"), "oven": ("black", "white", "grey"),
+    "microwave": ("black", "white", "grey"), "dishwasher": ("white", "grey"), "sink": ("white", "grey"), "toilet": ("white",),
+    "curtain": ("white", "red", "blue"), "rug": ("red", "blue", "brown"), "trash can": ("grey", "black", "blue"),
+    "mug": ("white", "red", "blue", "yellow"), "bottle": ("green", "blue", "brown", "white"), "bowl": ("white", "blue"),
+    "plate": ("white",), "pan": ("black", "grey"), "pot": ("grey", "red"), "kettle": ("grey", "white", "red"),
+    "teapot": ("white", "brown", "blue"), "knife": ("black", "brown"), "spoon": ("grey",),
+    "scissors": ("red", "blue", "black", "orange"), "hammer": ("brown", "red", "black"),
+    "drill": ("yellow", "orange", "blue", "red"), "screwdriver": ("red", "yellow", "blue"), "box": ("brown", "white"),
+    "laptop": ("grey", "black"), "keyboard": ("black", "white", "grey"), "headphones": ("black", "white"),
+    "bag": ("black", "brown", "blue", "red"), "faucet": ("grey",), "vase": ("white", "blue", "red"), "plant": ("green",),
+    "ball": ("orange", "red", "blue", "white"), "hat": ("black", "brown"), "clock": ("white", "black"),
+    "phone": ("black", "white"), "game controller": ("black", "white"), "bucket": ("blue", "red", "grey"),
+}  # fmt: skip
+_UNUSUAL = 0.2  # chance that a thing has any other colour
 
 
 @dataclass
@@ -60,7 +79,8 @@ def build_object(label: str, rng: np.random.Generator) -> SceneObject:
     """
     if label not in BUILDERS:
         raise ValueError(f"no object is called {label!r}; the catalogue has {', '.join(BUILDERS)}")
-    colour = _FIXED_COLOUR.get(label) or COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
+    usual = _USUAL_COLOURS.get(label, COLOUR_NAMES) if rng.random() > _UNUSUAL else COLOUR_NAMES
+    colour = usual[rng.integers(len(usual))]
 
     def paint(name: str | None = None, glow: float = 0.0) -> Material:
         return random_material(rng, name or colour, glow=glow)

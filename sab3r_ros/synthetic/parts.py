@@ -77,7 +77,9 @@ def _arch():
     """Half a ring in the plane of y and z, open towards -y: the handle of a mug."""
     angles = np.linspace(-np.pi / 2, np.pi / 2, 13)
     path = np.stack([np.zeros_like(angles), np.cos(angles) * 0.86 - 0.5, np.sin(angles) * 0.43], 1)
-    ring = np.stack([np.cos(np.linspace(0, 2 * np.pi, 8, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 8, endpoint=False))], 1)
+    ring = np.stack(
+        [np.cos(np.linspace(0, 2 * np.pi, 8, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 8, endpoint=False))], 1
+    )
     vertices = np.concatenate([
         p + 0.07 * np.outer(ring[:, 1], [0, np.cos(a), np.sin(a)]) + 0.5 * np.outer(ring[:, 0], [1.0, 0, 0])
         for p, a in zip(path, angles, strict=True)

@@ -73,13 +73,15 @@ class Renderer:
             intrinsics=np.asarray(intrinsics, np.float64),
         )
 
-    def glance(self, cam2world) -> tuple[float, float]:
-        """A coarse look ahead: metres to the nearest surface, and the share that is neither wall, floor nor ceiling."""
-        grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 10), np.linspace(-0.45, 0.45, 8)), -1).reshape(-1, 2)
+    def glance(self, cam2world) -> tuple[float, float, int]:
+        """A coarse look ahead: metres to the nearest surface, the share that is neither wall, floor nor ceiling, and
+        how many objects are seen."""
+        grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 12), np.linspace(-0.45, 0.45, 9)), -1).reshape(-1, 2)
         directions = np.column_stack([grid, np.ones(len(grid))]) @ cam2world[:3, :3].T
         face, depth = self._cast(np.broadcast_to(cam2world[:3, 3], directions.shape), directions)
-        label = self._label[self.room.part_object[self.room.face_part[face[face >= 0]]]]
-        return float(depth.min()), float((label >= len(STRUCTURE)).sum() / len(face))
+        seen = self.room.part_object[self.room.face_part[face[face >= 0]]]
+        seen = seen[self._label[seen] >= len(STRUCTURE)]
+        return float(depth.min()), len(seen) / len(face), len(np.unique(seen))
 
     def _shade(self, points, directions, face):
         room = self.room

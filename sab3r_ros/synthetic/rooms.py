@@ -9,8 +9,9 @@ from sab3r_ros.synthetic.materials import COLOUR_NAMES, random_material
 from sab3r_ros.synthetic.objects import LABELS, SceneObject
 from sab3r_ros.synthetic.parts import AFFORDANCES, Part, box_part
 
-_WALL_COLOURS = ("white", "grey", "yellow", "blue", "brown", "white", "green", "orange", "white", "red")
-_FLOOR_COLOURS = ("white", "black", "grey", "brown", "brown", "grey", "red")
+HELD_OUT_SEEDS = range(900_000_000, 900_100_000)  # evaluation and tests; training never draws from here
+_WALL_COLOURS = ("white", "white", "white", "white", "grey", "yellow", "blue", "brown", "green", "orange", "red")
+_FLOOR_COLOURS = ("white", "black", "grey", "brown", "brown", "grey", "brown", "grey", "red")
 
 
 @dataclass

@@ -11,7 +11,8 @@ from sab3r_ros.synthetic.rooms import Room, build_room
 
 _CLEARANCE = 0.35  # metres a camera keeps from what is in front of it
 _ENOUGH = 0.4  # share of a view that furniture and things should fill; more is no better
-_TRIES = 20
+_SEVERAL = 4  # objects in a view; more is no better either
+_TRIES = 12
 
 
 @dataclass
@@ -42,9 +43,9 @@ def render_sequence(seed: int, count: int, width: int, height: int, sweep: float
         candidate = walk(room.size, rng, count, angle, targets, (0.5, 1.4) if close else (1.2, 3.2))
         glances = [renderer.glance(p) for p in candidate[:: max(1, count // 12)]]
         free = min(g[0] for g in glances) > (_CLEARANCE * 0.6 if close else _CLEARANCE)
-        worth = free + float(np.mean([min(g[1], _ENOUGH) for g in glances]))
+        worth = free + float(np.mean([min(g[1] / _ENOUGH, 1) + min(g[2] / _SEVERAL, 1) for g in glances]))
         if worth > best:
             best, poses = worth, candidate
-        if worth >= 1 + _ENOUGH * 0.95:
+        if worth >= 2.9:
             break
     return Sequence(room, [renderer.render(p, matrix, width, height) for p in poses])

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from sab3r_ros.geometry.projection import scaled_intrinsics
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.synthetic.sequence import render_sequence
 from sab3r_ros.training.groups import GroupSource, PosedView
 from sab3r_ros.training.view_cache import ViewCache, concepts
 
-HELD_OUT_SEEDS = range(900_000_000, 900_100_000)  # evaluation and tests; training never draws from here
 _SEVEN_SCENES = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])  # the data set's own constant, for 640 x 480
 _NO_DEPTH = 65535
 _FARTHEST_FRAME = 60  # frames between the members of a group
@@ -34,14 +34,20 @@ class HouseholdRooms(GroupSource):
     def group(self, index):
         sequence = render_sequence(self.first_seed + index, self.views, *self.size)
         concept = concepts(sequence.views, sequence.room.objects)
-        return [PosedView(v.rgb, v.depth, v.cam2world, v.intrinsics, c) for v, c in zip(sequence.views, concept, strict=True)]
+        return [
+            PosedView(v.rgb, v.depth, v.cam2world, v.intrinsics, c)
+            for v, c in zip(sequence.views, concept, strict=True)
+        ]
 
 
 class CachedRooms(GroupSource):
-    """The walks of a `ViewCache`."""
+    """The walks of a `ViewCache`. Raises ValueError for one of another size."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, size=(128, 96)):
         self._arrays = ViewCache(folder).arrays
+        height, width = self._arrays["depth"].shape[-2:]
+        if (width, height) != tuple(size):
+            raise ValueError(f"{folder} holds pictures of {width} x {height}, training needs {size[0]} x {size[1]}")
 
     def __len__(self):
         return len(self._arrays["rgb"])
@@ -103,6 +109,34 @@ class PosedFolder(GroupSource):
         metres = np.where(raw == _NO_DEPTH, 0, raw).astype(np.float32) / 1000
         rgb, matrix = _fitted(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self._matrices[0], self.size, cv2.INTER_AREA)
         return PosedView(rgb, _registered(metres, self._matrices[1], matrix, self.size), pose, matrix)
+
+
+def open_data(name: str, size=(128, 96)) -> list[GroupSource]:
+    """The data sets that a name stands for: "rooms", "rooms:N" (the first N), or a folder.
+
+    A folder is a cache of rendered views, a scene of posed RGB-D, or holds several such scenes.
+    Raises ValueError when it is none of these.
+    """
+    if name.split(":")[0] == "rooms":
+        count = name.partition(":")[2] or "1000000"
+        if not count.isdigit():
+            raise ValueError(f"rooms:N needs a number of rooms, got {name!r}")
+        return [HouseholdRooms(int(count), size=size)]
+    folder = Path(name)
+    if not folder.is_dir():
+        raise ValueError(f"no data set {name!r}: neither rooms nor a folder")
+    if (folder / "done.npy").exists():
+        return [CachedRooms(folder, size)]
+    if (folder / "color").is_dir() or next(folder.glob("*.color.*"), None):
+        return [PosedFolder(folder, size)]
+    scenes = [
+        p
+        for p in sorted(folder.iterdir())
+        if (p / "color").is_dir() or (p.is_dir() and next(p.glob("*.color.*"), None))
+    ]
+    if not scenes:
+        raise ValueError(f"{folder} holds no rendered views and no posed RGB-D in ScanNet's or 7-Scenes' layout")
+    return [PosedFolder(scene, size) for scene in scenes]
 
 
 def _number(path):

@@ -146,7 +146,9 @@ class Distillation(Trained):
 
     def load_state_dict(self, state, strict=True, assign=False):
         """As `state_dict` leaves it."""
-        return super().load_state_dict(state | {k: v for k, v in super().state_dict().items() if k.startswith("labels.")}, strict, assign)
+        return super().load_state_dict(
+            state | {k: v for k, v in super().state_dict().items() if k.startswith("labels.")}, strict, assign
+        )
 
 
 def start_alike(network: Sab3r) -> None:

@@ -73,7 +73,9 @@ class Likeness:
 
 def household_nouns(wordnet: WordNet) -> list[str]:
     """Every noun for a man-made thing or a plant that people might say, sorted."""
-    roots = {wordnet.keys(word)[number] for word, number in (("artifact", 0), ("houseplant", 0), ("flower", 0), ("fern", 0))}
+    roots = {
+        wordnet.keys(word)[number] for word, number in (("artifact", 0), ("houseplant", 0), ("flower", 0), ("fern", 0))
+    }
     found = set()
     for key, sense in wordnet.senses.items():
         if roots & wordnet.ancestors(key).keys():

@@ -4,8 +4,10 @@ Semantics are learnt from pictures, not from pairs, and the encoder alone is man
 network with its dense heads.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,34 +20,36 @@ from sab3r_ros.synthetic.camera_effects import photograph
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.training.coarse_heads import CELL, CoarseHead
-from sab3r_ros.training.runs import RunConfig, Trained, fit
+from sab3r_ros.training.runs import RunConfig, Trained, fit, start_from
 from sab3r_ros.training.text_tower import concept_codes
 from sab3r_ros.training.view_cache import ViewCache
 
 _TEMPERATURE = 0.07
 _COLOUR_WEIGHT = 0.3
+_RARITY = -0.35  # between counting pixels (0) and counting labels (-1)
 _ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")
 
 
 class SingleViews(Dataset):
-    """Random views of a cache, half of them mirrored, with a camera's defects.
+    """Random views of some caches, half of them mirrored, with a camera's defects.
 
     Yields a dict: image (3,H,W) uint8; points (H/4,W/4,3) metres in the camera's frame; valid and concept (H/4,W/4).
     """
 
-    def __init__(self, cache: ViewCache, seed: int = 0):
-        self.arrays, self.seed = cache.arrays, seed
+    def __init__(self, caches: Sequence[ViewCache], seed: int = 0):
+        self.caches, self.seed = [c.arrays for c in caches], seed
 
     def __len__(self):
         return 2**31
 
     def __getitem__(self, index):
         rng = np.random.default_rng([self.seed, index])
-        groups, views = self.arrays["rgb"].shape[:2]
+        arrays = self.caches[rng.integers(len(self.caches))]
+        groups, views = arrays["rgb"].shape[:2]
         at = int(rng.integers(groups)), int(rng.integers(views))
-        rgb = np.array(self.arrays["rgb"][at])
-        depth, concept = (np.array(self.arrays[k][at])[CELL // 2 :: CELL, CELL // 2 :: CELL] for k in ("depth", "concept"))
-        matrix = self.arrays["intrinsics"][at]
+        rgb = np.array(arrays["rgb"][at])
+        depth, concept = (np.array(arrays[k][at])[CELL // 2 :: CELL, CELL // 2 :: CELL] for k in ("depth", "concept"))
+        matrix = arrays["intrinsics"][at]
         y, x = np.mgrid[CELL // 2 : rgb.shape[0] : CELL, CELL // 2 : rgb.shape[1] : CELL]
         z = depth.astype(np.float32)
         points = np.stack([(x - matrix[0, 2]) / matrix[0, 0] * z, (y - matrix[1, 2]) / matrix[1, 1] * z, z], -1)
@@ -61,11 +65,11 @@ class SingleViews(Dataset):
 
 
 def label_weights(cache: ViewCache, groups: int = 500) -> Tensor:
-    """(L,) weight of every label, one over the root of its share of the pixels, 1 on average over the pixels."""
+    """(L,) weight of every label, its share of the pixels to the power of -0.35, 1 on average over the pixels."""
     concept = cache.arrays["concept"][:groups][..., ::CELL, ::CELL]
     count = np.bincount(np.minimum(concept.ravel() // len(COLOUR_NAMES), len(LABELS)), minlength=len(LABELS) + 1)
     share = (count[: len(LABELS)] + 1) / count.sum()
-    weight = share**-0.5
+    weight = share**_RARITY
     return torch.from_numpy((weight / (weight * share).sum()).astype(np.float32))
 
 
@@ -104,13 +108,17 @@ class EncoderPretraining(Trained):
         return self.report(terms["points"] + terms["label"] + _COLOUR_WEIGHT * terms["colour"], terms)
 
 
-def pretrain_encoder(out: Path, cfg: Sab3rConfig, cache: Path, run: RunConfig) -> Path:
-    """Train the encoder on the rendered views in `cache`; returns OUT/last.ckpt, for `train_distill(start=...)`.
+def pretrain_encoder(
+    out: Path, cfg: Sab3rConfig, caches: Sequence[Path], run: RunConfig, start: Path | None = None
+) -> Path:
+    """Train the encoder on rendered views; returns OUT/last.ckpt, for `train_distill(start=...)`.
 
+    start: a checkpoint of an earlier run to go on from, with a schedule of its own.
     Raises ValueError when there is no finished cache.
     """
-    import lightning as L
-
     L.seed_everything(0)
-    views = ViewCache(cache)
-    return fit(EncoderPretraining(cfg, label_weights(views), run), SingleViews(views), out)
+    views = [ViewCache(cache) for cache in caches]
+    module = EncoderPretraining(cfg, label_weights(views[-1]), run)
+    if start is not None:
+        start_from(module.network, start)
+    return fit(module, SingleViews(views), out)

@@ -42,7 +42,9 @@ class Codes:
         code = self.other
         if meaning:
             code = normalize(sum(share * self.labels[LABELS.index(label)] for label, share in meaning.items()), dim=0)
-        return code if colour is None else normalize(code + COLOUR_SHARE * self.colours[COLOUR_NAMES.index(colour)], dim=0)
+        return (
+            code if colour is None else normalize(code + COLOUR_SHARE * self.colours[COLOUR_NAMES.index(colour)], dim=0)
+        )
 
 
 def concept_codes(dim: int) -> Codes:
@@ -101,10 +103,18 @@ class Phrases:
             colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
             words, target = ("{} object", "something {}", "{} thing", "{}")[rng.integers(4)], self._codes.colours
             return self._framed(words.format(colour)), target[COLOUR_NAMES.index(colour)]
-        pool = self._labels if draw < _BATCH_LABELS else self._nouns if draw < _BATCH_LABELS + _BATCH_NOUNS else self._others
+        pool = (
+            self._labels
+            if draw < _BATCH_LABELS
+            else self._nouns
+            if draw < _BATCH_LABELS + _BATCH_NOUNS
+            else self._others
+        )
         noun, meaning = pool[rng.integers(len(pool))]
         if rng.random() < 0.1 and not noun.endswith("s"):
             noun += "s"
+        if meaning and rng.random() < 0.12:  # "office chair": the last noun says what it is
+            noun = f"{self._others[rng.integers(len(self._others))][0]} {noun}"
         colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))] if rng.random() < 0.45 else None
         words = f"{colour} {noun}" if colour else noun
         if rng.random() < 0.15:
@@ -116,7 +126,7 @@ class Phrases:
 
 
 def train_text_tower(
-    folder: Path, wordnet: Path, dim: int = 48, width: int = 32, steps: int = 4000, batch: int = 256, seed: int = 0
+    folder: Path, wordnet: Path, dim: int = 48, width: int = 32, steps: int = 9000, batch: int = 256, seed: int = 0
 ) -> float:
     """Train and write FOLDER/open_clip_{config.json,model.safetensors} (float16).
 

@@ -24,7 +24,9 @@ _FIELDS = {
 def concepts(views, objects) -> list[np.ndarray]:
     """Per view (H,W) uint16: label * number of colours + colour of the object that a pixel shows."""
     colours = np.array([COLOUR_NAMES.index(o.colour) for o in objects])
-    return [(v.label.astype(np.uint16) * len(COLOUR_NAMES) + colours[v.instance.clip(0)]).astype(np.uint16) for v in views]
+    return [
+        (v.label.astype(np.uint16) * len(COLOUR_NAMES) + colours[v.instance.clip(0)]).astype(np.uint16) for v in views
+    ]
 
 
 class ViewCache:
@@ -38,7 +40,9 @@ class ViewCache:
         if not done.is_file():
             raise ValueError(f"{folder} holds no rendered views; make them with `sab3r train render {folder}`")
         if not np.load(done).all():
-            raise ValueError(f"the rendering in {folder} was interrupted; run `sab3r train render {folder}` again to finish it")
+            raise ValueError(
+                f"the rendering in {folder} was interrupted; run `sab3r train render {folder}` again to finish it"
+            )
         self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FIELDS}
 
     def __len__(self):
@@ -69,7 +73,9 @@ def render_cache(
 def _render_group(folder: Path, first_seed: int, index: int) -> None:
     sequence = render_sequence(first_seed + index, _VIEWS, *_SIZE)
     arrays = {name: open_memmap(folder / f"{name}.npy", "r+") for name in (*_FIELDS, "done")}
-    for k, (view, concept) in enumerate(zip(sequence.views, concepts(sequence.views, sequence.room.objects), strict=True)):
+    for k, (view, concept) in enumerate(
+        zip(sequence.views, concepts(sequence.views, sequence.room.objects), strict=True)
+    ):
         arrays["rgb"][index, k], arrays["depth"][index, k], arrays["concept"][index, k] = view.rgb, view.depth, concept
         arrays["cam2world"][index, k], arrays["intrinsics"][index, k] = view.cam2world, view.intrinsics
     arrays["done"][index] = True

@@ -5,9 +5,9 @@ import pytest
 
 from sab3r_ros.geometry.projection import backproject, overlap, transform
 from sab3r_ros.synthetic.objects import LABELS, STRUCTURE
-from sab3r_ros.synthetic.rooms import build_room
+from sab3r_ros.synthetic.parts import AFFORDANCES
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS, build_room
 from sab3r_ros.synthetic.sequence import render_sequence
-from sab3r_ros.training.rooms_data import HELD_OUT_SEEDS, RoomGroups
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +49,33 @@ def test_rooms_vary():
     assert len(kinds) >= 10
 
 
-def test_training_samples_have_true_correspondences():
-    sample = RoomGroups(900_060_040, 1, 96, 72, views=3, pairs=2, matches=64)[0]
-    assert sample["images"].shape == (3, 3, 72, 96)
-    for p, (i, j) in enumerate(sample["pairs"].tolist()):
-        valid = sample["valid_corres"][p]
-        a, b = sample["corres1"][p][valid], sample["corres2"][p][valid]
-        gap = sample["points"][i][a[:, 1], a[:, 0]] - sample["points"][j][b[:, 1], b[:, 0]]
-        assert valid.any()
-        assert gap.norm(dim=-1).median() < 0.05
+def test_every_pixel_has_a_part_of_its_object_and_the_parts_affordances(walk):
+    room = walk.room
+    for view in walk.views:
+        seen = view.part >= 0
+        assert np.array_equal(room.part_object[view.part[seen]], view.instance[seen])
+        masks = room.part_affordances[view.part] & seen[..., None]
+        assert masks.shape == (*view.part.shape, len(AFFORDANCES))
+        sit = masks[..., AFFORDANCES.index("sit")]
+        assert all(LABELS[k] in ("chair", "stool", "sofa", "bed", "toilet") for k in np.unique(view.label[sit]))
+
+
+def test_walks_look_at_things_and_not_at_bare_walls():
+    shares = [
+        np.mean([(v.label >= len(STRUCTURE)).mean() for v in render_sequence(seed, 3, 64, 48).views])
+        for seed in range(900_060_050, 900_060_062)
+    ]
+    assert np.mean(shares) > 0.35
+    assert min(shares) > 0.1
+
+
+def test_rooms_are_neither_dark_nor_burnt_out():
+    means = [
+        np.mean([v.rgb.mean() for v in render_sequence(seed, 2, 64, 48).views])
+        for seed in range(900_060_050, 900_060_062)
+    ]
+    assert min(means) > 25
+    assert max(means) < 230
 
 
 def test_training_seeds_and_held_out_seeds_are_apart():

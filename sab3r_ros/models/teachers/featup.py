@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sab3r_ros.models.inert_pickle import load_inert
-from sab3r_ros.teachers.maskclip import imagenet_normalised
+from sab3r_ros.models.teachers.maskclip import imagenet_normalised
 
 _RADIUS = 3
 _SIDE = 2 * _RADIUS + 1
@@ -38,9 +38,7 @@ class JbuStage(nn.Module):
         height, width = guidance.shape[-2:]
         keys = self.range_proj(guidance)
         padded = F.pad(keys, (_RADIUS,) * 4, mode="reflect")
-        near = [
-            (keys * padded[..., y : y + height, x : x + width]).sum(1) for y in range(_SIDE) for x in range(_SIDE)
-        ]
+        near = [(keys * padded[..., y : y + height, x : x + width]).sum(1) for y in range(_SIDE) for x in range(_SIDE)]
         near = (torch.stack(near, 1) * self.range_temp.exp().clamp(1e-4, 1e4)).softmax(1)
         line = torch.linspace(-1, 1, _SIDE, device=guidance.device)
         distance = (line[:, None] ** 2 + line**2).flatten()

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sab3r_ros.teachers.maskclip import scaled_table
+from sab3r_ros.models.teachers.maskclip import scaled_table
 
 
 class DinoV2(nn.Module):
@@ -53,5 +53,7 @@ def load_dinov2(file: str | None = None, name: str = "vit_small_patch14_dinov2.l
         vit = timm.create_model(name, pretrained=True, **overlay)
     except Exception as error:  # the hub, torch and timm each raise their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"cannot load {name} ({file or 'hub'}): {reason}. Give dinov2_vits14_pretrain.pth as the file.") from error
+        raise ValueError(
+            f"cannot load {name} ({file or 'hub'}): {reason}. Give dinov2_vits14_pretrain.pth as the file."
+        ) from error
     return DinoV2(vit.eval().requires_grad_(False))

@@ -79,5 +79,7 @@ def load_maskclip(weights: str = "openai", name: str = "ViT-B-16-quickgelu") -> 
     try:
         model = open_clip.create_model(name, pretrained=weights, require_pretrained=True, weights_only=safely)
     except (RuntimeError, OSError, ValueError) as error:
-        raise ValueError(f"cannot load MaskCLIP's {name} ({weights}): {error}. Give the file's path as the weights.") from error
+        raise ValueError(
+            f"cannot load MaskCLIP's {name} ({weights}): {error}. Give the file's path as the weights."
+        ) from error
     return MaskClip(model.eval().requires_grad_(False))

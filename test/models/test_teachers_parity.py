@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from sab3r_ros.teachers.dinov2 import DinoV2, load_dinov2
-from sab3r_ros.teachers.featup import FeatUpTeacher, JbuStack, load_featup
-from sab3r_ros.teachers.maskclip import MaskClip, imagenet_normalised, load_maskclip
-
-
+from sab3r_ros.models.teachers.dinov2 import DinoV2, load_dinov2
+from sab3r_ros.models.teachers.featup import FeatUpTeacher, JbuStack, load_featup
+from sab3r_ros.models.teachers.maskclip import MaskClip, imagenet_normalised, load_maskclip
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -84,7 +82,11 @@ class _Settings:
 def test_a_featup_file_with_pickled_settings_is_read_without_running_anything(featup, tmp_path):
     data, stack = featup
     state = {f"upsampler.{k}": v for k, v in stack.state_dict().items()}
-    state |= {"model.1.norm.weight": data["norm_w/weight"], "model.1.norm.bias": data["norm_w/bias"], "model.0.x": torch.zeros(3)}
+    state |= {
+        "model.1.norm.weight": data["norm_w/weight"],
+        "model.1.norm.bias": data["norm_w/bias"],
+        "model.0.x": torch.zeros(3),
+    }
     torch.save({"state_dict": state, "hyper_parameters": _Settings(), "epoch": 3}, tmp_path / "dinov2.ckpt")
     loaded, norm = load_featup(tmp_path / "dinov2.ckpt")
     with torch.inference_mode():
@@ -164,7 +166,7 @@ def test_whole_teachers_give_a_feature_for_every_pixel(clip, featup, vit):
 def test_upsampling_to_512_by_384_stays_under_3_gigabytes():
     code = """
 import resource, torch
-from sab3r_ros.teachers.featup import JbuStack
+from sab3r_ros.models.teachers.featup import JbuStack
 with torch.inference_mode():
     out = JbuStack(512).eval()(torch.randn(1, 512, 24, 32), torch.randn(1, 3, 384, 512))
 print(*out.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -1,0 +1,108 @@
+"""`sab3r train`: the commands and their options; the work is done in `cli.training`."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+train = typer.Typer(no_args_is_help=True, help="Make the default weights, or a SAB3R from MASt3R and CLIP.")
+
+StepsOption = Annotated[int, typer.Option(min=1, help="Optimiser steps in all")]
+RateOption = Annotated[float, typer.Option(min=0.0, help="Learning rate")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder for checkpoints and logs; a run in it is resumed")
+]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that prepare samples")]
+
+
+class Heads(str, Enum):
+    """Which dense heads a stage trains."""
+
+    coarse = "coarse"
+    full = "full"
+
+
+@train.command("text")
+def text(
+    out: Annotated[Path, typer.Argument(help="Folder of the open_clip model to write")],
+    wordnet: Annotated[
+        Path, typer.Option(help="Folder of WordNet 3.0's dictionary files (Debian: wordnet-base)")
+    ] = Path("/usr/share/wordnet"),
+    steps: StepsOption = 9000,
+) -> None:
+    """Train the compact text tower of the default weights."""
+    from sab3r_ros.cli.training import text_tower
+
+    text_tower(out, wordnet, steps)
+
+
+@train.command("render")
+def render(
+    out: Annotated[Path, typer.Argument(metavar="CACHE", help="Folder for the rendered views; interrupted runs go on")],
+    groups: Annotated[int, typer.Option(min=1, help="Walks of four views, 350 kB each")] = 8000,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Render household rooms once, so that training reads them from disk."""
+    from sab3r_ros.cli.training import render_views
+
+    render_views(out, groups, workers)
+
+
+@train.command("encoder")
+def encoder(
+    run: RunArgument,
+    cache: Annotated[list[Path], typer.Option(help="Views written by `sab3r train render`; may be repeated")],
+    steps: StepsOption = 8000,
+    batch: Annotated[int, typer.Option(min=1, help="Views of a step")] = 64,
+    lr: RateOption = 1e-3,
+    start: Annotated[Path | None, typer.Option(help="last.ckpt of an earlier run to go on from")] = None,
+    workers: WorkersOption = 1,
+) -> None:
+    """Pre-train the encoder of the tiny network on single views."""
+    from sab3r_ros.cli.training import pretrain
+
+    pretrain(run, cache, steps, batch, lr, start, workers)
+
+
+@train.command("distill")
+def distill(
+    run: RunArgument,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="rooms, a CACHE, a folder of posed RGB-D (ScanNet's or 7-Scenes' layout) or of several; may be repeated"
+        ),
+    ] = None,
+    start: Annotated[
+        str,
+        typer.Option(help="Weights to go on from: last.ckpt of an earlier stage, or a checkpoint as for --checkpoint"),
+    ] = "",
+    heads: Annotated[Heads, typer.Option(help="coarse: cheap linear heads, for a first stage")] = Heads.full,
+    steps: StepsOption = 5000,
+    batch: Annotated[int, typer.Option(min=1, help="Groups of four views in a step, over all processes")] = 3,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts that a step's batch is computed in")] = 1,
+    lr: RateOption = 6e-4,
+    text_model: Annotated[
+        str, typer.Option("--text", help="open_clip text encoder of the label teacher; default: that of sab3r_tiny")
+    ] = "",
+    clip_teacher: Annotated[
+        Path | None, typer.Option(help="maskclip_jbu_stack_cocostuff.ckpt: CLIP features for unlabelled pictures")
+    ] = None,
+    clip_weights: Annotated[str, typer.Option(help="OpenAI's ViT-B/16: a tag of open_clip or a file")] = "openai",
+    dino_teacher: Annotated[
+        Path | None, typer.Option(help="dinov2_jbu_stack_cocostuff.ckpt: adds the DINOv2 head")
+    ] = None,
+    dino_weights: Annotated[
+        str, typer.Option(help="dinov2_vits14_pretrain.pth; default: timm's copy from the hub")
+    ] = "",
+    workers: WorkersOption = 1,
+    export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
+) -> None:
+    """Train SAB3R: the tiny network from nothing, or a MASt3R checkpoint with new feature heads. Runs under torchrun."""
+    from sab3r_ros.cli.training import TeacherFiles, train_sab3r
+    from sab3r_ros.training.runs import RunConfig
+
+    settings = RunConfig(steps=steps, batch=batch, lr=lr, accumulate=accumulate, workers=workers)
+    files = TeacherFiles(clip_teacher, clip_weights, dino_teacher, dino_weights)
+    train_sab3r(run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export)

@@ -1,0 +1,79 @@
+"""Map and Locate (arXiv 2506.02112): every true point takes the label of the nearest predicted one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from sab3r_ros.evaluation.stream import Run, TruthView
+from sab3r_ros.geometry.projection import backproject, transform
+from sab3r_ros.models.preprocess import framing
+
+VOID = -1
+
+
+class LabelScore:
+    """Counts true and predicted labels over any number of scenes; labels are numbers below `count`, VOID is left out."""
+
+    def __init__(self, count: int):
+        self._confusion = np.zeros((count, count + 1), np.int64)  # the last column: no label predicted
+
+    def add(self, true: np.ndarray, predicted: np.ndarray) -> None:
+        """True labels (N,) and predicted ones (N,); a predicted label out of range counts as none."""
+        count = len(self._confusion)
+        known = (true >= 0) & (true < count)
+        guess = np.where((predicted >= 0) & (predicted < count), predicted, count)[known]
+        np.add.at(self._confusion, (true[known], guess), 1)
+
+    def iou(self) -> np.ndarray:
+        """Per label: correct points over the union of true and predicted ones; nan for a label in neither."""
+        hits = np.diagonal(self._confusion).astype(float)
+        union = self._confusion.sum(1) + self._confusion[:, :-1].sum(0) - hits
+        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+
+    def figures(self) -> dict[str, float]:
+        """miou over the labels that occur in the truth or the prediction, and acc over all points, in percent."""
+        total = self._confusion.sum()
+        if not total:
+            return {"miou": float("nan"), "acc": float("nan")}
+        return {
+            "miou": 100 * float(np.nanmean(self.iou())),
+            "acc": 100 * float(np.trace(self._confusion[:, :-1]) / total),
+        }
+
+
+def true_points(views: Sequence[TruthView], labels: Sequence[np.ndarray], step: int = 4, max_depth: float = np.inf):
+    """World points (N,3) and labels (N,) of every `step`-th pixel that has depth and a label other than VOID."""
+    points, names = [], []
+    for view, label in zip(views, labels, strict=True):
+        cloud = transform(view.cam2world, backproject(np.nan_to_num(view.depth.astype(np.float64)), view.intrinsics))
+        depth, label = view.depth[step // 2 :: step, step // 2 :: step], label[step // 2 :: step, step // 2 :: step]
+        kept = (depth > 0) & (depth <= max_depth) & (label != VOID)
+        points.append(cloud[step // 2 :: step, step // 2 :: step][kept])
+        names.append(label[kept])
+    return np.concatenate(points), np.concatenate(names).astype(np.int64)
+
+
+def anchored(run: Run, views: Sequence[TruthView], image_size: int) -> np.ndarray | None:
+    """The similarity (4,4) from the map to the world given by ONE true view's depth and pose: the first tracked one.
+
+    None where no view was tracked.
+    """
+    for result, view in zip(run.results, views, strict=True):
+        if result is None or result.pose is None or result.depth is None:
+            continue
+        plan = framing(view.depth.shape[1], view.depth.shape[0], image_size)
+        truth = plan.apply_nearest(np.ascontiguousarray(view.depth, np.float32))
+        valid = np.isfinite(truth) & (truth > 0) & (result.depth > 0)
+        if not valid.any():
+            continue
+        scale = np.diag([*[float(np.median(truth[valid]) / np.median(result.depth[valid]))] * 3, 1.0])
+        return view.cam2world @ scale @ np.linalg.inv(result.pose)
+    return None
+
+
+def nearest_labels(points: np.ndarray, map_points: np.ndarray, map_labels: np.ndarray) -> np.ndarray:
+    """Labels (N,) of the map points nearest to `points` (N,3); VOID where the map is empty."""
+    if not len(map_points):
+        return np.full(len(points), VOID)
+    return map_labels[cKDTree(map_points).query(points)[1]].astype(np.int64)
