@@ -40,7 +40,8 @@ def _with_text(settings: Settings) -> tuple[Perception, MapQuery]:
 def recording_figures(settings: Settings, folder: Path, out: Path | None) -> dict:
     """Figures on a posed RGB-D recording; with OUT also its map."""
     perception = Perception(settings.model)
-    figures, mapper = evaluate_recording(settings, perception, folder)
+    query = query_for(perception.checkpoint, settings.query)
+    figures, mapper = evaluate_recording(settings, perception, folder, query=query)
     if out is not None:
-        write_outputs(mapper, query_for(perception.checkpoint, settings.query), out, overwrite=True)
+        write_outputs(mapper, query, out, overwrite=True)
     return figures

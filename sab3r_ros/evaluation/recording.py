@@ -1,5 +1,6 @@
 """Figures on a posed RGB-D recording in 7-Scenes' layout; the mapper gets its colour images alone."""
 
+import json
 import time
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import cv2
 import numpy as np
 
 from sab3r_ros.config import Settings
-from sab3r_ros.evaluation.stream import TruthView, geometry_figures, map_stream
+from sab3r_ros.evaluation.map_and_locate import VOID, LabelScore, anchored, nearest_labels, true_points
+from sab3r_ros.evaluation.stream import Run, TruthView, geometry_figures, map_stream
+from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.mapping.query import MapQuery
 from sab3r_ros.sources.readers import FolderSource, SourceError
 
 
@@ -29,16 +33,58 @@ def read_truth(source: FolderSource, max_depth: float = 4.0) -> list[TruthView]:
     return views
 
 
+def read_labels(source: FolderSource) -> tuple[list[str], list[np.ndarray]] | None:
+    """Names and label images (H,W), VOID where unlabelled, of a folder with labels.json and *.label.png; None without.
+
+    Raises SourceError when a label image is missing or names a label that labels.json has not.
+    """
+    names_file = source.pictures[0].with_name("labels.json")
+    if not names_file.is_file():
+        return None
+    ids = {int(k): name for k, name in json.loads(names_file.read_text()).items() if int(k) != 0}
+    table = np.full(256, -2)
+    table[0] = VOID
+    table[list(ids)] = range(len(ids))
+    images = []
+    for picture in source.pictures:
+        path = picture.with_name(picture.name.split(".color.")[0] + ".label.png")
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if image is None or image.ndim != 2 or (table[image] == -2).any():
+            raise SourceError(f"{path} is missing or has labels that labels.json does not name")
+        images.append(table[image])
+    return list(ids.values()), images
+
+
+def label_figures(
+    mapper: SemanticMapper, query: MapQuery, run: Run, truth: list[TruthView], labels: tuple[list[str], list[np.ndarray]]
+) -> dict:
+    """Map and Locate over the recording's own labels: miou, acc (percent) and the IoU of every label."""
+    names, images = labels
+    query.set_vocabulary(names)
+    snapshot = mapper.snapshot()
+    predicted, _ = query.classify(snapshot)
+    to_world = anchored(run, truth, mapper.perception.image_size)
+    xyz = snapshot["xyz"].numpy().astype(np.float64)
+    score = LabelScore(len(names))
+    points, true = true_points(truth, images, step=8)
+    found = VOID if to_world is None else nearest_labels(points, transform(to_world, xyz), predicted)
+    score.add(true, np.broadcast_to(found, true.shape))
+    return score.figures() | {"iou": [[n, round(100 * float(v), 1)] for n, v in zip(names, score.iou(), strict=True)]}
+
+
 def evaluate_recording(
-    settings: Settings, perception: Perception, path: Path, rate: float = 10.0
+    settings: Settings, perception: Perception, path: Path, rate: float = 10.0, query: MapQuery | None = None
 ) -> tuple[dict, SemanticMapper]:
-    """The recording's figures, and the mapper with its map."""
+    """The recording's figures, and the mapper with its map; with a query, where it has labels, also Map and Locate."""
     source = FolderSource(path, rate)
     truth = read_truth(source)
     mapper = SemanticMapper(settings, perception)
     started = time.perf_counter()
     run = map_stream(mapper, source)
     figures = geometry_figures(run, truth, perception.image_size)
+    labels = read_labels(source) if query is not None else None
+    if query is not None and labels is not None:
+        figures |= label_figures(mapper, query, run, truth, labels)
     latency = [r.inference_ms for r in run.results if r]
     figures |= {
         "fps": run.fps, "latency_ms_median": float(np.median(latency)), "latency_ms_p95": float(np.quantile(latency, 0.95)),

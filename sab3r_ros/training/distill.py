@@ -19,6 +19,11 @@ from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
 _TEMPERATURE = 0.07
+_TEMPLATES = ("a photo of a {}.", "a {}", "a bad photo of the {}.", "a close-up photo of the {}.")  # CLIP's 80 take minutes here
+
+
+def _embedded(encoder: TextEncoder, names: Sequence[str]) -> Tensor:
+    return normalize(sum(encoder.encode_labels(names, template) for template in _TEMPLATES), dim=-1)
 
 
 class LabelTeacher(nn.Module):
@@ -31,8 +36,8 @@ class LabelTeacher(nn.Module):
     def __init__(self, encoder: TextEncoder):
         super().__init__()
         names = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
-        self.register_buffer("embeddings", encoder.encode_labels(names))
-        self.register_buffer("labels", encoder.encode_labels(LABELS))
+        self.register_buffer("embeddings", _embedded(encoder, names))
+        self.register_buffer("labels", _embedded(encoder, LABELS))
 
     def features(self, concept: Tensor) -> Tensor:
         """Concepts (...) to unit features (...,C)."""

@@ -1,6 +1,7 @@
 """What all training runs share: optimiser and schedule, resuming exactly, progress, logs, several processes."""
 
 import os
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,14 @@ class Trained(L.LightningModule):
         self.log("loss", total.detach(), prog_bar=True, sync_dist=True)
         self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, prog_bar=True, sync_dist=True)
         return total
+
+    def on_train_start(self):
+        # A resumed optimiser brings its old rate along; the one asked for now holds.
+        schedule = self.lr_schedulers()
+        schedule.base_lrs = [self.run.lr for _ in schedule.base_lrs]
+        for group, factor in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+            group["initial_lr"] = self.run.lr
+            group["lr"] = self.run.lr * factor(schedule.last_epoch)
 
     def on_before_optimizer_step(self, optimizer):
         if not all(torch.isfinite(p.grad).all() for p in self.parameters() if p.grad is not None):
@@ -121,7 +130,7 @@ def fit(module: Trained, data: torch.utils.data.Dataset, out: Path) -> Path:
         max_steps=run.stop_at or run.steps, max_epochs=-1, accumulate_grad_batches=run.accumulate,
         callbacks=[_Saver(last, run.save_every)], gradient_clip_val=1.0, log_every_n_steps=run.log_every,
         logger=[L.pytorch.loggers.CSVLogger(out, name="log"), L.pytorch.loggers.TensorBoardLogger(out, name="tensorboard")],
-        accelerator="gpu" if gpu else "cpu", devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
+        accelerator="gpu" if gpu else "cpu", devices=local, num_nodes=world // local, strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
         use_distributed_sampler=False, enable_checkpointing=False, enable_model_summary=False,
         precision="bf16-mixed" if gpu else "32-true",
     )  # fmt: skip
@@ -157,7 +166,7 @@ def network_state(path: Path) -> dict[str, torch.Tensor]:
     """The network's parameters in a checkpoint of `fit`. Raises ValueError for a file that is none."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is not a checkpoint of a training run: {error}") from error
     return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 

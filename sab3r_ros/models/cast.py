@@ -1,0 +1,183 @@
+"""CAST (arXiv 2510.08316; LAS in its later version): a prompt and a point cloud to the part that affords an action."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig, gather_points, group_points
+
+
+@dataclass(frozen=True)
+class CastConfig:
+    """Sizes of the segmentor.
+
+    text_dim, image_dim: width of the prompt tokens of each kind; 0 = that kind is not taken. layout: "patch" fuses
+    the prompt with patches and then spreads the result over the points (as the paper draws it); "point" spreads
+    first and fuses every point (as released, about (N/G)^2 times the attention pairs).
+    """
+
+    points: PointMaeConfig = field(default_factory=lambda: PointMaeConfig(groups=128))
+    dim: int = 512
+    layers: int = 6
+    heads: int = 8
+    ffn: int = 2048
+    head_dim: int = 256
+    text_dim: int = 768
+    image_dim: int = 0
+    dropout: float = 0.1
+    layout: str = "patch"
+
+
+CAST_PRESETS = {
+    "las_laso": CastConfig(layout="point"),
+    "cast_tiny": CastConfig(
+        points=PointMaeConfig(dim=128, depth=6, heads=4, groups=64, decoder_depth=2, decoder_heads=4, drop_path=0.0),
+        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=48, image_dim=192, dropout=0.0,
+    ),
+}  # fmt: skip
+
+
+class FeaturePropagation(nn.Module):
+    """Patch features to points: inverse-distance interpolation of the three nearest centres, then two convolutions."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.mlp_convs = nn.ModuleList(nn.Conv1d(dim, dim, 1) for _ in range(2))
+        self.mlp_bns = nn.ModuleList(nn.BatchNorm1d(dim) for _ in range(2))
+
+    def forward(self, points: Tensor, centres: Tensor, features: Tensor) -> Tensor:
+        """points (B,N,3), centres (B,G,3), features (B,G,D) to (B,N,D)."""
+        squared, nearest = torch.cdist(points, centres).square().topk(3, dim=-1, largest=False)
+        weight = 1 / (squared + 1e-8)
+        weight = weight / weight.sum(-1, keepdim=True)
+        x = (gather_points(features, nearest) * weight[..., None]).sum(2).transpose(1, 2)
+        for conv, norm in zip(self.mlp_convs, self.mlp_bns, strict=True):
+            x = F.relu(norm(conv(x)))
+        return x.transpose(1, 2)
+
+
+class Fusion(nn.Module):
+    """Joint self-attention over points and prompt: post-norm layers and a last norm."""
+
+    def __init__(self, cfg: CastConfig):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            cfg.dim, cfg.heads, cfg.ffn, cfg.dropout, activation="gelu", batch_first=True, norm_first=False
+        )
+        self.transformer = nn.TransformerEncoder(layer, cfg.layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(cfg.dim)
+
+    def forward(self, points: Tensor, prompt: Tensor, padding: Tensor) -> Tensor:
+        """points (B,P,D), prompt (B,T,D), padding (B,T) true where there is no token, to the points' (B,P,D)."""
+        count = points.shape[1]
+        hidden = F.pad(padding, (count, 0), value=False)
+        return self.norm(self.transformer(torch.cat([points, prompt], 1), src_key_padding_mask=hidden))[:, :count]
+
+
+class SegmentationHead(nn.Module):
+    """Features (B,N,D) to one logit per point (B,N,1)."""
+
+    def __init__(self, cfg: CastConfig):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(cfg.dim, cfg.head_dim), nn.ReLU(), nn.Dropout(cfg.dropout),
+            nn.Linear(cfg.head_dim, cfg.head_dim), nn.ReLU(), nn.Dropout(cfg.dropout), nn.Linear(cfg.head_dim, 1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(x)
+
+
+class PointBackbone(nn.Module):
+    """Holds the encoder under the name that the released checkpoints give it."""
+
+    def __init__(self, cfg: PointMaeConfig):
+        super().__init__()
+        self.MAE_encoder = PointEncoder(cfg)
+
+
+@dataclass
+class Prompt:
+    """Prompt tokens of a batch: text (B,T,text_dim) with padding (B,T) true where there is none, or image (B,M,image_dim)."""
+
+    text: Tensor | None = None
+    padding: Tensor | None = None
+    image: Tensor | None = None
+
+    def __getitem__(self, rows) -> "Prompt":
+        return replace(self, **{k: v[rows] for k, v in vars(self).items() if v is not None})
+
+
+class Cast(nn.Module):
+    """Point encoder, prompt projections, fusion, head. Names are those of the released checkpoints.
+
+    With an image prompt beside text, both are joined; `prompt_*` belong to text, `image_*` (not in the released
+    files, which have one kind each) to images.
+    """
+
+    def __init__(self, cfg: CastConfig):
+        super().__init__()
+        if cfg.layout not in ("patch", "point") or not (cfg.text_dim or cfg.image_dim):
+            raise ValueError("CAST needs layout patch or point, and at least one kind of prompt")
+        self.cfg = cfg
+        self.point_encoder = PointBackbone(cfg.points)
+        self.point_projection = _projection(cfg.points.dim, cfg.dim)
+        self.point_type_embedding = _embedding(cfg.dim)
+        if cfg.text_dim:
+            self.prompt_projection = _projection(cfg.text_dim, cfg.dim)
+            self.prompt_type_embedding = _embedding(cfg.dim)
+        if cfg.image_dim:
+            self.image_projection = _projection(cfg.image_dim, cfg.dim)
+            self.image_type_embedding = _embedding(cfg.dim)
+        self.feature_propagation = FeaturePropagation(cfg.dim)
+        self.co_attention_transformer = Fusion(cfg)
+        self.segmentation_head = SegmentationHead(cfg)
+
+    def forward(self, points: Tensor, prompt: Prompt) -> Tensor:
+        """points (B,N,3), centred and scaled to the unit sphere, N at least the number of patches, to logits (B,N,1).
+
+        Raises ValueError for a prompt of a kind that the network does not take.
+        """
+        centres, patches = group_points(points, self.cfg.points.groups, min(self.cfg.points.group_size, points.shape[1]))
+        tokens = self.point_projection(self.point_encoder.MAE_encoder(centres, patches))
+        asked, padding = self._prompt_tokens(prompt, len(points), points.device)
+        if self.cfg.layout == "point":
+            tokens = self.feature_propagation(points, centres, tokens)
+        fused = self.co_attention_transformer(tokens + self.point_type_embedding, asked, padding)
+        if self.cfg.layout == "patch":
+            fused = self.feature_propagation(points, centres, fused)
+        return self.segmentation_head(fused)
+
+    def _prompt_tokens(self, prompt: Prompt, batch: int, device) -> tuple[Tensor, Tensor]:
+        tokens, padding = [], []
+        for kind, given in (("prompt", prompt.text), ("image", prompt.image)):
+            if given is None:
+                continue
+            if not hasattr(self, f"{kind}_projection"):
+                raise ValueError(f"this checkpoint takes no {'text' if kind == 'prompt' else 'image'} prompts")
+            tokens.append(getattr(self, f"{kind}_projection")(given) + getattr(self, f"{kind}_type_embedding"))
+            masked = prompt.padding if kind == "prompt" else None
+            padding.append(torch.zeros(given.shape[:2], dtype=torch.bool, device=device) if masked is None else masked)
+        if not tokens:
+            raise ValueError("a prompt is needed: text, an image, or both")
+        return torch.cat(tokens, 1), torch.cat(padding, 1)
+
+
+def _projection(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _embedding(dim: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+
+
+def unit_sphere(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre clouds (B,N,3) at their mean and divide by the largest radius; also returns mean (B,1,3) and radius (B,1,1)."""
+    mean = points.mean(1, keepdim=True)
+    radius = (points - mean).norm(dim=-1).amax(1).clamp(min=1e-9)[:, None, None]
+    return (points - mean) / radius, mean, radius

@@ -1,0 +1,255 @@
+"""Point clouds with questions and affording points: household shapes, LASO, PIAD, PIADv2 and 3D AffordanceNet."""
+
+import csv
+import io
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from sab3r_ros.synthetic.clouds import ObjectCloud, ObjectSampler, as_mapped
+from sab3r_ros.synthetic.objects import BUILDERS, build_object
+from sab3r_ros.synthetic.parts import AFFORDANCES
+from sab3r_ros.synthetic.questions import question
+
+POINTS = 2048
+HELD_OUT_SHAPES = range(900_000_000, 900_100_000)  # seeds for evaluation; training never draws from here
+_LEAST = 8  # points: fewer of an affordance cannot be asked for
+
+
+@dataclass
+class AffordanceSample:
+    """points (N,3) as the source has them; target (N,) in [0, 1]; question; label and affordance names; image: a file
+    that shows the action, or None."""
+
+    points: np.ndarray
+    target: np.ndarray
+    question: str
+    label: str
+    affordance: str
+    image: Path | None = None
+
+
+class AffordanceSource(Protocol):
+    """A data set; sample k is drawn with the generator it is given."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, rng: np.random.Generator) -> AffordanceSample: ...
+
+
+class HouseholdShapes(AffordanceSource):
+    """Objects of every kind, a new one for each index.
+
+    one_sided: share of clouds as seen from one side; mapped: share with a map's noise, holes and thinning. With
+    first_seed in HELD_OUT_SHAPES the questions are of held-out wordings too.
+    """
+
+    def __init__(self, length: int, first_seed: int = 0, one_sided: float = 0.5, mapped: float = 0.5, labels: Sequence[str] = tuple(BUILDERS)):
+        self.length, self.first_seed = length, first_seed
+        self.one_sided, self.mapped, self.labels = one_sided, mapped, tuple(labels)
+
+    def __len__(self):
+        return self.length
+
+    def cloud(self, index: int) -> ObjectCloud:
+        """The cloud of a sample, always the same."""
+        seed = self.first_seed + index
+        rng = np.random.default_rng([seed, 37])
+        for _ in range(20):
+            item = build_object(self.labels[rng.integers(len(self.labels))], rng)
+            sampler = ObjectSampler(item)
+            if rng.random() < self.one_sided:
+                direction = rng.normal(size=3)
+                direction[2] = abs(direction[2])  # from above, as cameras look at things
+                cloud = sampler.one_sided(direction, rng, POINTS)
+            else:
+                cloud = sampler.whole(POINTS, rng)
+            if len(cloud.points) < POINTS // 8:
+                continue
+            if rng.random() < self.mapped:
+                cloud = as_mapped(cloud, rng, noise=0.012 * sampler.radius)
+            if cloud.affordance.sum(0).max() >= _LEAST:
+                return cloud
+        raise ValueError(f"no usable object for seed {seed}")
+
+    def sample(self, index, rng):
+        cloud = self.cloud(index)
+        known = np.flatnonzero(cloud.affordance.sum(0) >= _LEAST)
+        chosen = int(known[rng.integers(len(known))])
+        name = AFFORDANCES[chosen]
+        held_out = self.first_seed in HELD_OUT_SHAPES
+        return AffordanceSample(
+            cloud.points, cloud.affordance[:, chosen].astype(np.float32), question(cloud.label, name, rng, held_out), cloud.label, name
+        )
+
+
+class _Plain(pickle.Unpickler):
+    """Reads arrays and containers; anything else in a pickle is refused."""
+
+    _ALLOWED = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"),
+                ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("_codecs", "encode")}  # fmt: skip
+
+    def find_class(self, module, name):
+        if (module, name) in self._ALLOWED:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _unpickled(path: Path) -> Any:
+    """A pickle of plain data. Raises ValueError for a missing or damaged file, or one that holds anything else."""
+    try:
+        return _Plain(io.BytesIO(path.read_bytes())).load()
+    except (OSError, pickle.UnpicklingError, EOFError, AttributeError, IndexError) as error:
+        raise ValueError(f"cannot read {path}: {error or type(error).__name__}") from error
+
+
+class Laso(AffordanceSource):
+    """LASO: objects_{split}.pkl, anno_{split}.pkl, Affordance-Question.csv. Training draws any wording, the others Question0."""
+
+    def __init__(self, folder: Path, split: str = "train"):
+        self.split = split
+        self._objects = _unpickled(folder / f"objects_{split}.pkl")
+        self._entries = _unpickled(folder / f"anno_{split}.pkl")
+        questions = folder / "Affordance-Question.csv"
+        if not questions.is_file():
+            raise ValueError(f"{questions} is missing")
+        with questions.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        self._questions = {
+            (r["Object"].lower(), r["Affordance"]): [v for k, v in r.items() if k and k.startswith("Question") and v] for r in rows
+        }
+
+    def __len__(self):
+        return len(self._entries)
+
+    def sample(self, index, rng):
+        entry = self._entries[index]
+        key = (entry["class"].lower(), entry["affordance"])
+        wordings = self._questions.get(key) or [f"{entry['affordance']} {entry['class']}"]
+        wording = wordings[rng.integers(len(wordings))] if self.split == "train" else wordings[0]
+        return AffordanceSample(
+            np.asarray(self._objects[str(entry["shape_id"])], np.float64), np.asarray(entry["mask"], np.float32).ravel(), wording, *key
+        )
+
+
+class AffordanceNet(AffordanceSource):
+    """3D AffordanceNet: {full_shape,partial,...}_{split}_data.pkl; one sample per shape and affordance that it has."""
+
+    _NAMES = {"openable": "open", "layable": "lay", "sittable": "sit", "pourable": "pour", "displaY": "display", "pushable": "push"}  # fmt: skip
+
+    def __init__(self, path: Path):
+        self._pairs: list[tuple[np.ndarray, np.ndarray, str, str]] = []
+        for entry in _unpickled(path):
+            views = [entry["full_shape"]] if "full_shape" in entry else list(entry["partial"].values())
+            for view in views:
+                points = np.asarray(view["coordinate"], np.float64)
+                for name, mask in view["label"].items():
+                    mask = np.asarray(mask, np.float32).ravel()
+                    if mask.max() > 0:
+                        self._pairs.append((points, mask, entry["semantic class"], self._NAMES.get(name, name)))
+        if not self._pairs:
+            raise ValueError(f"{path} has no labelled shapes")
+
+    def __len__(self):
+        return len(self._pairs)
+
+    def sample(self, index, rng):
+        points, mask, label, name = self._pairs[index]
+        wording = question(label.lower(), name, rng) if name in AFFORDANCES else f"{name} {label}"
+        return AffordanceSample(points, mask, wording, label.lower(), name)
+
+
+_PIAD = ("grasp", "contain", "lift", "open", "lay", "sit", "support", "wrapgrasp", "pour", "move", "display", "push", "listen", "wear",
+         "press", "cut", "stab")  # fmt: skip
+
+
+class Piad(AffordanceSource):
+    """PIAD and PIADv2: Point_{Split}.txt and Img_{Split}.txt list files below `root`; version 1 or 2.
+
+    An image is paired with a random cloud of its class (and, in version 2, affordance) in training, and with the
+    cloud of its own line otherwise.
+    """
+
+    def __init__(self, folder: Path, root: Path, split: str = "Train", version: int = 1):
+        self.version, self.training = version, split.lower() == "train"
+        self._images = _listed(folder / f"Img_{split}.txt", root)
+        self._clouds = _listed(folder / f"Point_{split}.txt", root)
+        self._by_kind: dict[tuple[str, ...], list[Path]] = {}
+        for path in self._clouds:
+            self._by_kind.setdefault(self._kind(path, image=False), []).append(path)
+
+    def __len__(self):
+        return len(self._images)
+
+    def _kind(self, path: Path, image: bool) -> tuple[str, ...]:
+        if self.version == 2:  # .../<Object>/<source>/<affordance>/file
+            return path.parts[-4], path.parts[-2]
+        return (path.parts[-3] if image else path.stem.split("_")[-2],)
+
+    def sample(self, index, rng):
+        image = self._images[index]
+        kind = self._kind(image, image=True)
+        alike = self._by_kind.get(kind, [])
+        path = alike[rng.integers(len(alike))] if self.training and alike else self._clouds[index]
+        affordance = image.parts[-2]
+        points, target = self._read(path, affordance)
+        return AffordanceSample(points, target, f"{affordance} {kind[0].lower()}", kind[0].lower(), affordance, image)
+
+    def _read(self, path, affordance):
+        try:
+            if self.version == 2:
+                table = np.load(path, allow_pickle=False)
+                return table[:, :3].astype(np.float64), table[:, 3].astype(np.float32)
+            rows = [line.replace(",", " ").split()[2:] for line in path.read_text().splitlines() if line.strip()]
+            table = np.array(rows, float)
+            return table[:, :3], table[:, 3 + _PIAD.index(affordance)].astype(np.float32)
+        except (OSError, ValueError, IndexError) as error:
+            raise ValueError(f"cannot read the cloud {path}: {error}") from error
+
+
+def _listed(path: Path, root: Path) -> list[Path]:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    return [root / line for line in lines]
+
+
+class AffordanceSamples(Dataset):
+    """Sample k of a training run: `POINTS` points in the unit sphere, turned about z, jittered; repeated where there are fewer.
+
+    Yields a dict: points (N,3), target (N,1), question.
+    """
+
+    def __init__(self, source: AffordanceSource, augment: bool = True, seed: int = 0):
+        self.source, self.augment, self.seed = source, augment, seed
+
+    def __len__(self):
+        return 2**31
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng([self.seed, index, 41])
+        sample = self.source.sample(index % len(self.source), rng)
+        rows = rng.permutation(len(sample.points))[:POINTS]
+        rows = np.concatenate([rows, rng.choice(rows, POINTS - len(rows))])
+        points = sample.points[rows] - sample.points[rows].mean(0)
+        points = points / max(np.linalg.norm(points, axis=1).max(), 1e-9)
+        if self.augment:
+            angle = rng.uniform(0, 2 * np.pi)
+            c, s = np.cos(angle), np.sin(angle)
+            points = points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
+            points = points * rng.uniform(0.85, 1.15, 3) + rng.normal(0, 0.004, points.shape)
+            points -= points.mean(0)
+            points /= np.linalg.norm(points, axis=1).max()
+        return {
+            "points": torch.from_numpy(points.astype(np.float32)),
+            "target": torch.from_numpy(np.ascontiguousarray(sample.target[rows][:, None])),
+            "question": sample.question,
+        }
