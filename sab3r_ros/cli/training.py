@@ -75,20 +75,20 @@ def train_sab3r(
     network = _to_fine_tune(start, files) if start and earlier is None else None
     cfg = network.cfg if network is not None else PRESETS["tiny"]
     # A network that starts from MASt3R has CLIP's own feature space, in which our text tower's labels mean nothing.
-    label_text = text or (_TEXT if cfg.clip_dim == PRESETS["tiny"].clip_dim else None)
+    ours = cfg.clip_dim == PRESETS["tiny"].clip_dim
+    label_text = text or (_TEXT if ours else None)
     size = (cfg.image_size, cfg.image_size * 3 // 4)
     sources = [source for name in data for source in open_data(name, size)]
     last = train_distill(
-        run, cfg, sources, settings, ObjectiveConfig() if network is not None else TINY_OBJECTIVE, label_text,
+        run, cfg, sources, settings, TINY_OBJECTIVE if ours else ObjectiveConfig(), label_text,
         *_teachers(files), start=network or earlier, coarse=coarse,
     )  # fmt: skip
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:
         notes = {"data": ", ".join(data), "steps": settings.steps, "start": start or "nothing"}
         trained = network_from_training_checkpoint(last, cfg)
-        encoder, licence = (
-            ("ViT-B-16-quickgelu", "CC BY-NC-SA 4.0") if network is not None else (label_text, "Apache-2.0")
-        )
+        public = ("ViT-B-16-quickgelu", "CC BY-NC-SA 4.0")
+        encoder, licence = (label_text, "Apache-2.0") if ours else public
         save_checkpoint(export, trained, export.name, encoder, licence, notes)
         print(f"exported -> {export}")
 

@@ -56,7 +56,11 @@ def read_labels(source: FolderSource) -> tuple[list[str], list[np.ndarray]] | No
 
 
 def label_figures(
-    mapper: SemanticMapper, query: MapQuery, run: Run, truth: list[TruthView], labels: tuple[list[str], list[np.ndarray]]
+    mapper: SemanticMapper,
+    query: MapQuery,
+    run: Run,
+    truth: list[TruthView],
+    labels: tuple[list[str], list[np.ndarray]],
 ) -> dict:
     """Map and Locate over the recording's own labels: miou, acc (percent) and the IoU of every label."""
     names, images = labels

@@ -33,8 +33,10 @@ class CastConfig:
 CAST_PRESETS = {
     "las_laso": CastConfig(layout="point"),
     "cast_tiny": CastConfig(
-        points=PointMaeConfig(dim=128, depth=6, heads=4, groups=64, decoder_depth=2, decoder_heads=4, drop_path=0.0),
-        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=48, image_dim=192, dropout=0.0,
+        points=PointMaeConfig(
+            dim=128, depth=4, heads=4, groups=64, patch_width=128, decoder_depth=2, decoder_heads=4, drop_path=0.0
+        ),
+        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=64, dropout=0.0,
     ),
 }  # fmt: skip
 
@@ -140,7 +142,9 @@ class Cast(nn.Module):
 
         Raises ValueError for a prompt of a kind that the network does not take.
         """
-        centres, patches = group_points(points, self.cfg.points.groups, min(self.cfg.points.group_size, points.shape[1]))
+        centres, patches = group_points(
+            points, self.cfg.points.groups, min(self.cfg.points.group_size, points.shape[1])
+        )
         tokens = self.point_projection(self.point_encoder.MAE_encoder(centres, patches))
         asked, padding = self._prompt_tokens(prompt, len(points), points.device)
         if self.cfg.layout == "point":

@@ -11,13 +11,15 @@ from sab3r_ros.models.layers import Mlp
 
 @dataclass(frozen=True)
 class PointMaeConfig:
-    """Sizes: `groups` patches of `group_size` points; decoder of the pre-training only."""
+    """Sizes: `groups` patches of `group_size` points, `patch_width` channels in the PointNet of a patch; decoder of the
+    pre-training only."""
 
     dim: int = 384
     depth: int = 12
     heads: int = 6
     groups: int = 64
     group_size: int = 32
+    patch_width: int = 512
     decoder_depth: int = 4
     decoder_heads: int = 6
     drop_path: float = 0.1
@@ -59,13 +61,14 @@ def group_points(points: Tensor, groups: int, size: int, start: Tensor | None = 
 class PatchPointNet(nn.Module):
     """A small PointNet per patch: (B,G,K,3) to tokens (B,G,dim)."""
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, width: int):
         super().__init__()
+        a, b = width // 4, width // 2
         self.first_conv = nn.Sequential(
-            nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(inplace=True), nn.Conv1d(128, 256, 1)
+            nn.Conv1d(3, a, 1), nn.BatchNorm1d(a), nn.ReLU(inplace=True), nn.Conv1d(a, b, 1)
         )
         self.second_conv = nn.Sequential(
-            nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Conv1d(512, dim, 1)
+            nn.Conv1d(width, width, 1), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Conv1d(width, dim, 1)
         )
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -136,7 +139,7 @@ class PointEncoder(nn.Module):
     def __init__(self, cfg: PointMaeConfig):
         super().__init__()
         self.cfg = cfg
-        self.encoder = PatchPointNet(cfg.dim)
+        self.encoder = PatchPointNet(cfg.dim, cfg.patch_width)
         self.pos_embed = position_mlp(cfg.dim)
         self.blocks = Blocks(cfg.dim, cfg.depth, cfg.heads, cfg.drop_path)
         self.norm = nn.LayerNorm(cfg.dim)

@@ -1,9 +1,13 @@
 """Text to the feature space of the CLIP head, through open_clip."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 
 class TextEncoder:
@@ -53,6 +57,67 @@ class TextEncoder:
         prompts = [make(label) for label in cleaned for make in self._templates]
         each = self.encode_texts(prompts).unflatten(0, (len(cleaned), -1))
         return torch.nn.functional.normalize(each.mean(1), dim=-1)
+
+
+class PromptEncoder(nn.Module):
+    """An open_clip text tower read token by token: what CAST attends to.
+
+    Saved as an open_clip folder (config and weights), like any other tower. Raises ValueError for a damaged folder.
+    """
+
+    def __init__(self, width: int, layers: int = 2, heads: int = 4, context: int = 32):
+        super().__init__()
+        import open_clip
+        from open_clip.model import CLIP
+
+        self.config = {
+            "embed_dim": width,
+            "vision_cfg": {"image_size": 16, "patch_size": 16, "layers": 1, "width": 16, "head_width": 16},
+            "text_cfg": {
+                "context_length": context,
+                "vocab_size": 49408,
+                "width": width,
+                "heads": heads,
+                "layers": layers,
+            },
+        }
+        self.tower = CLIP(**self.config)
+        self.tower.visual.requires_grad_(False)  # open_clip's towers come in pairs; pictures go another way
+        self._tokenizer = open_clip.get_tokenizer("ViT-B-32", context_length=context)
+
+    def forward(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Questions to token features (B,T,width) and padding (B,T), true behind the end of a question."""
+        tower = self.tower
+        tokens = self._tokenizer(list(questions)).to(tower.positional_embedding.device)
+        length = tokens.argmax(1) + 1  # the end token has the largest number
+        tokens = tokens[:, : int(length.max())]
+        x = tower.token_embedding(tokens) + tower.positional_embedding[: tokens.shape[1]]
+        x = tower.transformer(x, attn_mask=tower.attn_mask[: tokens.shape[1], : tokens.shape[1]])
+        padding = torch.arange(tokens.shape[1], device=tokens.device) >= length[:, None]
+        return tower.ln_final(x), padding
+
+    def save(self, folder: Path) -> None:
+        """Write FOLDER/open_clip_config.json and open_clip_model.safetensors (float16)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.half() if v.is_floating_point() else v for k, v in self.tower.state_dict().items()}
+        save_file(state, folder / "open_clip_model.safetensors")
+        preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+        text = json.dumps({"model_cfg": self.config, "preprocess_cfg": preprocess}, indent=1)
+        (folder / "open_clip_config.json").write_text(text + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "PromptEncoder":
+        """Read what `save` wrote."""
+        try:
+            text = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+            encoder = cls(text["width"], text["layers"], text["heads"], text["context_length"])
+            state = load_file(folder / "open_clip_model.safetensors")
+            encoder.tower.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        except (OSError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"cannot load the prompt encoder in {folder}: {(str(error).splitlines() or ['?'])[0]}"
+            ) from error
+        return encoder
 
 
 def text_encoder_for(

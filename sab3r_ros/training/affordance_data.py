@@ -50,7 +50,14 @@ class HouseholdShapes(AffordanceSource):
     first_seed in HELD_OUT_SHAPES the questions are of held-out wordings too.
     """
 
-    def __init__(self, length: int, first_seed: int = 0, one_sided: float = 0.5, mapped: float = 0.5, labels: Sequence[str] = tuple(BUILDERS)):
+    def __init__(
+        self,
+        length: int,
+        first_seed: int = 0,
+        one_sided: float = 0.5,
+        mapped: float = 0.5,
+        labels: Sequence[str] = tuple(BUILDERS),
+    ):
         self.length, self.first_seed = length, first_seed
         self.one_sided, self.mapped, self.labels = one_sided, mapped, tuple(labels)
 
@@ -85,7 +92,11 @@ class HouseholdShapes(AffordanceSource):
         name = AFFORDANCES[chosen]
         held_out = self.first_seed in HELD_OUT_SHAPES
         return AffordanceSample(
-            cloud.points, cloud.affordance[:, chosen].astype(np.float32), question(cloud.label, name, rng, held_out), cloud.label, name
+            cloud.points,
+            cloud.affordance[:, chosen].astype(np.float32),
+            question(cloud.label, name, rng, held_out),
+            cloud.label,
+            name,
         )
 
 
@@ -122,7 +133,8 @@ class Laso(AffordanceSource):
         with questions.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         self._questions = {
-            (r["Object"].lower(), r["Affordance"]): [v for k, v in r.items() if k and k.startswith("Question") and v] for r in rows
+            (r["Object"].lower(), r["Affordance"]): [v for k, v in r.items() if k and k.startswith("Question") and v]
+            for r in rows
         }
 
     def __len__(self):
@@ -134,7 +146,10 @@ class Laso(AffordanceSource):
         wordings = self._questions.get(key) or [f"{entry['affordance']} {entry['class']}"]
         wording = wordings[rng.integers(len(wordings))] if self.split == "train" else wordings[0]
         return AffordanceSample(
-            np.asarray(self._objects[str(entry["shape_id"])], np.float64), np.asarray(entry["mask"], np.float32).ravel(), wording, *key
+            np.asarray(self._objects[str(entry["shape_id"])], np.float64),
+            np.asarray(entry["mask"], np.float32).ravel(),
+            wording,
+            *key,
         )
 
 

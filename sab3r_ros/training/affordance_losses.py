@@ -61,5 +61,3 @@ def dice_loss(logits: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:
 def segmentation_loss(logits: Tensor, target: Tensor, focal_weight: float = 1.0, dice_weight: float = 1.0) -> Tensor:
     """Weighted sum of focal and dice loss; logits and targets (B,N,1)."""
     return focal_weight * focal_loss(logits, target) + dice_weight * dice_loss(logits, target)
-
-

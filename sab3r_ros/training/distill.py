@@ -19,7 +19,12 @@ from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
 _TEMPERATURE = 0.07
-_TEMPLATES = ("a photo of a {}.", "a {}", "a bad photo of the {}.", "a close-up photo of the {}.")  # CLIP's 80 take minutes here
+_TEMPLATES = (
+    "a photo of a {}.",
+    "a {}",
+    "a bad photo of the {}.",
+    "a close-up photo of the {}.",
+)  # CLIP's 80 take minutes here
 
 
 def _embedded(encoder: TextEncoder, names: Sequence[str]) -> Tensor:

@@ -54,7 +54,9 @@ def test_pre_training_losses(recorded):
     struct = affinity_loss(r["x_vis"], visible)
     rec = chamfer(r["rebuilt"], r["gt_patches"])
     assert rec.item() == pytest.approx(r["loss_cd_l2"].item(), rel=1e-5)
-    assert chamfer(r["rebuilt"], r["gt_patches"], squared=False).item() == pytest.approx(r["loss_cd_l1"].item(), rel=1e-5)
+    assert chamfer(r["rebuilt"], r["gt_patches"], squared=False).item() == pytest.approx(
+        r["loss_cd_l1"].item(), rel=1e-5
+    )
     assert struct.item() == pytest.approx(r["loss_struct"].item(), rel=1e-5)
     assert (rec + 0.1 * struct).item() == pytest.approx(r["loss_total"].item(), rel=1e-5)
     assert torch.allclose(diversity_loss(r["x_vis"]).double(), r["koleo_per_cloud"], atol=1e-5)

@@ -1,0 +1,5 @@
+"""`python -m sab3r_ros.cli`, as torchrun starts it."""
+
+from sab3r_ros.cli import main
+
+main()

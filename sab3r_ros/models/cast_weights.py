@@ -1,0 +1,122 @@
+"""Checkpoints of Point-MAE and CAST: our own folders, the public Point-MAE files, and LAS's released layout."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sab3r_ros.models.cast import Cast, CastConfig
+from sab3r_ros.models.inert_pickle import load_inert
+from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig
+from sab3r_ros.models.text import PromptEncoder
+from sab3r_ros.models.weights import ASSETS, CheckpointError
+
+FORMAT, VERSION = "cast", 1
+_KNOWN = {"cast_tiny": ASSETS / "cast_tiny"}
+
+
+@dataclass
+class CastCheckpoint:
+    """A segmentor and the encoder of its text prompts, in evaluation mode."""
+
+    network: Cast
+    text: PromptEncoder
+    name: str
+    licence: str
+
+
+def save_cast(folder: Path, network: Cast, text: PromptEncoder, licence: str, notes: dict[str, Any]) -> None:
+    """Write config.json, model.safetensors (float16) and text/; a failed write leaves older files intact."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text.save(folder / "text")
+    state = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in network.state_dict().items()}
+    save_file(state, folder / "model.safetensors.part")
+    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
+    config = {
+        "format": FORMAT, "version": VERSION, "name": folder.name, "licence": licence, "network": asdict(network.cfg), "notes": notes,
+    }  # fmt: skip
+    (folder / "config.json.part").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "config.json.part").replace(folder / "config.json")
+
+
+def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
+    """Load our own format from a folder or by a known name. Raises CheckpointError."""
+    folder = _KNOWN.get(name) or Path(name).expanduser()
+    try:
+        content = json.loads((folder / "config.json").read_text())
+        if content.get("format") != FORMAT or content.get("version", 0) > VERSION:
+            raise CheckpointError(f"{folder} is not a CAST checkpoint of version {VERSION} or older")
+        settings = content["network"]
+        settings["points"] = PointMaeConfig(**settings["points"])
+        network = Cast(CastConfig(**settings))
+        state = {
+            k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()
+        }
+        network.load_state_dict(state)
+    except CheckpointError:
+        raise
+    except Exception as error:  # json, safetensors, torch and missing keys each raise their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"cannot load a CAST checkpoint from {folder}: {reason}") from error
+    text = PromptEncoder.load(folder / "text")
+    return CastCheckpoint(
+        network.to(device).eval().requires_grad_(False),
+        text.to(device).eval().requires_grad_(False),
+        content["name"],
+        content["licence"],
+    )
+
+
+def load_point_mae(path: Path, encoder: PointEncoder) -> None:
+    """Put a public Point-MAE or CMAT pre-training file into an encoder. Raises CheckpointError naming what does not fit."""
+    state = _torch_state(path, ("base_model", "model", "state_dict"))
+    _fit(encoder, {k.removeprefix("MAE_encoder."): v for k, v in state.items() if k.startswith("MAE_encoder.")}, path)
+
+
+def load_las(path: Path, network: Cast) -> None:
+    """Put a released LAS file into a network of its sizes; its prompt encoder (RoBERTa, DINO) is not part of `Cast`.
+
+    Raises CheckpointError naming what does not fit.
+    """
+    state = _torch_state(path, ("model_state_dict", "model", "state_dict"))
+    _fit(network, {k: v for k, v in state.items() if not k.startswith("prompt_encoder.")}, path)
+
+
+def _torch_state(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        content = load_inert(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    state = (
+        next((content[k] for k in keys if isinstance(content.get(k), dict)), content)
+        if isinstance(content, dict)
+        else {}
+    )
+    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if state and all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    return state
+
+
+def _fit(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    wrong = [
+        f"{k} {tuple(state[k].shape)} instead of {s}"
+        for k, s in wanted.items()
+        if k in state and tuple(state[k].shape) != s
+    ]
+    if missing or extra or wrong:
+        parts = [
+            f"{len(g)} {w} ({', '.join(g[:3])})"
+            for w, g in (("missing", missing), ("unknown", extra), ("of another shape", wrong))
+            if g
+        ]
+        raise CheckpointError(f"the weights in {path} do not fit: {'; '.join(parts)}")
+    module.load_state_dict(state)
