@@ -113,6 +113,43 @@ def locate(
         raise typer.Exit(3)
 
 
+@app.command("afford")
+def afford_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A saved map, or a .ply file with the points of one object")
+    ],
+    affordance: Annotated[str, typer.Option(help='grasp, pour, open ... or a question: "where would you hold it?"')],
+    item: Annotated[str, typer.Option("--object", help="What to look for in the map")] = "",
+    as_json: JsonOption = False,
+    png: Annotated[Path | None, typer.Option(help="Draw the object, its scores and grasps into this file")] = None,
+    min_score: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.4,
+    max_regions: Annotated[int, typer.Option(min=0, help="0 = no limit")] = 0,
+    gripper_width: Annotated[
+        float, typer.Option(min=0.0, help="Opening of the gripper in metres; 0 = no limit")
+    ] = 0.085,
+    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    checkpoint: CheckpointOption = "",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Where an object can be grasped, opened, poured from: regions and grasps; exit status 3 where there is none."""
+    from sab3r_ros.cli.affordance import afford
+
+    settings = _settings(config, overrides, checkpoint)
+    answer = afford(source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png)
+    if as_json:
+        print(json.dumps(answer))
+    else:
+        for k, region in enumerate(answer["regions"]):
+            print(
+                f"{k}: score {region['score']:.2f}, {region['points']} points, at {region['centroid']} m, {len(region['grasps'])} grasps"
+            )
+        if not answer["regions"]:
+            print(f"no part of it affords {affordance!r} with a score of {min_score}; try a lower --min-score")
+    if not answer["regions"]:
+        raise typer.Exit(3)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")] = Path("demo_output"),
@@ -174,6 +211,18 @@ def evaluate_household_command(
     from sab3r_ros.cli.evaluation import household_figures
 
     _print_figures(household_figures(_settings(config, overrides, checkpoint), groups), as_json)
+
+
+@evaluate.command("affordance")
+def evaluate_affordance_command(
+    shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
+    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    as_json: JsonOption = False,
+) -> None:
+    """Affordance figures by the peers' protocol on household shapes that no training has seen."""
+    from sab3r_ros.cli.affordance import affordance_figures
+
+    _print_figures(affordance_figures(segmenter, shapes), as_json)
 
 
 @evaluate.command("recording")

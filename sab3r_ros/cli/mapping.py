@@ -15,7 +15,7 @@ from sab3r_ros.mapping.export import render_preview, write_ply, write_tum
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import LocatedObject, MapQuery, label_voxels, query_for
-from sab3r_ros.mapping.storage import EmptyMap, MapFileError, PathExists, read_map, save_map
+from sab3r_ros.mapping.storage import EmptyMap, MapFile, MapFileError, PathExists, read_map, save_map
 from sab3r_ros.models.weights import load_checkpoint
 from sab3r_ros.sources.readers import Source, open_source
 
@@ -109,16 +109,11 @@ def map_input(
     return summary
 
 
-def locate_in(
-    folder: Path,
-    text: str,
-    settings: Settings,
-    min_score: float | None,
-    max_objects: int,
-    negatives: list[str],
-    png: Path | None,
-) -> list[dict]:
-    """`sab3r locate`: objects of a saved map, best first. The network itself is not run, only its text encoder."""
+def open_map(folder: Path, settings: Settings) -> tuple[MapFile, MapQuery]:
+    """A saved map and what answers questions about it; the network itself is not run, only its text encoder.
+
+    Raises MapFileError for a map of another model or without features.
+    """
     content = read_map(folder)
     checkpoint = load_checkpoint(settings.model.checkpoint)
     if content.info["model"] != checkpoint.id:
@@ -130,6 +125,20 @@ def locate_in(
     query = query_for(checkpoint, settings.query)
     if query is None:
         raise MapFileError(f"{checkpoint.id} has no text-aligned features to search")
+    return content, query
+
+
+def locate_in(
+    folder: Path,
+    text: str,
+    settings: Settings,
+    min_score: float | None,
+    max_objects: int,
+    negatives: list[str],
+    png: Path | None,
+) -> list[dict]:
+    """`sab3r locate`: objects of a saved map, best first."""
+    content, query = open_map(folder, settings)
     found = query.locate(content.snapshot, [text], content.info["voxel_size"], negatives, min_score, max_objects)
     if png is not None:
         label, _ = query.classify(content.snapshot)

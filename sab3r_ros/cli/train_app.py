@@ -65,6 +65,27 @@ def encoder(
     pretrain(run, cache, steps, batch, lr, start, workers)
 
 
+@train.command("cast")
+def cast(
+    run: RunArgument,
+    steps: StepsOption = 20000,
+    batch: Annotated[int, typer.Option(min=1, help="Clouds of a step, over all processes")] = 16,
+    lr: RateOption = 1e-3,
+    laso: Annotated[Path | None, typer.Option(help="LASO's folder instead of household shapes")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="last.ckpt of a CMAT pre-training, for its point encoder")
+    ] = None,
+    workers: WorkersOption = 1,
+    export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
+) -> None:
+    """Train the affordance network on clouds with questions."""
+    from sab3r_ros.cli.training import train_affordance
+    from sab3r_ros.training.runs import RunConfig
+
+    settings = RunConfig(steps=steps, batch=batch, lr=lr, warmup=100, weight_decay=0.02, workers=workers)
+    train_affordance(run, settings, laso, encoder, export)
+
+
 @train.command("distill")
 def distill(
     run: RunArgument,

@@ -93,6 +93,27 @@ def train_sab3r(
         print(f"exported -> {export}")
 
 
+def train_affordance(run: Path, settings, laso: Path | None, encoder: Path | None, export: Path | None) -> None:
+    """Train `cast_tiny` on household shapes or LASO, and write the weights where EXPORT is given."""
+    try:
+        from sab3r_ros.training.affordance_data import HouseholdShapes, Laso
+        from sab3r_ros.training.cast import segmentor_from_training_checkpoint, train_cast
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+    from sab3r_ros.models.cast import CAST_PRESETS
+    from sab3r_ros.models.cast_weights import save_cast
+
+    source = Laso(laso) if laso else HouseholdShapes(settings.steps * settings.batch)
+    cfg = CAST_PRESETS["cast_tiny"]
+    last = train_cast(run, cfg, source, settings, encoder)
+    print(f"trained {settings.steps} steps -> {last}")
+    if export is not None:
+        trained = segmentor_from_training_checkpoint(last, cfg)
+        notes = {"data": str(laso or "household shapes"), "steps": settings.steps, "pre-trained": encoder is not None}
+        save_cast(export, trained.cast, trained.text, "see the data set" if laso else "Apache-2.0", notes)
+        print(f"exported -> {export}")
+
+
 def _teachers(files: TeacherFiles):
     """The CLIP and the DINOv2 teacher, or None."""
     from sab3r_ros.models.teachers.dinov2 import load_dinov2

@@ -1,0 +1,62 @@
+"""From an object's points and a prompt to graspable regions: what the command line and the node both use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sab3r_ros.affordance.grasps import Gripper, find_grasps
+from sab3r_ros.affordance.regions import Region, find_regions
+from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+from sab3r_ros.affordance.surface import estimate_normals
+
+
+@dataclass(frozen=True)
+class RegionRequest:
+    """What to answer with. min_score in [0, 1]; max_regions, max_grasps (per region): 0 regions = no limit, 0 grasps =
+    none; gripper: None = no limit to the width."""
+
+    min_score: float = 0.4
+    max_regions: int = 0
+    max_grasps: int = 5
+    gripper: Gripper | None = Gripper()
+
+
+@dataclass
+class AffordanceAnswer:
+    """Regions, best first, and the score (N,) and normal (N,3) of every point of the object."""
+
+    regions: list[Region]
+    scores: np.ndarray
+    normals: np.ndarray
+
+
+def affordance_regions(
+    segmenter: AffordanceSegmenter,
+    points: np.ndarray,
+    prompt: str,
+    request: RegionRequest | None = None,
+    viewpoint: np.ndarray | None = None,
+    surroundings: np.ndarray | None = None,
+) -> AffordanceAnswer:
+    """Where an object affords what the prompt asks, and how to take hold of it there.
+
+    points (N,3) metres, z up; viewpoint (3,): from where they were seen, None for a whole object; surroundings (M,3): what
+    grasps must not touch. Raises AffordanceRequestError as `AffordanceSegmenter.score`, ValueError for a bad min_score.
+    """  # fmt: skip
+    request = request or RegionRequest()
+    scores = segmenter.score(points, prompt)
+    finite = np.isfinite(points).all(-1)
+    normals = np.zeros_like(points, dtype=np.float64)
+    normals[finite] = estimate_normals(points[finite], viewpoint)
+    usable = np.flatnonzero(finite)
+    regions = find_regions(
+        points[usable], normals[usable], scores[usable], request.min_score, max_regions=request.max_regions
+    )
+    for region in regions:
+        if request.max_grasps:
+            region.grasps = find_grasps(
+                points[usable], normals[usable], scores[usable], region.rows, request.gripper or Gripper(max_width=10.0),
+                surroundings, request.max_grasps,
+            )  # fmt: skip
+        region.rows = usable[region.rows]
+    return AffordanceAnswer(regions, scores, normals)

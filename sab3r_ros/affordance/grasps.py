@@ -1,0 +1,152 @@
+"""Grasps of a parallel gripper: antipodal pairs of surface points, reached from where there is room."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+_DIRECTIONS = 12  # approach directions tried around the closing axis
+_PAIRS = 400  # candidate pairs looked at
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """A parallel gripper in metres. max_width: opening; finger_*: a finger's size along approach, closing and the third
+    axis; palm_reach: how far before the tips the palm begins; friction: half angle of the friction cone in radians."""
+
+    max_width: float = 0.085
+    finger_length: float = 0.045
+    finger_thickness: float = 0.012
+    finger_width: float = 0.02
+    palm_reach: float = 0.045
+    palm_width: float = 0.12
+    insertion: float = 0.02
+    friction: float = 0.45
+    clearance: float = 0.1
+
+
+@dataclass
+class Grasp:
+    """pose (4,4): origin midway between the finger TIPS, +z the approach from palm to object, +y the closing direction.
+
+    contacts (2,3): where the fingers touch; width: distance between them; depth: how far the tips reach past the
+    contacts; approach_distance: free way before contact, at most the gripper's clearance; score in [0, 1].
+    """
+
+    pose: np.ndarray
+    contacts: np.ndarray
+    width: float
+    depth: float
+    approach_distance: float
+    score: float
+
+
+def find_grasps(
+    points: np.ndarray,
+    normals: np.ndarray,
+    scores: np.ndarray,
+    rows: np.ndarray,
+    gripper: Gripper | None = None,
+    surroundings: np.ndarray | None = None,
+    max_grasps: int = 5,
+) -> list[Grasp]:
+    """Grasps on the points `rows` of an object, best first and apart from each other; empty when none fits the gripper.
+
+    points, normals (N,3) and scores (N,) of the whole object, metres; surroundings (M,3): what else the gripper must not
+    touch.
+    """  # fmt: skip
+    gripper = gripper or Gripper()
+    pairs = _antipodal_pairs(points, normals, scores, rows, gripper)
+    obstacles = points if surroundings is None or not len(surroundings) else np.concatenate([points, surroundings])
+    tree = cKDTree(obstacles)
+    found = []
+    for a, b, quality in pairs:
+        grasp = _best_approach(points[a], points[b], normals, (a, b), quality, gripper, obstacles, tree)
+        if grasp is not None:
+            found.append(grasp)
+    found.sort(key=lambda g: -g.score)
+    return _apart(found, max_grasps, 0.25 * gripper.max_width)
+
+
+def _antipodal_pairs(points, normals, scores, rows, gripper):
+    """Index pairs within the region whose normals face along the line between them, best first, with a quality in [0, 1]."""
+    if len(rows) < 2:
+        return []
+    order = rows[np.argsort(-scores[rows])]
+    seeds = order[:: max(1, len(order) // 120)]
+    tree = cKDTree(points[rows])
+    out = []
+    cone = np.cos(gripper.friction)
+    for a in seeds:
+        near = rows[tree.query_ball_point(points[a], gripper.max_width)]
+        line = points[near] - points[a]
+        width = np.linalg.norm(line, axis=1)
+        usable = width > 1e-4
+        near, line, width = near[usable], line[usable] / width[usable, None], width[usable]
+        facing = np.minimum(-(line @ normals[a]), (line * normals[near]).sum(1))  # fingers press against both normals
+        for k in np.argsort(-facing)[:4]:
+            if facing[k] >= cone:
+                quality = float((facing[k] - cone) / (1 - cone)) * 0.5 + 0.5
+                out.append((int(a), int(near[k]), quality * float(scores[a] + scores[near[k]]) / 2))
+    out.sort(key=lambda p: -p[2])
+    return out[:_PAIRS]
+
+
+def _best_approach(first, second, normals, pair, quality, gripper, obstacles, tree):
+    """The freest direction around the closing axis, preferably against the surface's outward normal."""
+    middle, width = (first + second) / 2, float(np.linalg.norm(second - first))
+    closing = (second - first) / max(width, 1e-9)
+    side = np.cross(closing, [0, 0, 1.0] if abs(closing[2]) < 0.9 else [1.0, 0, 0])
+    side /= np.linalg.norm(side)
+    other = np.cross(closing, side)
+    outward = middle - obstacles[tree.query(middle, k=min(64, len(obstacles)))[1]].mean(0)
+    size = np.linalg.norm(outward)
+    best = None
+    for angle in np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS:
+        approach = np.cos(angle) * side + np.sin(angle) * other
+        rotation = np.stack([np.cross(closing, approach), closing, approach], 1)
+        depth = min(gripper.insertion, gripper.finger_length / 2)
+        tips = middle + depth * approach
+        local = (obstacles - tips) @ rotation
+        free = _free_way(local, width, gripper)
+        if free <= 0:
+            continue
+        alignment = -float(approach @ outward) / size if size > 1e-6 else 0.0
+        downward = -float(approach[2])
+        score = quality * (0.6 + 0.2 * max(alignment, 0.0) + 0.1 * max(downward, 0.0) + 0.1 * free / gripper.clearance)
+        if best is None or score > best.score:
+            pose = np.eye(4)
+            pose[:3, :3], pose[:3, 3] = rotation, tips
+            best = Grasp(pose, np.stack([first, second]), width, depth, free, min(score, 1.0))
+    return best
+
+
+def _free_way(local, width, gripper) -> float:
+    """How far back from contact the open gripper can come straight, metres; 0 when it collides at contact.
+
+    local (M,3): obstacles in the frame of the tips, y closing, z approach. The fingers stand outside the contacts,
+    the palm behind them.
+    """
+    x, y, z = local.T
+    inner = width / 2 + 0.002
+    finger = (
+        (np.abs(y) > inner) & (np.abs(y) < inner + gripper.finger_thickness) & (np.abs(x) < gripper.finger_width / 2)
+    )
+    palm = (np.abs(y) < gripper.palm_width / 2) & (np.abs(x) < gripper.finger_width)
+    # The tips' front end stands at z = 0; everything with a larger z is ahead of them.
+    if (finger & (z < 0) & (z > -gripper.finger_length)).any() or (
+        palm & (z < -gripper.palm_reach) & (z > -gripper.palm_reach - 0.05)
+    ).any():
+        return 0.0
+    behind = -z[(finger & (z <= -gripper.finger_length)) | (palm & (z <= -gripper.palm_reach - 0.05))]
+    return float(min(gripper.clearance, behind.min() - gripper.palm_reach - 0.05)) if len(behind) else gripper.clearance
+
+
+def _apart(grasps, count, distance):
+    kept: list[Grasp] = []
+    for grasp in grasps:
+        if len(kept) == count:
+            break
+        if all(np.linalg.norm(grasp.pose[:3, 3] - k.pose[:3, 3]) > distance for k in kept):
+            kept.append(grasp)
+    return kept

@@ -1,0 +1,103 @@
+"""Connected regions of points that afford an action."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from sab3r_ros.affordance.grasps import Grasp
+from sab3r_ros.affordance.surface import spacing
+
+_LINK = 3.0  # points within this many spacings of each other belong together
+
+
+@dataclass
+class Region:
+    """A part of an object's surface that affords an action.
+
+    score: mean over its points, in [0, 1]; peak_score. centroid (3,); contact (3,): its best-scoring surface point, normal
+    (3,): unit, outward, there. pose (4,4): at the centroid, z along the mean normal, x along the region's longest side;
+    size (3,): extent along these axes in metres. rows (N,): the points it is made of.
+    """
+
+    score: float
+    peak_score: float
+    centroid: np.ndarray
+    contact: np.ndarray
+    normal: np.ndarray
+    pose: np.ndarray
+    size: np.ndarray
+    rows: np.ndarray
+    grasps: list[Grasp] = field(default_factory=list)
+
+
+def find_regions(
+    points: np.ndarray,
+    normals: np.ndarray,
+    scores: np.ndarray,
+    min_score: float = 0.4,
+    min_points: int = 8,
+    max_regions: int = 0,
+) -> list[Region]:
+    """Regions of points (N,3) with a score of at least `min_score`, best first.
+
+    normals (N,3) unit, outward; scores (N,) in [0, 1]; max_regions: 0 = no limit. Regions of fewer than `min_points`
+    points are noise. Among similar scores the larger region comes first.
+    Raises ValueError for a min_score out of [0, 1].
+    """
+    if not 0 <= min_score <= 1:
+        raise ValueError(f"min_score must lie in [0, 1], got {min_score}")
+    rows = np.flatnonzero(scores >= min_score)
+    if len(rows) < min_points:
+        return []
+    reach = _LINK * max(spacing(points), 1e-4)
+    pairs = cKDTree(points[rows]).query_pairs(reach, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
+    count, member = connected_components(graph, directed=False)
+    groups = [rows[member == k] for k in range(count)]
+    regions = [_region(points, normals, scores, group) for group in groups if len(group) >= min_points]
+    regions.sort(key=lambda r: -r.score * len(r.rows) / (len(r.rows) + 2 * min_points))
+    return regions[:max_regions] if max_regions else regions
+
+
+def _region(points, normals, scores, rows) -> Region:
+    own, weight = points[rows], scores[rows] / scores[rows].sum()
+    centroid = weight @ own
+    best = rows[np.argmax(_smoothed(own, scores[rows]))]
+    pose = surface_frame(own, (normals[rows] * weight[:, None]).sum(0), normals[best])
+    local = (own - centroid) @ pose[:3, :3]
+    pose[:3, 3] = centroid
+    return Region(
+        float(scores[rows].mean()),
+        float(scores[rows].max()),
+        centroid,
+        points[best],
+        normals[best],
+        pose,
+        np.ptp(local, axis=0),
+        rows,
+    )
+
+
+def _smoothed(points, scores):
+    """Scores averaged over eight neighbours: the contact is the middle of a good place, not its luckiest point."""
+    near = cKDTree(points).query(points, k=min(8, len(points)))[1]
+    return scores[near.reshape(len(points), -1)].mean(1)
+
+
+def surface_frame(points: np.ndarray, normal: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+    """A rotation as (4,4): z along `normal` (or `fallback` where opposite normals cancel), x along the longest side."""
+    z = normal if np.linalg.norm(normal) > 0.2 else fallback
+    z = z / np.linalg.norm(z)
+    flat = points - points.mean(0)
+    flat = flat - np.outer(flat @ z, z)
+    x = np.linalg.svd(flat, full_matrices=False)[2][0]
+    x = x - (x @ z) * z
+    if np.linalg.norm(x) < 1e-6:
+        x = np.cross(z, [0, 0, 1.0] if abs(z[2]) < 0.9 else [1.0, 0, 0])
+    x /= np.linalg.norm(x)
+    out = np.eye(4)
+    out[:3, :3] = np.stack([x, np.cross(z, x), z], 1)
+    return out

@@ -1,0 +1,32 @@
+"""Normals of point clouds."""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+
+def estimate_normals(points: np.ndarray, viewpoint: np.ndarray | None = None, neighbours: int = 16) -> np.ndarray:
+    """Unit normals (N,3) of points (N,3) by local PCA.
+
+    They point to the viewpoint (3,) where there is one, else outward: away from the middle of the points around,
+    which are the nearest eighth of the cloud, so that handles and rims get an outside of their own.
+    """
+    count = len(points)
+    tree = cKDTree(points)
+    _, near = tree.query(points, k=min(neighbours, count))
+    local = points[near] - points[near].mean(1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
+    normals = vectors[..., 0]
+    if viewpoint is not None:
+        outward = viewpoint - points
+    else:
+        _, wide = tree.query(points, k=min(max(count // 8, neighbours), count))
+        outward = points - points[wide].mean(1)
+    sign = np.sign((normals * outward).sum(-1, keepdims=True))
+    return normals * np.where(sign == 0, 1, sign)
+
+
+def spacing(points: np.ndarray) -> float:
+    """Median distance in metres of points (N,3) to their nearest neighbours; 0 for fewer than two."""
+    if len(points) < 2:
+        return 0.0
+    return float(np.median(cKDTree(points).query(points, k=2)[0][:, 1]))

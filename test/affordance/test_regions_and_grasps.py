@@ -1,0 +1,180 @@
+"""Regions and grasps on shapes whose answers are known, and requests that cannot be answered."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
+from sab3r_ros.affordance.grasps import Gripper, find_grasps
+from sab3r_ros.affordance.regions import find_regions, surface_frame
+from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter, checked_prompt
+from sab3r_ros.affordance.surface import estimate_normals, spacing
+from sab3r_ros.models.cast import Cast, CastConfig
+from sab3r_ros.models.cast_weights import CastCheckpoint
+from sab3r_ros.models.point_mae import PointMaeConfig
+from sab3r_ros.models.text import PromptEncoder
+from sab3r_ros.synthetic.clouds import ObjectSampler, object_cloud
+from sab3r_ros.synthetic.objects import SceneObject
+from sab3r_ros.synthetic.parts import box_part, shape_part
+
+
+def cylinder(diameter=0.05, height=0.2, count=1500):
+    item = SceneObject(
+        "bottle", "white", [shape_part("body", "cylinder", (diameter, diameter, height), (0, 0, height / 2), None)]
+    )
+    return ObjectSampler(item).whole(count, np.random.default_rng(0))
+
+
+def box(size, count=1500):
+    return ObjectSampler(SceneObject("box", "white", [box_part("body", size, (0, 0, 0), None)])).whole(
+        count, np.random.default_rng(0)
+    )
+
+
+def test_normals_point_outward_or_to_the_viewer():
+    cloud = cylinder()
+    normals = estimate_normals(cloud.points)
+    side = np.abs(cloud.normals[:, 2]) < 0.5
+    assert np.mean((normals[side] * cloud.normals[side]).sum(1) > 0.8) > 0.9
+    eye = np.array([1.0, 0, 0.1])
+    seen = estimate_normals(cloud.points, eye)
+    assert ((eye - cloud.points) * seen).sum(1).min() >= 0
+    assert spacing(cloud.points) == pytest.approx(0.002, abs=0.002)
+    assert spacing(cloud.points[:1]) == 0
+
+
+def test_regions_are_connected_and_the_larger_one_comes_first():
+    cloud = cylinder()
+    z = cloud.points[:, 2]
+    scores = np.where(z < 0.08, 0.9, np.where(z > 0.18, 0.9, 0.1))
+    regions = find_regions(cloud.points, cloud.normals, scores)
+    assert len(regions) == 2
+    assert regions[0].centroid[2] < 0.08
+    assert regions[0].score == pytest.approx(0.9)
+    assert set(regions[0].rows).isdisjoint(regions[1].rows)
+    assert len(find_regions(cloud.points, cloud.normals, scores, max_regions=1)) == 1
+    assert find_regions(cloud.points, cloud.normals, scores, min_score=0.95) == []
+    with pytest.raises(ValueError, match="min_score"):
+        find_regions(cloud.points, cloud.normals, scores, min_score=2)
+
+
+def test_a_flat_region_has_the_normal_of_its_face():
+    cloud = box((0.3, 0.2, 0.1))
+    top = (cloud.normals[:, 2] > 0.9).astype(float)
+    region = find_regions(cloud.points, cloud.normals, top)[0]
+    assert region.pose[:3, 2] @ [0, 0, 1] > 0.99
+    assert np.allclose(region.size, [0.3, 0.2, 0], atol=0.04)
+    assert abs(region.pose[:3, 0] @ [1, 0, 0]) > 0.98
+    assert np.allclose(np.linalg.det(region.pose[:3, :3]), 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_frames_are_rotations_whatever_the_points(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(int(rng.integers(1, 20)), 3)) * rng.integers(0, 2, 3)
+    frame = surface_frame(points, rng.normal(size=3) * rng.integers(0, 2), rng.normal(size=3))
+    assert np.allclose(frame[:3, :3] @ frame[:3, :3].T, np.eye(3), atol=1e-6)
+    assert np.linalg.det(frame[:3, :3]) == pytest.approx(1)
+
+
+def test_a_bottle_is_grasped_across_and_the_contacts_lie_on_it():
+    cloud = cylinder()
+    scores = np.ones(len(cloud.points))
+    grasps = find_grasps(cloud.points, cloud.normals, scores, np.arange(len(scores)))
+    assert grasps
+    best = grasps[0]
+    assert best.width == pytest.approx(0.05, abs=0.005)
+    for contact in best.contacts:
+        assert np.abs(cloud.points - contact).sum(1).min() < 1e-9
+    rotation = best.pose[:3, :3]
+    assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+    closing = (best.contacts[1] - best.contacts[0]) / best.width
+    assert rotation[:, 1] @ closing == pytest.approx(1)
+    assert np.allclose(best.pose[:3, 3] - best.depth * rotation[:, 2], best.contacts.mean(0))
+    assert all(a.score >= b.score for a, b in zip(grasps, grasps[1:], strict=False))
+    assert 0 < best.approach_distance <= Gripper().clearance
+
+
+def test_what_is_too_wide_has_no_grasp():
+    cloud = box((0.3, 0.2, 0.15))
+    assert find_grasps(cloud.points, cloud.normals, np.ones(len(cloud.points)), np.arange(len(cloud.points))) == []
+    wide = find_grasps(
+        cloud.points,
+        cloud.normals,
+        np.ones(len(cloud.points)),
+        np.arange(len(cloud.points)),
+        Gripper(max_width=0.4, palm_width=0.5),
+    )
+    assert wide
+    assert wide[0].width > 0.14
+
+
+def test_grasps_keep_clear_of_what_stands_around():
+    cloud = cylinder()
+    rows, scores = np.arange(len(cloud.points)), np.ones(len(cloud.points))
+    y, z = (g.ravel() for g in np.meshgrid(np.linspace(-0.2, 0.2, 60), np.linspace(0, 0.3, 60)))
+    wall = np.stack([np.full_like(y, 0.05), y, z], 1)  # close behind the bottle, at +x
+    for grasp in find_grasps(cloud.points, cloud.normals, scores, rows, surroundings=wall):
+        palm = grasp.pose[:3, 3] - 0.06 * grasp.pose[:3, 2]
+        assert palm[0] < 0.05
+
+
+class Always(AffordanceSegmenter):
+    """Scores the upper half of any object."""
+
+    def __init__(self):
+        pass
+
+    def score(self, points, prompt):
+        finite = np.isfinite(points).all(-1)
+        return np.where(finite & (points[:, 2] > np.nanmean(points[:, 2])), 0.9, 0.0).astype(np.float32)
+
+
+def test_answers_name_rows_of_the_callers_cloud():
+    cloud = cylinder(count=800)
+    points = np.insert(cloud.points, [0, 400], np.nan, axis=0)
+    answer = affordance_regions(Always(), points, "grasp", RegionRequest(max_grasps=2))
+    assert len(answer.regions) == 1
+    region = answer.regions[0]
+    assert np.isfinite(points[region.rows]).all()
+    assert (points[region.rows][:, 2] > 0.09).all()
+    assert 1 <= len(region.grasps) <= 2
+    assert affordance_regions(Always(), points, "grasp", RegionRequest(max_grasps=0)).regions[0].grasps == []
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    small = PointMaeConfig(dim=16, depth=1, heads=2, groups=32, group_size=8, patch_width=16)
+    network = Cast(CastConfig(small, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16)).eval()
+    return AffordanceSegmenter(CastCheckpoint(network, PromptEncoder(16, 1, 2).eval(), "test", "none"))
+
+
+def test_clouds_of_any_size_get_a_score_per_point(segmenter):
+    for count in (16, 500, 6000):
+        points = object_cloud("mug", 1, count).points
+        scores = segmenter.score(points, "where would you hold the mug")
+        assert scores.shape == (count,)
+        assert scores.dtype == np.float32
+        assert ((scores >= 0) & (scores <= 1)).all()
+        assert np.array_equal(scores, segmenter.score(points, "where would you  hold the mug "))
+    spoilt = points.copy()
+    spoilt[5] = np.nan
+    assert segmenter.score(spoilt, "grasp")[5] == 0
+
+
+def test_what_cannot_be_answered_says_why(segmenter):
+    points = object_cloud("mug", 1, 300).points
+    for prompt, why in (("  ", "empty"), ("つかむ", "no English word")):
+        with pytest.raises(AffordanceRequestError, match=why):
+            segmenter.score(points, prompt)
+    with pytest.raises(AffordanceRequestError, match="has 3 usable points"):
+        segmenter.score(points[:3], "grasp")
+    with pytest.raises(AffordanceRequestError, match="has 0 usable points"):
+        segmenter.score(points * np.nan, "grasp")
+    with pytest.raises(AffordanceRequestError, match=r"array \(N,3\)"):
+        segmenter.score(points[:, :2], "grasp")
+    with pytest.raises(AffordanceRequestError, match="in one place"):
+        segmenter.score(np.zeros((50, 3)), "grasp")
+    assert checked_prompt(" pour\n water ") == "pour water"
