@@ -12,6 +12,7 @@ from sab3r_ros.affordance.regions import Region
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter
 from sab3r_ros.cli.mapping import open_map
 from sab3r_ros.config import Settings
+from sab3r_ros.files import replacing
 
 
 def afford(
@@ -103,10 +104,9 @@ def draw_answer(path: Path, points: np.ndarray, answer: AffordanceAnswer, title:
         axis.set_ylabel("xyz"[b] + " [m]")
     figure.colorbar(shown, ax=axes, label="score")
     figure.suptitle(title)
-    part = path.with_suffix(".part.png")
-    figure.savefig(part)
+    with replacing(path) as part:
+        figure.savefig(part)
     pyplot.close(figure)
-    part.replace(path)
 
 
 def affordance_figures(checkpoint: str, shapes: int) -> dict:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from sab3r_ros.cli.mapping import map_source, summarise, write_json, write_outputs
+from sab3r_ros.cli.mapping import finite, map_source, summarise, write_outputs
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.rooms import located_figures, query_targets
 from sab3r_ros.evaluation.stream import geometry_figures
+from sab3r_ros.files import write_json
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import query_for
 from sab3r_ros.sources.demo import DemoSource
@@ -27,5 +28,5 @@ def run_demo(out: Path, settings: Settings) -> dict:
     figures = geometry_figures(run, source.sequence.views, perception.image_size)
     summary = summarise(mapper, run, source) | {k: figures[k] for k in ("rra15", "rta15", "abs_rel", "ate", "pairs")}
     summary["located"] = located
-    write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", finite(summary))
     return summary

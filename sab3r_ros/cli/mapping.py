@@ -1,6 +1,5 @@
 """`sab3r map` and `sab3r locate`."""
 
-import json
 import sys
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.stream import Run, map_stream
+from sab3r_ros.files import write_json
 from sab3r_ros.mapping.export import render_preview, write_ply, write_tum
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
@@ -72,13 +72,6 @@ def summarise(mapper: SemanticMapper, run: Run, source: Source) -> dict:
     }  # fmt: skip
 
 
-def write_json(path: Path, content: dict) -> None:
-    """As a whole or not at all."""
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(finite(content), indent=1) + "\n")
-    part.replace(path)
-
-
 def finite(value):
     """The same content with null for what is not a number: JSON has no NaN."""
     if isinstance(value, dict):
@@ -105,7 +98,7 @@ def map_input(
         first = f" First problem: {run.refused[0]}" if run.refused else ""
         raise MapFileError(f"nothing could be mapped from {source}.{first}") from error
     summary = summarise(mapper, run, opened)
-    write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", finite(summary))
     return summary
 
 

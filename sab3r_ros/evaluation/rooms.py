@@ -8,7 +8,7 @@ import numpy as np
 
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.stream import Run, geometry_figures, map_stream, point_iou
-from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.mapping.frames import Frame, nth_stamp
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import LocatedObject, MapQuery
@@ -44,7 +44,7 @@ def located_figures(
         best = 0.0
         for k, item in enumerate(sequence.room.objects):
             if item.label == label and found:
-                masks = {round(i * 1e9 / rate): v.instance == k for i, v in enumerate(sequence.views)}
+                masks = {nth_stamp(i, rate): v.instance == k for i, v in enumerate(sequence.views)}
                 best = max(best, point_iou(mapper, found[0], masks))
         figures.append({"query": label, "iou": round(best, 4), "score": round(found[0].score, 4) if found else 0.0})
         answers += found
@@ -53,7 +53,7 @@ def located_figures(
 
 def sequence_frames(sequence: Sequence, rate: float = _RATE) -> list[Frame]:
     """The frames of a rendered walk, stamped from zero."""
-    return [Frame(v.rgb, round(k * 1e9 / rate)) for k, v in enumerate(sequence.views)]
+    return [Frame(v.rgb, nth_stamp(k, rate)) for k, v in enumerate(sequence.views)]
 
 
 def evaluate_rooms(

@@ -8,6 +8,7 @@ import numpy as np
 from plyfile import PlyData, PlyElement
 from scipy.spatial.transform import Rotation
 
+from sab3r_ros.files import replacing
 from sab3r_ros.mapping.query import UNLABELLED, LocatedObject
 
 
@@ -29,9 +30,8 @@ def write_ply(path: Path, xyz: np.ndarray, rgb: np.ndarray, score: np.ndarray, l
     for k, name in enumerate(("red", "green", "blue")):
         vertex[name] = rgb[:, k]
     vertex["score"], vertex["label"] = score, label
-    part = Path(path).with_suffix(".ply.part")
-    PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(str(part))
-    part.replace(path)
+    with replacing(path) as part:
+        PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(str(part))
 
 
 def write_tum(path: Path, trajectory: Iterable[tuple[int, np.ndarray]]) -> None:
@@ -40,9 +40,8 @@ def write_tum(path: Path, trajectory: Iterable[tuple[int, np.ndarray]]) -> None:
     for stamp, pose in trajectory:
         values = [*pose[:3, 3], *Rotation.from_matrix(pose[:3, :3]).as_quat()]
         lines.append(f"{stamp // 10**9}.{stamp % 10**9:09d} " + " ".join(f"{v:.7f}" for v in values))
-    part = Path(path).with_suffix(".part")
-    part.write_text("\n".join(lines) + "\n")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text("\n".join(lines) + "\n")
 
 
 def render_preview(
@@ -91,10 +90,9 @@ def render_preview(
     if counts.any():
         axes[1].legend(fontsize=7, loc="upper right")
     figure.tight_layout()
-    part = Path(path).with_suffix(".part.png")
-    figure.savefig(part)
+    with replacing(path) as part:
+        figure.savefig(part)
     pyplot.close(figure)
-    part.replace(path)
 
 
 def _draw_box(axis, item: LocatedObject, dims):

@@ -26,6 +26,11 @@ class ScaleSource(IntEnum):
     MEASURED = 2
 
 
+def nth_stamp(index: int, rate: float) -> int:
+    """Stamp in nanoseconds of picture `index` of a sequence with `rate` pictures per second."""
+    return round(index * 1e9 / rate)
+
+
 class BadFrame(ValueError):
     """A picture that cannot be used; the message says why. The map is untouched."""
 

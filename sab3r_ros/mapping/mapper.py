@@ -101,12 +101,13 @@ class SemanticMapper:
             tokens, compared, self.settings.window.symmetric and bool(references), step
         )
         alignment = self._align(comparison, references, view)
+        feature = comparison.features() if self._is_keyframe(alignment, references) else None
         with self.lock:
             if self.revision != revision:  # the map was reset or replaced while the network ran
                 return self._result(
                     frame, alignment, False, started, "the map was replaced while this frame was processed"
                 )
-            return self._commit(frame, view, tokens, looks, comparison, references, alignment, started)
+            return self._commit(frame, view, tokens, looks, feature, references, alignment, started)
 
     def _check(self, frame: Frame) -> None:
         rgb = frame.rgb
@@ -150,7 +151,11 @@ class SemanticMapper:
             alignment.focal = float(view.intrinsics[0, 0])
         return alignment
 
-    def _commit(self, frame, view, tokens, looks, comparison, references, alignment, started) -> FrameResult:
+    def _is_keyframe(self, alignment: Alignment, references: list[Keyframe]) -> bool:
+        found = not references or alignment.inliers >= self.settings.tracking.min_inliers
+        return found and max(alignment.overlap) < self.settings.window.keyframe_overlap
+
+    def _commit(self, frame, view, tokens, looks, feature, references, alignment, started) -> FrameResult:
         self._last_stamp = frame.stamp
         self.frames += 1
         if references and alignment.inliers < self.settings.tracking.min_inliers:
@@ -163,12 +168,12 @@ class SemanticMapper:
         message = self._fix_scale(alignment, view)
         self._newest = (alignment, view)
         self.trajectory.append((frame.stamp, rigid_part(alignment.pose).cpu().numpy()))
-        is_keyframe = max(alignment.overlap) < self.settings.window.keyframe_overlap
+        is_keyframe = self._is_keyframe(alignment, references)
         if is_keyframe:
             keyframe = Keyframe(tokens, alignment.points, alignment.conf, alignment.pose, frame.stamp, looks, view.rgb)
             self.keyframes.append(keyframe)
             self.num_keyframes += 1
-            self._fuse(keyframe, comparison.feature)
+            self._fuse(keyframe, feature)
         return self._result(frame, alignment, is_keyframe, started, message)
 
     def _expected_scale(self) -> float:

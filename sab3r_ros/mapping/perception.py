@@ -1,5 +1,6 @@
 """The network as the mapper uses it: encode a view once, compare it with a window of encoded keyframes."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Comparison:
 
     own: the new view's points in its own camera, own_conf; seen: the keyframe's points in the new camera,
     seen_conf; back: the new view's points in the keyframe's camera and back_conf (None unless symmetric);
-    feature (h,w,C) of the new view, or None; matches: per keyframe, pixels (M,2) of the new view, pixels (M,2) of
+    features: computes the new view's (h,w,C), or None, when called; matches: per keyframe, pixels (M,2) of the new view, pixels (M,2) of
     the keyframe and confidence (M,) of mutually nearest descriptors, or None.
     """
 
@@ -34,7 +35,7 @@ class Comparison:
     back: Tensor | None
     back_conf: Tensor | None
     back_own: Tensor | None
-    feature: Tensor | None
+    features: Callable[[], Tensor | None]
     matches: list[tuple[Tensor, Tensor, Tensor]] | None = None
 
 
@@ -102,15 +103,11 @@ class Perception:
         net = self.network
         with self._autocast():
             layers1, layers2 = net.decode(repeated, others)
-        # The features of the newest view are needed once; the first keyframe's pair supplies them.
         match = bool(match_step)
-        first = net.head(1, [t[:1] for t in layers1], repeated[:1], features=True, descriptors=match)
-        views = [first]
-        if len(keyframes) > 1:
-            views.append(net.head(1, [t[1:] for t in layers1], repeated[1:], features=False, descriptors=match))
-        own, own_conf = torch.cat([v.points for v in views]), torch.cat([v.conf for v in views])
+        own = net.head(1, layers1, repeated, features=False, descriptors=match)
         seen = net.head(2, layers2, others, features=False, descriptors=match)
-        matches = _match(views, seen, match_step) if match else None
+        matches = _match(own, seen, match_step) if match else None
+        features = self._features_of(layers1, tokens)
         back = back_conf = back_own = None
         if symmetric:
             with self._autocast():
@@ -118,18 +115,28 @@ class Perception:
             theirs = net.head(2, layers2, repeated, features=False, descriptors=False)
             back, back_conf = theirs.points, theirs.conf
             back_own = net.head(1, layers1, others, features=False, descriptors=False).points
-        feature = None if first.clip is None else first.clip[0]
-        return Comparison(own, own_conf, seen.points, seen.conf, back, back_conf, back_own, feature, matches)
+        return Comparison(own.points, own.conf, seen.points, seen.conf, back, back_conf, back_own, features, matches)
+
+    def _features_of(self, layers: list[Tensor], tokens: EncodedView) -> Callable[[], Tensor | None]:
+        """The features of the newest view, from the pair with the first keyframe; computed when they are wanted."""
+        first = [t[:1] for t in layers]
+
+        @torch.inference_mode()
+        def features():
+            maps = self.network.language(first, tokens)
+            return None if maps is None else maps[0]
+
+        return features
 
 
-def _match(views: list[ViewPrediction], seen: ViewPrediction, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Mutually nearest descriptors of every pair; `views` are the pairs' first sides, in one or more batches."""
+def _match(own: ViewPrediction, seen: ViewPrediction, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Mutually nearest descriptors of every pair."""
+    assert own.desc is not None
+    assert own.desc_conf is not None
     assert seen.desc is not None
     assert seen.desc_conf is not None
-    desc = torch.cat([v.desc for v in views if v.desc is not None])
-    desc_conf = torch.cat([v.desc_conf for v in views if v.desc_conf is not None])
     matches = []
-    for one, two, conf_one, conf_two in zip(desc, seen.desc, desc_conf, seen.desc_conf, strict=True):
+    for one, two, conf_one, conf_two in zip(own.desc, seen.desc, own.desc_conf, seen.desc_conf, strict=True):
         here, there = reciprocal_matches(one, two, step, _MATCH_ROUNDS)
         confidence = torch.minimum(conf_one[here[:, 1], here[:, 0]], conf_two[there[:, 1], there[:, 0]])
         matches.append((here, there, confidence))

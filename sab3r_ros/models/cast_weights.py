@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sab3r_ros.files import replacing, write_json
 from sab3r_ros.models.cast import Cast, CastConfig
 from sab3r_ros.models.inert_pickle import load_inert
 from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig
@@ -34,13 +35,13 @@ def save_cast(folder: Path, network: Cast, text: PromptEncoder, licence: str, no
     folder.mkdir(parents=True, exist_ok=True)
     text.save(folder / "text")
     state = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in network.state_dict().items()}
-    save_file(state, folder / "model.safetensors.part")
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as part:
+        save_file(state, part)
+        part.chmod(0o644)
     config = {
         "format": FORMAT, "version": VERSION, "name": folder.name, "licence": licence, "network": asdict(network.cfg), "notes": notes,
     }  # fmt: skip
-    (folder / "config.json.part").write_text(json.dumps(config, indent=1) + "\n")
-    (folder / "config.json.part").replace(folder / "config.json")
+    write_json(folder / "config.json", config)
 
 
 def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:

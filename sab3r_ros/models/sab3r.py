@@ -148,12 +148,9 @@ class ViewHead(nn.Module):
     ) -> ViewPrediction:
         """layers: the decoder's list (entry 0 is the encoder's output); grid (h,w) of the tokens."""
         layers = [t.float() for t in layers]
-        hooked = [layers[k] for k in self.cfg.hooks]
-        pair = torch.cat([layers[0], layers[-1]], -1)
 
         def dense(head):
-            raw = head(hooked, grid) if isinstance(head, DPTHead) else head(pair, grid)
-            return raw.permute(0, 2, 3, 1)
+            return self._dense(head, layers, grid)
 
         raw = dense(self.dpt)
         out = ViewPrediction(exp_vector(raw[..., :3]), exp_confidence(raw[..., 3], 1.0), None, None)
@@ -162,10 +159,21 @@ class ViewHead(nn.Module):
             out.desc = raw[..., :-1] * raw[..., :-1].norm(dim=-1, keepdim=True).reciprocal()
             out.desc_conf = exp_confidence(raw[..., -1], self.cfg.desc_conf_floor)
         if features and self.clip_head is not None:
-            out.clip = exp_vector(dense(self.clip_head))
+            out.clip = self.language(layers, grid)
         if features and self.dino_head is not None:
             out.dino = exp_vector(dense(self.dino_head))
         return out
+
+    def language(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
+        """The language-aligned features (B,16h,16w,C) alone."""
+        return exp_vector(self._dense(self.clip_head, [t.float() for t in layers], grid))
+
+    def _dense(self, head, layers, grid):
+        if isinstance(head, DPTHead):
+            raw = head([layers[k] for k in self.cfg.hooks], grid)
+        else:
+            raw = head(torch.cat([layers[0], layers[-1]], -1), grid)
+        return raw.permute(0, 2, 3, 1)
 
 
 class Sab3r(nn.Module):
@@ -246,6 +254,16 @@ class Sab3r(nn.Module):
             merged[name][~view.portrait] = flat
             merged[name][view.portrait] = turned.transpose(1, 2)
         return ViewPrediction(**merged)
+
+    def language(self, layers: list[Tensor], view: EncodedView) -> Tensor | None:
+        """The language-aligned features (B,H,W,C) of untransposed views as side 1; None without such a head.
+
+        They cost as much as all geometry, and only pictures that are fused into a map need them.
+        """
+        if self.downstream_head1.clip_head is None:
+            return None
+        with torch.autocast(layers[0].device.type, enabled=False):
+            return self.downstream_head1.language(layers, (view.shape[0] // PATCH, view.shape[1] // PATCH))
 
     def predict(
         self, view1: EncodedView, view2: EncodedView, features: bool = True, descriptors: bool = True

@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sab3r_ros.files import replacing, write_json
+
 
 class TextEncoder:
     """Encodes labels and phrases as unit vectors.
@@ -59,6 +61,37 @@ class TextEncoder:
         return torch.nn.functional.normalize(each.mean(1), dim=-1)
 
 
+def tower_config(embed_dim: int, width: int, heads: int, layers: int, context: int) -> dict:
+    """An open_clip configuration for a small text tower.
+
+    open_clip's towers come in pairs; the vision tower is a placeholder, since pictures go through SAB3R.
+    """
+    return {
+        "model_cfg": {
+            "embed_dim": embed_dim,
+            "vision_cfg": {"image_size": 16, "patch_size": 16, "layers": 1, "width": 16, "head_width": 16},
+            "text_cfg": {
+                "context_length": context,
+                "vocab_size": 49408,
+                "width": width,
+                "heads": heads,
+                "layers": layers,
+            },
+        },
+        "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
+    }
+
+
+def save_tower(folder: Path, model: nn.Module, config: dict) -> None:
+    """Write an open_clip folder: FOLDER/open_clip_config.json and open_clip_model.safetensors (float16)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    with replacing(folder / "open_clip_model.safetensors") as part:
+        save_file(state, part)
+        part.chmod(0o644)
+    write_json(folder / "open_clip_config.json", config)
+
+
 class PromptEncoder(nn.Module):
     """An open_clip text tower read token by token: what CAST attends to.
 
@@ -70,18 +103,8 @@ class PromptEncoder(nn.Module):
         import open_clip
         from open_clip.model import CLIP
 
-        self.config = {
-            "embed_dim": width,
-            "vision_cfg": {"image_size": 16, "patch_size": 16, "layers": 1, "width": 16, "head_width": 16},
-            "text_cfg": {
-                "context_length": context,
-                "vocab_size": 49408,
-                "width": width,
-                "heads": heads,
-                "layers": layers,
-            },
-        }
-        self.tower = CLIP(**self.config)
+        self.config = tower_config(width, width, heads, layers, context)
+        self.tower = CLIP(**self.config["model_cfg"])
         self.tower.visual.requires_grad_(False)  # open_clip's towers come in pairs; pictures go another way
         self._tokenizer = open_clip.get_tokenizer("ViT-B-32", context_length=context)
 
@@ -98,12 +121,7 @@ class PromptEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write FOLDER/open_clip_config.json and open_clip_model.safetensors (float16)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.half() if v.is_floating_point() else v for k, v in self.tower.state_dict().items()}
-        save_file(state, folder / "open_clip_model.safetensors")
-        preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-        text = json.dumps({"model_cfg": self.config, "preprocess_cfg": preprocess}, indent=1)
-        (folder / "open_clip_config.json").write_text(text + "\n")
+        save_tower(folder, self.tower, self.config)
 
     @classmethod
     def load(cls, folder: Path) -> "PromptEncoder":

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sab3r_ros.files import replacing, write_json
 from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
 
 FORMAT, VERSION = "sab3r", 1
@@ -135,13 +136,10 @@ def save_checkpoint(
         "network": asdict(network.cfg),
         "notes": notes,
     }
-    weights = folder / "model.safetensors.part"
-    save_file(state, weights)
-    weights.chmod(0o644)
-    weights.replace(folder / "model.safetensors")
-    text = folder / "config.json.part"
-    text.write_text(json.dumps(config, indent=1) + "\n")
-    text.replace(folder / "config.json")
+    with replacing(folder / "model.safetensors") as part:
+        save_file(state, part)
+        part.chmod(0o644)
+    write_json(folder / "config.json", config)
 
 
 def fingerprint(path: Path) -> str:

@@ -15,6 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from sab3r_ros.files import write_json
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE
 from sab3r_ros.srv import LocateObject, SaveMap
@@ -144,9 +145,7 @@ def main() -> None:
     finally:
         rclpy.try_shutdown()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(summary, indent=1) + "\n")
-    part.replace(path)
+    write_json(path, summary)
     print(json.dumps(summary["ros"], indent=1))
 
 

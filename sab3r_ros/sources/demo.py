@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.mapping.frames import Frame, nth_stamp
 from sab3r_ros.sources.readers import Source, SourceError
 
 DEMO_SEED = 900_050_007  # among the held-out rooms; chosen because its walk shows several pieces of furniture
@@ -26,4 +26,4 @@ class DemoSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         for k, view in enumerate(self.sequence.views):
-            yield Frame(view.rgb, round(k * 1e9 / self.rate))
+            yield Frame(view.rgb, nth_stamp(k, self.rate))

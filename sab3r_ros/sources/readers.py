@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.mapping.frames import Frame, nth_stamp
 from sab3r_ros.sources.encodings import ImageError, decode_compressed, decode_compressed_depth
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class FolderSource(Source):
         seconds = [re.fullmatch(r"\d{9,}\.\d+", p.stem) for p in self.pictures]
         stamped = all(seconds)
         for k, path in enumerate(self.pictures):
-            stamp = parse_stamp(path.stem) if stamped else round(k * 1e9 / self.rate)
+            stamp = parse_stamp(path.stem) if stamped else nth_stamp(k, self.rate)
             try:
                 rgb = decode_compressed(path.read_bytes())
                 depth = self._depth_of(path) if self.depth else None

@@ -6,17 +6,16 @@ noun is the mixture of the codes of the labels it may stand for, with the shares
 these targets.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
+from sab3r_ros.models.text import save_tower, tower_config
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.training.lexicon import Likeness, Meaning, household_nouns
@@ -61,18 +60,6 @@ def concept_codes(dim: int) -> Codes:
         codes = vectors[:, -dim:] * np.sqrt(np.clip(values[-dim:], 0, None))
     codes = torch.from_numpy((codes / np.linalg.norm(codes, axis=1, keepdims=True)).astype(np.float32))
     return Codes(codes[: len(LABELS)], codes[len(LABELS) : -1], codes[-1])
-
-
-def model_config(dim: int, width: int) -> dict:
-    """The open_clip configuration; its vision tower is a placeholder, since pictures go through SAB3R."""
-    return {
-        "model_cfg": {
-            "embed_dim": dim,
-            "vision_cfg": {"image_size": 16, "patch_size": 16, "layers": 1, "width": 16, "head_width": 16},
-            "text_cfg": {"context_length": _CONTEXT, "vocab_size": 49408, "width": width, "heads": 2, "layers": 2},
-        },
-        "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
-    }
 
 
 class Phrases:
@@ -138,7 +125,7 @@ def train_text_tower(
 
     torch.manual_seed(seed)
     phrases = Phrases(wordnet, dim, open_clip.OPENAI_IMAGENET_TEMPLATES, np.random.default_rng(seed))
-    config = model_config(dim, width)
+    config = tower_config(dim, width, 2, 2, _CONTEXT)
     model = CLIP(**config["model_cfg"])
     tokenizer = open_clip.get_tokenizer("ViT-B-32", context_length=_CONTEXT)
     parameters = [p for n, p in model.named_parameters() if not n.startswith("visual.")]
@@ -155,8 +142,5 @@ def train_text_tower(
         schedule.step()
         cosine = 0.98 * cosine + 0.02 * similarity.mean().item() if cosine else similarity.mean().item()
         bar.set_postfix(cosine=f"{cosine:.3f}")
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    save_tower(folder, model, config)
     return cosine

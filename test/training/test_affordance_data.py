@@ -1,0 +1,170 @@
+"""Affordance data sets: household shapes and small files in the layouts of the public ones; training on them."""
+
+import csv
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from sab3r_ros.evaluation.affordance_shapes import right_part_first
+from sab3r_ros.models.cast import CastConfig
+from sab3r_ros.models.point_mae import PointMaeConfig
+from sab3r_ros.synthetic.parts import AFFORDANCES
+from sab3r_ros.synthetic.questions import VERBS, question
+from sab3r_ros.training.affordance_data import (
+    HELD_OUT_SHAPES,
+    POINTS,
+    AffordanceNet,
+    AffordanceSamples,
+    HouseholdShapes,
+    Laso,
+    Piad,
+)
+from sab3r_ros.training.cast import segmentor_from_training_checkpoint, train_cast
+from sab3r_ros.training.cmat import LiftedShapes, train_cmat
+from sab3r_ros.training.runs import RunConfig
+
+RNG = np.random.default_rng
+
+
+def test_every_affordance_has_verbs_and_held_out_wordings_differ():
+    assert set(VERBS) == set(AFFORDANCES)
+    seen = {question("mug", "grasp", RNG(k)) for k in range(200)}
+    held_out = {question("mug", "grasp", RNG(k), held_out=True) for k in range(50)}
+    assert len(seen) > 20
+    assert not seen & held_out
+
+
+def test_household_samples_repeat_and_ask_for_what_is_there():
+    source = HouseholdShapes(100, HELD_OUT_SHAPES.start)
+    for k in range(6):
+        sample, again = source.sample(k, RNG(k)), source.sample(k, RNG(k))
+        assert np.array_equal(sample.points, again.points)
+        assert sample.question == again.question
+        assert sample.target.sum() >= 8
+        assert sample.affordance in AFFORDANCES
+        assert len(sample.points) == len(sample.target)
+    batch = AffordanceSamples(source)[3]
+    assert batch["points"].shape == (POINTS, 3)
+    assert batch["target"].shape == (POINTS, 1)
+    assert batch["points"].norm(dim=-1).max().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.fixture
+def laso(tmp_path):
+    points = RNG(0).random((2048, 3)).astype(np.float32)
+    mask = (points[:, 2] > 0.5).astype(np.float32)
+    for split in ("train", "test"):
+        (tmp_path / f"objects_{split}.pkl").write_bytes(pickle.dumps({"7": points}))
+        entry = {"shape_id": 7, "class": "mug", "affordance": "grasp", "mask": mask}
+        (tmp_path / f"anno_{split}.pkl").write_bytes(pickle.dumps([entry]))
+    with (tmp_path / "Affordance-Question.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Object", "Affordance", *[f"Question{k}" for k in range(15)]])
+        writer.writerow(["Mug", "grasp", *[f"question {k} of the mug?" for k in range(15)]])
+    return tmp_path
+
+
+def test_laso(laso):
+    train, test = Laso(laso), Laso(laso, "test")
+    assert len({train.sample(0, RNG(k)).question for k in range(40)}) > 5
+    sample = test.sample(0, RNG(5))
+    assert sample.question == "question 0 of the mug?"
+    assert sample.points.shape == (2048, 3)
+    assert sample.target.mean() == pytest.approx(0.5, abs=0.05)
+    (laso / "Affordance-Question.csv").unlink()
+    with pytest.raises(ValueError, match="is missing"):
+        Laso(laso)
+
+
+def test_pickles_that_hold_more_than_data_are_refused(laso):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    (laso / "objects_train.pkl").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match=r"asks for builtins\.print"):
+        Laso(laso)
+    (laso / "objects_train.pkl").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot read"):
+        Laso(laso)
+
+
+def test_affordance_net(tmp_path):
+    points = RNG(0).random((2048, 3))
+    label = {"openable": np.ones((2048, 1)), "grasp": np.zeros((2048, 1))}
+    entry = {
+        "shape_id": "x",
+        "semantic class": "Bottle",
+        "affordance": ["openable"],
+        "full_shape": {"coordinate": points, "label": label},
+    }
+    (tmp_path / "full.pkl").write_bytes(pickle.dumps([entry]))
+    source = AffordanceNet(tmp_path / "full.pkl")
+    assert len(source) == 1
+    sample = source.sample(0, RNG(0))
+    assert (sample.label, sample.affordance) == ("bottle", "open")
+    assert sample.target.min() == 1
+
+
+def test_piad_of_both_versions(tmp_path):
+    cloud = RNG(0).random((2048, 20))
+    lines = "\n".join("id Mug " + " ".join(f"{v:.4f}" for v in row) for row in cloud)
+    (tmp_path / "Seen" / "Mug").mkdir(parents=True)
+    (tmp_path / "Seen" / "Mug" / "Point_Train_Mug_1.txt").write_text(lines)
+    (tmp_path / "Img_Train.txt").write_text("Img/Mug/grasp/Img_Mug_grasp_1.jpg\n")
+    (tmp_path / "Point_Train.txt").write_text("Seen/Mug/Point_Train_Mug_1.txt\n")
+    sample = Piad(tmp_path, tmp_path).sample(0, RNG(0))
+    assert sample.image.name == "Img_Mug_grasp_1.jpg"
+    assert np.allclose(sample.points, cloud[:, :3], atol=1e-4)
+    assert np.allclose(sample.target, cloud[:, 3], atol=1e-4)
+
+    folder = tmp_path / "Data" / "Mug" / "3D_Aff" / "pour"
+    folder.mkdir(parents=True)
+    np.save(folder / "1.npy", cloud[:, :4])
+    (tmp_path / "Img_test.txt").write_text("Data/Mug/web/pour/1.jpg\n")
+    (tmp_path / "Point_test.txt").write_text("Data/Mug/3D_Aff/pour/1.npy\n")
+    sample = Piad(tmp_path, tmp_path, "test", version=2).sample(0, RNG(0))
+    assert np.allclose(sample.target, cloud[:, 3])
+    assert sample.question == "pour mug"
+    (folder / "1.npy").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="cannot read the cloud"):
+        Piad(tmp_path, tmp_path, "test", version=2).sample(0, RNG(0))
+    with pytest.raises(ValueError, match="is missing"):
+        Piad(tmp_path, tmp_path, "val")
+
+
+def test_the_right_part():
+    points = np.concatenate([RNG(0).random((200, 3)) * 0.1, RNG(1).random((200, 3)) * 0.1 + [1, 0, 0]])
+    target = np.repeat([1.0, 0.0], 200)
+    assert right_part_first(points, target, target)
+    assert not right_part_first(points, 1 - target, target)
+    assert not right_part_first(points, np.zeros(400), target)
+
+
+SMALL = PointMaeConfig(
+    dim=16, depth=1, heads=2, groups=16, group_size=8, patch_width=16, decoder_depth=1, decoder_heads=2
+)
+
+
+@pytest.mark.slow
+def test_pre_training_and_training_learn_and_hand_over(tmp_path):
+    run = RunConfig(steps=3, batch=2, lr=1e-3, warmup=1, workers=0, log_every=1)
+    shapes = HouseholdShapes(20)
+    lifted = LiftedShapes(shapes, lambda cloud, rng: cloud.affordance.astype(np.float32), points=128)
+    encoder = train_cmat(tmp_path / "cmat", SMALL, lifted, run)
+    cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, dropout=0.0)
+    with pytest.raises(ValueError, match="does not fit"):
+        train_cast(
+            tmp_path / "wrong", CastConfig(PointMaeConfig(dim=32, depth=1, heads=2), text_dim=16), shapes, run, encoder
+        )
+    last = train_cast(tmp_path / "cast", cfg, shapes, run, encoder)
+    segmentor = segmentor_from_training_checkpoint(last, cfg)
+    with torch.inference_mode():
+        assert segmentor(torch.rand(1, 64, 3), ["grasp"]).shape == (1, 64, 1)
+    rows = [
+        float(r["loss"]) for r in csv.DictReader(next((tmp_path / "cast").glob("log/version_*/metrics.csv")).open())
+    ]
+    assert len(rows) == 3
+    assert all(np.isfinite(rows))
