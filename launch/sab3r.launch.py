@@ -5,7 +5,7 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
@@ -27,6 +27,9 @@ def generate_launch_description():
             ),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock"),
             DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),
+            DeclareLaunchArgument(
+                "affordance", default_value="", description="CAST checkpoint: also start the affordance server with it"
+            ),
             # Images are larger than Fast DDS's default shared-memory segment and socket buffers.
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(share / "config" / "fastdds.xml")),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", str(share / "config" / "fastdds.xml")),
@@ -42,6 +45,20 @@ def generate_launch_description():
                     ("camera_info", LaunchConfiguration("camera_info")),
                     ("depth", LaunchConfiguration("depth")),
                 ],
+            ),
+            Node(
+                package="sab3r_ros",
+                executable="affordance_server",
+                name="affordance_server",
+                output="screen",
+                parameters=[
+                    str(share / "config" / "affordance_server.yaml"),
+                    {
+                        "checkpoint": LaunchConfiguration("affordance"),
+                        "use_sim_time": LaunchConfiguration("use_sim_time"),
+                    },
+                ],
+                condition=IfCondition(PythonExpression(["'", LaunchConfiguration("affordance"), "' != ''"])),
             ),
             Node(
                 package="rviz2",

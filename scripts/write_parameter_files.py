@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Write config/semantic_mapper.yaml and config/frame_player.yaml from the settings' defaults."""
+"""Write the nodes' parameter files in config/ from the settings' defaults."""
 
 from pathlib import Path
 
 from sab3r_ros.config import Settings
-from sab3r_ros.nodes.parameters import FramePlayerSettings, MapperNodeSettings, parameter_file
+from sab3r_ros.nodes.parameters import AffordanceServerSettings, FramePlayerSettings, MapperNodeSettings, parameter_file
 
 FILES = {
     "semantic_mapper.yaml": (MapperNodeSettings, Settings),
     "frame_player.yaml": (FramePlayerSettings,),
+    "affordance_server.yaml": (AffordanceServerSettings,),
 }
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 
 import sab3r_ros
 from sab3r_ros.config import Settings, dotted_fields
+from sab3r_ros.synthetic.objects import LABELS
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "sab3r_ros").rglob("*.py"))
@@ -53,6 +54,7 @@ def test_ros_stays_in_the_nodes():
         ("geometry", ("models", "mapping", "sources", "evaluation", "training", "synthetic", "cli")),
         ("models", ("mapping", "sources", "evaluation", "training", "synthetic", "cli")),
         ("mapping", ("sources", "evaluation", "training", "synthetic", "cli")),
+        ("affordance", ("mapping", "sources", "evaluation", "training", "synthetic", "cli")),
         ("synthetic", ("models", "mapping", "evaluation", "training", "cli")),
         ("evaluation", ("cli",)),
         ("training", ("mapping", "cli")),
@@ -137,6 +139,6 @@ def test_scripts_can_be_run():
         assert path.read_text().startswith("#!/usr/bin/env python3"), path
 
 
-def test_the_default_vocabulary_has_no_duplicates():
+def test_the_default_vocabulary_is_the_households():
     labels = dict((name, value) for name, _, value in dotted_fields(Settings))["query.labels"]
-    assert len(set(labels)) == len(labels) == 16
+    assert tuple(labels) == LABELS

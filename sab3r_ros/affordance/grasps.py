@@ -6,7 +6,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 _DIRECTIONS = 12  # approach directions tried around the closing axis
-_PAIRS = 400  # candidate pairs looked at
+_PAIRS = 120  # candidate pairs looked at
+_PALM_DEPTH = 0.05  # metres along the approach
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Gripper:
     insertion: float = 0.02
     friction: float = 0.45
     clearance: float = 0.1
+
+    @property
+    def reach(self) -> float:
+        """Radius in metres around a grasp within which something can be in the way."""
+        return self.palm_reach + _PALM_DEPTH + self.clearance + self.max_width / 2
 
 
 @dataclass
@@ -61,7 +67,7 @@ def find_grasps(
     tree = cKDTree(obstacles)
     found = []
     for a, b, quality in pairs:
-        grasp = _best_approach(points[a], points[b], normals, (a, b), quality, gripper, obstacles, tree)
+        grasp = _best_approach(points[a], points[b], quality, gripper, obstacles, tree)
         if grasp is not None:
             found.append(grasp)
     found.sort(key=lambda g: -g.score)
@@ -92,54 +98,51 @@ def _antipodal_pairs(points, normals, scores, rows, gripper):
     return out[:_PAIRS]
 
 
-def _best_approach(first, second, normals, pair, quality, gripper, obstacles, tree):
-    """The freest direction around the closing axis, preferably against the surface's outward normal."""
+def _best_approach(first, second, quality, gripper, obstacles, tree):
+    """The freest direction around the closing axis, preferably against the surface's outward normal; None where all collide."""
     middle, width = (first + second) / 2, float(np.linalg.norm(second - first))
     closing = (second - first) / max(width, 1e-9)
     side = np.cross(closing, [0, 0, 1.0] if abs(closing[2]) < 0.9 else [1.0, 0, 0])
     side /= np.linalg.norm(side)
-    other = np.cross(closing, side)
+    angle = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
+    approach = np.outer(np.cos(angle), side) + np.outer(np.sin(angle), np.cross(closing, side))
+    rotation = np.stack([np.cross(closing, approach), np.broadcast_to(closing, approach.shape), approach], -1)
+    depth = min(gripper.insertion, gripper.finger_length / 2)
+    tips = middle + depth * approach
+    near = obstacles[tree.query_ball_point(middle, gripper.reach)]
+    free = _free_way(
+        np.einsum("kj,djc->dkc", near, rotation) - np.einsum("dj,djc->dc", tips, rotation)[:, None], width, gripper
+    )
     outward = middle - obstacles[tree.query(middle, k=min(64, len(obstacles)))[1]].mean(0)
-    size = np.linalg.norm(outward)
-    best = None
-    for angle in np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS:
-        approach = np.cos(angle) * side + np.sin(angle) * other
-        rotation = np.stack([np.cross(closing, approach), closing, approach], 1)
-        depth = min(gripper.insertion, gripper.finger_length / 2)
-        tips = middle + depth * approach
-        local = (obstacles - tips) @ rotation
-        free = _free_way(local, width, gripper)
-        if free <= 0:
-            continue
-        alignment = -float(approach @ outward) / size if size > 1e-6 else 0.0
-        downward = -float(approach[2])
-        score = quality * (0.6 + 0.2 * max(alignment, 0.0) + 0.1 * max(downward, 0.0) + 0.1 * free / gripper.clearance)
-        if best is None or score > best.score:
-            pose = np.eye(4)
-            pose[:3, :3], pose[:3, 3] = rotation, tips
-            best = Grasp(pose, np.stack([first, second]), width, depth, free, min(score, 1.0))
-    return best
+    facing = -(approach @ outward) / max(float(np.linalg.norm(outward)), 1e-6)
+    score = quality * (
+        0.6 + 0.2 * facing.clip(0, 1) + 0.1 * (-approach[:, 2]).clip(0, 1) + 0.1 * free / gripper.clearance
+    )
+    score[free <= 0] = 0
+    best = int(score.argmax())
+    if score[best] <= 0:
+        return None
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation[best], tips[best]
+    return Grasp(pose, np.stack([first, second]), width, depth, float(free[best]), float(min(score[best], 1.0)))
 
 
-def _free_way(local, width, gripper) -> float:
-    """How far back from contact the open gripper can come straight, metres; 0 when it collides at contact.
+def _free_way(local, width, gripper):
+    """How far back from contact the open gripper can come straight, (D,) metres; 0 where it collides at contact.
 
-    local (M,3): obstacles in the frame of the tips, y closing, z approach. The fingers stand outside the contacts,
-    the palm behind them.
+    local (D,M,3): obstacles in the frame of the tips of each direction, y closing, z approach, tips at z = 0. The
+    fingers stand outside the contacts, the palm behind them.
     """
-    x, y, z = local.T
+    x, y, z = np.moveaxis(local, -1, 0)
     inner = width / 2 + 0.002
     finger = (
         (np.abs(y) > inner) & (np.abs(y) < inner + gripper.finger_thickness) & (np.abs(x) < gripper.finger_width / 2)
     )
     palm = (np.abs(y) < gripper.palm_width / 2) & (np.abs(x) < gripper.finger_width)
-    # The tips' front end stands at z = 0; everything with a larger z is ahead of them.
-    if (finger & (z < 0) & (z > -gripper.finger_length)).any() or (
-        palm & (z < -gripper.palm_reach) & (z > -gripper.palm_reach - 0.05)
-    ).any():
-        return 0.0
-    behind = -z[(finger & (z <= -gripper.finger_length)) | (palm & (z <= -gripper.palm_reach - 0.05))]
-    return float(min(gripper.clearance, behind.min() - gripper.palm_reach - 0.05)) if len(behind) else gripper.clearance
+    back = gripper.palm_reach + _PALM_DEPTH
+    hit = (finger & (z < 0) & (z > -gripper.finger_length)) | (palm & (z < -gripper.palm_reach) & (z > -back))
+    behind = np.where((finger | palm) & (z <= -back), -z - back, gripper.clearance).min(1, initial=gripper.clearance)
+    return np.where(hit.any(1), 0.0, behind)
 
 
 def _apart(grasps, count, distance):

@@ -47,6 +47,10 @@ def save_cast(folder: Path, network: Cast, text: PromptEncoder, licence: str, no
 def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
     """Load our own format from a folder or by a known name. Raises CheckpointError."""
     folder = _KNOWN.get(name) or Path(name).expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no CAST checkpoint {name!r}: none is shipped yet; make one with `sab3r train cast RUN --export FOLDER` and give its folder"
+        )
     try:
         content = json.loads((folder / "config.json").read_text())
         if content.get("format") != FORMAT or content.get("version", 0) > VERSION:

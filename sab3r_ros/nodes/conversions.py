@@ -1,7 +1,7 @@
 """Between ROS messages and the core's arrays; pure functions, the only place that does it."""
 
 import numpy as np
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Pose, Quaternion, TransformStamped, Vector3
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
@@ -22,14 +22,19 @@ _FIELD_TYPES = {
 }
 
 
-def nanoseconds(stamp: Time) -> int:
-    """A message's stamp in nanoseconds."""
+def nanoseconds(stamp: Time | Duration) -> int:
+    """A message's stamp or duration in nanoseconds."""
     return stamp.sec * 10**9 + stamp.nanosec
 
 
 def to_stamp(ns: int) -> Time:
     """Nanoseconds (from 0 up) as a message's stamp."""
     return Time(sec=int(ns // 10**9), nanosec=int(ns % 10**9))
+
+
+def to_duration(seconds: float) -> Duration:
+    """Seconds (from 0 up) as a message's duration."""
+    return Duration(sec=int(seconds), nanosec=int(seconds % 1 * 10**9))
 
 
 def header(frame: str, ns: int) -> Header:
@@ -170,6 +175,17 @@ def to_vector(values) -> Vector3:
 def to_pose(matrix: np.ndarray) -> Pose:
     """A rigid (4,4) as a Pose."""
     return Pose(position=to_point(matrix[:3, 3]), orientation=_quaternion(matrix))
+
+
+def from_pose(message: Pose) -> np.ndarray:
+    """A Pose as a rigid (4,4). A quaternion of zeros, which messages have by default, means no rotation."""
+    q, t = message.orientation, message.position
+    values = np.array([q.x, q.y, q.z, q.w])
+    out = np.eye(4)
+    if values.any():
+        out[:3, :3] = Rotation.from_quat(values).as_matrix()
+    out[:3, 3] = t.x, t.y, t.z
+    return out
 
 
 def to_transform(matrix: np.ndarray, parent: str, child: str, ns: int) -> TransformStamped:

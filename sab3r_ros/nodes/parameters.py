@@ -79,6 +79,27 @@ class FramePlayerSettings(Group):
     linger: float = Field(2.0, ge=0.0, description="Seconds the node stays after the last picture, so that it arrives")
 
 
+class AffordanceServerSettings(Group):
+    """What the affordance server knows."""
+
+    checkpoint: str = Field("cast_tiny", description="CAST checkpoint: a folder, or cast_tiny")
+    mapper: str = Field(
+        "semantic_mapper", min_length=1, description="Name of the mapper's node, whose objects are asked for"
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one",
+    )
+    min_score: float = Field(
+        0.4, ge=0.0, le=1.0, description="Smallest score of a region's points, where the request names none"
+    )
+    map_timeout: float = Field(
+        5.0, gt=0.0, le=600.0, description="Longest wait in seconds for semantic_mapper's answer"
+    )
+    autostart: bool = Field(True, description="Configure and activate at start, without a lifecycle manager")
+
+
 def _bounds(info) -> tuple[float | None, float | None]:
     low = high = None
     for item in info.metadata:

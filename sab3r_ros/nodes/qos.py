@@ -23,6 +23,9 @@ LATCHED = QoSProfile(
 )
 RELIABLE = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10)
 
+# Requests that wait: rmw's own depth of 10 would drop the eleventh of many callers without a word.
+SERVICE = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=256)
+
 
 def describe(profile: QoSProfile) -> str:
     """A profile in words, for messages about mismatches."""

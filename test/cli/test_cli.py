@@ -7,8 +7,14 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from plyfile import PlyData
+import torch
+from plyfile import PlyData, PlyElement
 
+from sab3r_ros.models.cast import Cast, CastConfig
+from sab3r_ros.models.cast_weights import save_cast
+from sab3r_ros.models.point_mae import PointMaeConfig
+from sab3r_ros.models.text import PromptEncoder
+from sab3r_ros.synthetic.clouds import object_cloud
 from sab3r_ros.synthetic.sequence import render_sequence
 
 
@@ -114,3 +120,55 @@ def test_a_map_of_another_model_is_refused(mapped, tmp_path):
     info = json.loads((other / "map.json").read_text())
     (other / "map.json").write_text(json.dumps(info | {"model": "another-1"}))
     assert "was made with another-1" in sab3r("locate", other, "mug", code=1).stderr
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    """Weights that have learnt nothing: every point scores about a half."""
+    folder = tmp_path_factory.mktemp("cast") / "small"
+    torch.manual_seed(0)
+    small = PointMaeConfig(dim=16, depth=1, heads=2, groups=32, group_size=8, patch_width=16)
+    network = Cast(CastConfig(small, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16)).eval()
+    save_cast(folder, network, PromptEncoder(16, 1, 2), "none", {})
+    return folder
+
+
+def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):
+    points = object_cloud("bottle", 3, 800).points.astype(np.float32)
+    rows = np.empty(len(points), [("x", "f4"), ("y", "f4"), ("z", "f4")])
+    for k, name in enumerate("xyz"):
+        rows[name] = points[:, k]
+    PlyData([PlyElement.describe(rows, "vertex")]).write(str(tmp_path / "bottle.ply"))
+    common = ("--affordance", "grasp", "--segmenter", segmenter, "--min-score", "0.05")
+    done = sab3r("afford", tmp_path / "bottle.ply", *common, "--json", "--png", tmp_path / "a.png")
+    answer = json.loads(done.stdout)
+    assert (answer["object"], answer["affordance"], answer["points"]) == ("bottle", "grasp", 800)
+    assert {"score", "centroid", "normal", "pose", "size", "grasps"} <= set(answer["regions"][0])
+    assert cv2.imread(str(tmp_path / "a.png")).std() > 5
+    found = sab3r("afford", mapped, "--object", "wall", *common, "--set", "query.min_score=0.02")
+    assert "score" in found.stdout
+    nothing = sab3r("afford", tmp_path / "bottle.ply", *common[:4], "--min-score", "1.0", code=3)
+    assert "try a lower --min-score" in nothing.stdout
+    assert "say which one" in sab3r("afford", mapped, *common, code=1).stderr
+    (tmp_path / "bad.ply").write_text("no ply")
+    assert "cannot read points" in sab3r("afford", tmp_path / "bad.ply", *common, code=1).stderr
+    lost = sab3r("afford", tmp_path / "bottle.ply", "--affordance", "grasp", "--segmenter", tmp_path / "none", code=1)
+    assert "sab3r train cast" in lost.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("text", "out", "--wordnet", "nowhere"), "install WordNet"),
+        (("encoder", "run", "--cache", "nowhere"), "holds no rendered views"),
+        (("distill", "run", "--data", "nowhere"), "neither rooms nor a folder"),
+        (("distill", "run", "--start", "nowhere.ckpt"), "no checkpoint of a training run"),
+        (("distill", "run", "--start", "nowhere"), "no checkpoint 'nowhere'"),
+        (("distill", "run", "--heads", "coarse", "--export", "x"), "no weights to export"),
+        (("distill", "run", "--clip-teacher", "none.ckpt", "--clip-weights", "none.bin"), "cannot load MaskCLIP"),
+        (("cast", "run", "--laso", "nowhere"), "cannot read"),
+    ],
+)
+def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert why in sab3r("train", *arguments, code=1).stderr.strip().splitlines()[-1]

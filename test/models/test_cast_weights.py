@@ -40,7 +40,7 @@ def test_our_own_folder_round_trip(network, tmp_path):
 
 
 def test_damaged_or_foreign_folders_are_refused(network, tmp_path):
-    with pytest.raises(CheckpointError, match="cannot load a CAST checkpoint"):
+    with pytest.raises(CheckpointError, match="sab3r train cast"):
         load_cast(str(tmp_path / "nowhere"))
     save_cast(tmp_path / "cast", network, PromptEncoder(8, 1, 2), "Apache-2.0", {})
     config = tmp_path / "cast" / "config.json"

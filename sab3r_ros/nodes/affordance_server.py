@@ -1,0 +1,191 @@
+"""The lifecycle node `affordance_server`: which part of that object affords this, and how to take hold of it there."""
+
+import sys
+import time
+
+import numpy as np
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from visualization_msgs.msg import MarkerArray
+
+from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
+from sab3r_ros.affordance.grasps import Gripper
+from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter
+from sab3r_ros.mapping.perception import choose_device
+from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes import parameters
+from sab3r_ros.nodes.affordance_messages import region_markers, region_message
+from sab3r_ros.nodes.map_client import FoundObject, MapClient, NotAnswered
+from sab3r_ros.nodes.qos import LATCHED, SERVICE
+from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
+from sab3r_ros.srv import QueryAffordance
+
+_STATUS = QueryAffordance.Response
+
+
+class AffordanceServerNode(LifecycleNode):
+    """Configure loads the model, activate answers; deactivated it answers NOT_ACTIVE."""
+
+    def __init__(self, **kwargs):
+        super().__init__("affordance_server", **kwargs)
+        group = parameters.AffordanceServerSettings
+        parameters.declare(self, group)
+        parameters.refuse_late_changes(self, parameters.names_of(group), lambda: self.segmenter is not None)
+        self.settings = group()
+        self.segmenter: AffordanceSegmenter | None = None
+        self.transforms: Transforms | None = None
+        self.active = False
+        self._answer_group = MutuallyExclusiveCallbackGroup()
+        self._map = MapClient(self, self.get_parameter("mapper").value)
+        self._markers = self.create_publisher(MarkerArray, "~/markers", LATCHED)
+        self.create_service(
+            QueryAffordance, "~/query_affordance", self._guarded, qos_profile=SERVICE, callback_group=self._answer_group
+        )
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model; FAILURE leads back to unconfigured, with the reason in the log."""
+        try:
+            self.settings = parameters.read(self, parameters.AffordanceServerSettings)
+            self.segmenter = AffordanceSegmenter(self.settings.checkpoint, choose_device(self.settings.device))
+        except ValueError as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self.transforms = make_transforms(self)
+        checkpoint = self.segmenter.checkpoint
+        self.get_logger().info(f"model {checkpoint.name} ({checkpoint.licence}) on {self.segmenter.device}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Answer from now on."""
+        self.active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Answer NOT_ACTIVE."""
+        self.active = False
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop the model."""
+        self._drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop everything."""
+        self._drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _drop(self):
+        self.active, self.segmenter, self.transforms = False, None, None
+
+    def _guarded(self, request, response):
+        """Answer FAILED instead of letting an unforeseen error end the executor."""
+        started = time.perf_counter()
+        try:
+            self._answer(request, response)
+        except (AffordanceRequestError, ValueError) as error:
+            _set(response, _STATUS.INVALID_REQUEST, str(error))
+        except NotAnswered as error:
+            _set(response, error.status, str(error))
+        except TransformUnavailable as error:
+            _set(response, _STATUS.TRANSFORM_UNAVAILABLE, str(error))
+        except Exception as error:
+            self.get_logger().error(f"{type(error).__name__}: {error}")
+            _set(response, _STATUS.FAILED, f"{type(error).__name__}: {error}")
+        response.elapsed_ms = (time.perf_counter() - started) * 1e3
+        return response
+
+    def _answer(self, request, response) -> None:
+        if not self.active or self.segmenter is None:
+            raise NotAnswered(_STATUS.NOT_ACTIVE, "the node is not active: run the lifecycle's configure and activate")
+        if request.image.data:
+            raise AffordanceRequestError("the loaded checkpoint takes no image prompts; ask in words")
+        item = self._object(request)
+        response.map_status = item.map_status
+        target = request.target_frame or item.frame
+        to_target = np.eye(4) if target == item.frame else self.transforms.lookup(target, item.frame)
+        points = item.points @ to_target[:3, :3].T + to_target[:3, 3]
+        points = points[_inside(points, request)]
+        # The map's z points up; a frame of the caller's may be turned, and the network wants to know what is up.
+        upright = (points - to_target[:3, 3]) @ to_target[:3, :3]
+        gripper = Gripper(max_width=request.max_gripper_width) if request.max_gripper_width else None
+        wanted = RegionRequest(
+            request.min_score or self.settings.min_score, request.max_regions, request.max_grasps, gripper
+        )
+        surroundings = item.surroundings
+        answer = affordance_regions(self.segmenter, upright, request.affordance, wanted, surroundings=surroundings)
+        response.header = convert.header(target, item.stamp)
+        for k, region in enumerate(answer.regions):
+            message = region_message(region, k, request, item, upright, answer.scores, to_target, response.header)
+            response.regions.append(message)
+        if request.return_collision_cloud and surroundings is not None:
+            moved = surroundings @ to_target[:3, :3].T + to_target[:3, 3]
+            response.collision_cloud = convert.make_cloud(response.header, **convert.xyz_columns(moved))
+        self._markers.publish(region_markers(response.regions, response.header))
+        if response.regions:
+            _set(response, _STATUS.SUCCESS, f"{len(response.regions)} regions")
+        else:
+            text = f"no part of {item.name!r} affords {request.affordance!r} with a score of {wanted.min_score:.2f}"
+            _set(response, _STATUS.NO_MATCH, f"{text}; try a lower min_score")
+
+    def _object(self, request) -> FoundObject:
+        """The caller's cloud, or the object that the mapper finds."""
+        if request.cloud.data or request.cloud.width:
+            fields = convert.read_cloud(request.cloud)
+            if not {"x", "y", "z"} <= fields.keys():
+                raise AffordanceRequestError("the cloud has no fields x, y and z")
+            if not request.cloud.header.frame_id:
+                raise AffordanceRequestError("the cloud's header names no frame")
+            points = np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
+            stamp = convert.nanoseconds(request.cloud.header.stamp)
+            return FoundObject(request.object or "cloud", points, request.cloud.header.frame_id, stamp)
+        return self._map.find(request, self.settings.map_timeout, self.get_clock().now().nanoseconds)
+
+
+def _set(response, status: int, message: str) -> None:
+    response.status, response.message = status, message
+
+
+def _inside(points: np.ndarray, request) -> np.ndarray:
+    """Which points (N,3) in the target frame lie in the request's box of interest; all where it has no size."""
+    size = np.array([request.roi_size.x, request.roi_size.y, request.roi_size.z])
+    if not size.any():
+        return np.ones(len(points), bool)
+    if (size <= 0).any():
+        raise AffordanceRequestError("roi_size must be positive along every axis, or zero along all")
+    pose = convert.from_pose(request.roi_pose)
+    local = (points - pose[:3, 3]) @ pose[:3, :3]
+    inside = (np.abs(local) <= size / 2).all(-1)
+    if not inside.any():
+        raise AffordanceRequestError("no point of the object lies in the region of interest")
+    return inside
+
+
+def main(args=None) -> None:
+    """Run the node until it is told to end."""
+    rclpy.init(args=args)
+    try:
+        node = AffordanceServerNode()
+    except ParameterException as error:
+        rclpy.try_shutdown()
+        sys.exit(f"affordance_server: {error}")
+    executor = MultiThreadedExecutor(num_threads=3)  # one answers, one hears the mapper, one the rest
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        executor.shutdown(timeout_sec=5)
+        node.destroy_node()
+        rclpy.try_shutdown()
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
