@@ -14,7 +14,7 @@ from sab3r_ros.models.cast import Cast, CastConfig
 from sab3r_ros.models.inert_pickle import load_inert
 from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig
 from sab3r_ros.models.text import PromptEncoder
-from sab3r_ros.models.weights import ASSETS, CheckpointError
+from sab3r_ros.models.weights import ASSETS, CheckpointError, check_fits
 
 FORMAT, VERSION = "cast", 1
 _KNOWN = {"cast_tiny": ASSETS / "cast_tiny"}
@@ -110,18 +110,5 @@ def _torch_state(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _fit(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    wrong = [
-        f"{k} {tuple(state[k].shape)} instead of {s}"
-        for k, s in wanted.items()
-        if k in state and tuple(state[k].shape) != s
-    ]
-    if missing or extra or wrong:
-        parts = [
-            f"{len(g)} {w} ({', '.join(g[:3])})"
-            for w, g in (("missing", missing), ("unknown", extra), ("of another shape", wrong))
-            if g
-        ]
-        raise CheckpointError(f"the weights in {path} do not fit: {'; '.join(parts)}")
+    check_fits(module, state, path)
     module.load_state_dict(state)

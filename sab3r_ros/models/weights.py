@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sab3r_ros.files import replacing, write_json
 from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
@@ -312,7 +312,14 @@ def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str)
             {k.replace("dec_blocks.", "dec_blocks2.", 1): v for k, v in state.items() if k.startswith("dec_blocks.")}
         )
     state.setdefault("mask_token", torch.zeros(1, 1, config.dec_dim))
-    wanted = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    check_fits(network, state, path)
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def check_fits(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError that names what a state dict lacks, has too much, or has in another shape."""
+    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
     wrong = [
@@ -327,5 +334,3 @@ def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str)
             if group
         ]
         raise CheckpointError(f"the weights in {path} do not fit: {'; '.join(parts)}")
-    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
-    return network.to(device).eval().requires_grad_(False)

@@ -1,14 +1,10 @@
 """The lifecycle node `affordance_server`: which part of that object affords this, and how to take hold of it there."""
 
-import sys
 import time
 
 import numpy as np
-import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from visualization_msgs.msg import MarkerArray
 
 from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
@@ -18,6 +14,7 @@ from sab3r_ros.mapping.perception import choose_device
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.affordance_messages import region_markers, region_message
+from sab3r_ros.nodes.lifecycle import ManagedNode, run_node
 from sab3r_ros.nodes.map_client import FoundObject, MapClient, NotAnswered
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
@@ -26,7 +23,7 @@ from sab3r_ros.srv import QueryAffordance
 _STATUS = QueryAffordance.Response
 
 
-class AffordanceServerNode(LifecycleNode):
+class AffordanceServerNode(ManagedNode):
     """Configure loads the model, activate answers; deactivated it answers NOT_ACTIVE."""
 
     def __init__(self, **kwargs):
@@ -68,17 +65,8 @@ class AffordanceServerNode(LifecycleNode):
         self.active = False
         return super().on_deactivate(state)
 
-    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Drop the model."""
-        self._drop()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop everything."""
-        self._drop()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _drop(self):
+    def drop(self) -> None:
+        """Stop everything and let go of the model."""
         self.active, self.segmenter, self.transforms = False, None, None
 
     def _guarded(self, request, response):
@@ -166,25 +154,7 @@ def _inside(points: np.ndarray, request) -> np.ndarray:
 
 def main(args=None) -> None:
     """Run the node until it is told to end."""
-    rclpy.init(args=args)
-    try:
-        node = AffordanceServerNode()
-    except ParameterException as error:
-        rclpy.try_shutdown()
-        sys.exit(f"affordance_server: {error}")
-    executor = MultiThreadedExecutor(num_threads=3)  # one answers, one hears the mapper, one the rest
-    executor.add_node(node)
-    try:
-        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            node.trigger_activate()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        executor.shutdown(timeout_sec=5)
-        node.destroy_node()
-        rclpy.try_shutdown()
-        sys.stdout.flush()
+    run_node(AffordanceServerNode, "affordance_server", args)
 
 
 if __name__ == "__main__":

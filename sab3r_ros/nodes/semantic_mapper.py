@@ -1,16 +1,12 @@
 """The lifecycle node `semantic_mapper`: images in, map, odometry and answers out."""
 
-import sys
 import time
 
-import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sab3r_ros.config import Settings
@@ -20,6 +16,7 @@ from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import MapQuery, query_for
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
+from sab3r_ros.nodes.lifecycle import ManagedNode, run_node
 from sab3r_ros.nodes.map_services import MapServices
 from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_status
 from sab3r_ros.nodes.qos import describe, image_qos
@@ -27,7 +24,7 @@ from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_tr
 from sab3r_ros.nodes.worker import LastFrame, MappingWorker
 
 
-class SemanticMapperNode(LifecycleNode):
+class SemanticMapperNode(ManagedNode):
     """Configure loads the model, activate listens to images, deactivate stops listening and keeps answering.
 
     Between configure and clean-up `mapper`, `query`, `out` and `transforms` are set; `worker` only while active.
@@ -131,21 +128,6 @@ class SemanticMapperNode(LifecycleNode):
         self._stop_listening()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Drop the map and the model."""
-        self._drop()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop everything."""
-        self._drop()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured."""
-        self._drop()
-        return TransitionCallbackReturn.SUCCESS
-
     def _stop_listening(self):
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
@@ -156,7 +138,8 @@ class SemanticMapperNode(LifecycleNode):
             self._counts = received + self.worker.slot.received, dropped + self.worker.slot.dropped
             self.worker = None
 
-    def _drop(self):
+    def drop(self) -> None:
+        """Stop everything and let go of the model."""
         self._stop_listening()
         for timer in self._periodic:
             self.destroy_timer(timer)
@@ -301,26 +284,7 @@ class SemanticMapperNode(LifecycleNode):
 
 def main(args=None) -> None:
     """Run the node until it is told to end."""
-    rclpy.init(args=args)
-    try:
-        node = SemanticMapperNode()
-    except ParameterException as error:
-        rclpy.try_shutdown()
-        sys.exit(f"semantic_mapper: {error}")
-    executor = MultiThreadedExecutor(num_threads=3)
-    executor.add_node(node)
-    try:
-        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            node.trigger_activate()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node._drop()
-        executor.shutdown(timeout_sec=5)
-        node.destroy_node()
-        rclpy.try_shutdown()
-        sys.stdout.flush()
+    run_node(SemanticMapperNode, "semantic_mapper", args)
 
 
 if __name__ == "__main__":

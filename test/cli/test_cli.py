@@ -7,13 +7,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import torch
 from plyfile import PlyData, PlyElement
+from small_cast import write_small_cast
 
-from sab3r_ros.models.cast import Cast, CastConfig
-from sab3r_ros.models.cast_weights import save_cast
-from sab3r_ros.models.point_mae import PointMaeConfig
-from sab3r_ros.models.text import PromptEncoder
 from sab3r_ros.synthetic.clouds import object_cloud
 from sab3r_ros.synthetic.sequence import render_sequence
 
@@ -124,13 +120,7 @@ def test_a_map_of_another_model_is_refused(mapped, tmp_path):
 
 @pytest.fixture(scope="module")
 def segmenter(tmp_path_factory):
-    """Weights that have learnt nothing: every point scores about a half."""
-    folder = tmp_path_factory.mktemp("cast") / "small"
-    torch.manual_seed(0)
-    small = PointMaeConfig(dim=16, depth=1, heads=2, groups=32, group_size=8, patch_width=16)
-    network = Cast(CastConfig(small, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16)).eval()
-    save_cast(folder, network, PromptEncoder(16, 1, 2), "none", {})
-    return folder
+    return write_small_cast(tmp_path_factory.mktemp("cast") / "small")
 
 
 def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):

@@ -66,5 +66,12 @@ class OraclePerception:
         back = stack([(me, k) for k in others]) if symmetric else None
         back_own = stack([(k, k) for k in others]) if symmetric else None
         return Comparison(
-            own, conf, stack([(k, me) for k in others]), conf, back, conf if symmetric else None, back_own, feature
+            own,
+            conf,
+            stack([(k, me) for k in others]),
+            conf,
+            back,
+            conf if symmetric else None,
+            back_own,
+            lambda: feature,
         )

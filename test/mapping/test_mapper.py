@@ -8,6 +8,7 @@ from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.evaluation.stream import geometry_figures, map_stream
 from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking
 from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper
+from sab3r_ros.synthetic.objects import LABELS
 
 SETTINGS = settings_from_dotted({"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.8})
 
@@ -61,11 +62,13 @@ def test_only_frames_that_see_something_new_become_keyframes(walk):
 def test_features_reach_the_voxels(walk):
     import torch
 
-    features = [torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), 20).float() for v in walk.views]
+    features = [
+        torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), len(LABELS)).float() for v in walk.views
+    ]
     mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, features=features))
     map_stream(mapper, frames(walk))
     codes = mapper.snapshot()["feature"].float()
-    assert codes.shape == (len(mapper.voxels), 20)
+    assert codes.shape == (len(mapper.voxels), len(LABELS))
     assert (codes.max(-1).values > 0.9).float().mean() > 0.8  # voxels at borders mix labels
 
 

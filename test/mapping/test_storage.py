@@ -13,11 +13,13 @@ from sab3r_ros.evaluation.stream import map_stream
 from sab3r_ros.mapping import storage
 from sab3r_ros.mapping.frames import Frame, Tracking
 from sab3r_ros.mapping.mapper import SemanticMapper
+from sab3r_ros.synthetic.objects import LABELS
 
 SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8})
+_LABELS = len(LABELS)
 
 
-def perception(walk, dim=20):
+def perception(walk, dim=_LABELS):
     features = [
         torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), dim).float() for v in walk.views
     ]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from geometry_msgs.msg import Pose, TransformStamped, Vector3
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -10,13 +9,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_processes import call, spin_until
 from sensor_msgs.msg import Image, PointCloud2
+from small_cast import write_small_cast
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from sab3r_ros.models.cast import Cast, CastConfig
-from sab3r_ros.models.cast_weights import save_cast
-from sab3r_ros.models.point_mae import PointMaeConfig
-from sab3r_ros.models.text import PromptEncoder
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.srv import QueryAffordance
@@ -29,13 +25,7 @@ S = QueryAffordance.Response
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A network that has learnt nothing: its scores lie near a half, so every object is one region at 0.05."""
-    folder = tmp_path_factory.mktemp("weights") / "small"
-    torch.manual_seed(0)
-    small = PointMaeConfig(dim=16, depth=1, heads=2, groups=32, group_size=8, patch_width=16)
-    network = Cast(CastConfig(small, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16)).eval()
-    save_cast(folder, network, PromptEncoder(16, 1, 2), "none", {})
-    return str(folder)
+    return str(write_small_cast(tmp_path_factory.mktemp("weights") / "small"))
 
 
 class Caller(Node):

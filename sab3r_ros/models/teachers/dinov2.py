@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sab3r_ros.models.teachers.maskclip import scaled_table
+from sab3r_ros.models.teachers.maskclip import check_sides, scaled_table
 
 
 class DinoV2(nn.Module):
@@ -26,9 +26,7 @@ class DinoV2(nn.Module):
 
         Raises ValueError for other sides.
         """
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise ValueError(f"image sides must be multiples of {self.patch}, got {width} x {height}")
+        check_sides(images, self.patch)
         vit = self.vit
         x = vit.patch_embed.proj(images)
         grid = tuple(x.shape[-2:])

@@ -13,6 +13,13 @@ def imagenet_normalised(images: Tensor) -> Tensor:
     return (images / 2 + 0.5 - mean) / std
 
 
+def check_sides(images: Tensor, patch: int) -> None:
+    """Raise ValueError for images (B,3,H,W) whose sides are not multiples of the patch."""
+    height, width = images.shape[-2:]
+    if height % patch or width % patch:
+        raise ValueError(f"image sides must be multiples of {patch}, got {width} x {height}")
+
+
 def scaled_table(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """Positional rows (S*S,C) brought to a grid (h,w) as (h*w,C): bicubic, by the scale factors (n + 0.1) / S.
 
@@ -49,9 +56,7 @@ class MaskClip(nn.Module):
 
         Raises ValueError for other sides.
         """
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise ValueError(f"image sides must be multiples of {self.patch}, got {width} x {height}")
+        check_sides(images, self.patch)
         visual = self.visual
         x = visual.conv1(images)
         grid = tuple(x.shape[-2:])

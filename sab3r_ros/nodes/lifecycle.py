@@ -1,0 +1,56 @@
+"""What the lifecycle nodes share: how they end, and how their executables run them."""
+
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node whose clean-up, shut-down and error all mean `drop`; needs a parameter `autostart`."""
+
+    def drop(self) -> None:
+        """Let go of everything that configuring made."""
+        raise NotImplementedError
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self.drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop everything."""
+        self.drop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self.drop()
+        return TransitionCallbackReturn.SUCCESS
+
+
+def run_node(make: Callable[[], ManagedNode], name: str, args=None, threads: int = 3) -> None:
+    """Run a node until it is told to end; a parameter that cannot be is one line and a failed exit."""
+    rclpy.init(args=args)
+    try:
+        node = make()
+    except ParameterException as error:
+        rclpy.try_shutdown()
+        sys.exit(f"{name}: {error}")
+    executor = MultiThreadedExecutor(num_threads=threads)
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.drop()
+        executor.shutdown(timeout_sec=5)
+        node.destroy_node()
+        rclpy.try_shutdown()
+        sys.stdout.flush()
