@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 8
+_LEAST_WEIGHT = 1e-4
 _OFFSET = 1 << 20  # block coordinates are packed into 21 bits each
 
 
@@ -54,7 +55,7 @@ class VoxelMap:
     def integrate(self, xyz: Tensor, rgb: Tensor, weight: Tensor, feature: Tensor | None, stamp: int) -> int:
         """Fuse points into the map.
 
-        xyz (N,3) metres, rgb (N,3) in [0,255], weight (N,) > 0, feature (N,F) or None. Points that are not
+        xyz (N,3) metres, rgb (N,3) in [0,255], weight (N,) >= 0, feature (N,F) or None. Points that are not
         finite are left out. Returns the number of new voxels.
         """
         finite = (
@@ -67,6 +68,8 @@ class VoxelMap:
         if not finite.all():
             xyz, rgb, weight = xyz[finite], rgb[finite], weight[finite]
             feature = None if feature is None else feature[finite]
+        # A confidence may round to nothing; a voxel whose points all weigh nothing would have no mean.
+        weight = weight.clamp(min=_LEAST_WEIGHT)
         packed, inside = self._address(xyz)
         keys, block_of_point = packed.unique(return_inverse=True)
         slots = self._find_blocks(keys)

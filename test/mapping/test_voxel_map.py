@@ -125,3 +125,12 @@ def test_long_features_keep_their_similarities_and_old_codes_stay_valid():
         coded = codec.encode(features) @ codec.encode(text).T
         assert (exact - coded).abs().max() < 0.15
         assert (exact - coded).abs().mean() < 0.02
+
+
+def test_points_without_weight_still_have_a_place():
+    voxels = VoxelMap(0.1, 0, 1000, "cpu")
+    xyz = torch.tensor([[0.01, 0.01, 0.01], [5.0, 5.0, 5.0]])
+    voxels.integrate(xyz, torch.full((2, 3), 9.0), torch.zeros(2), None, 1)
+    state = voxels.state()
+    assert torch.allclose(state["xyz"].float(), xyz, atol=1e-3)
+    assert torch.isfinite(state["rgb"]).all()
