@@ -162,7 +162,10 @@ class QuerySettings(Group):
         "", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names"
     )
     min_score: float = Field(
-        0.1, ge=0.0, le=1.0, description="Smallest relevance of the points of a located object among all labels; chance is one over their number"
+        0.1,
+        ge=0.0,
+        le=1.0,
+        description="Smallest relevance of the points of a located object among all labels; chance is one over their number",
     )
     min_points: int = Field(8, ge=1, description="Smallest number of voxels of a located object")
 

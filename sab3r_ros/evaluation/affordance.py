@@ -26,12 +26,12 @@ def shape_figures(score: np.ndarray, target: np.ndarray) -> dict[str, float]:
     auc and aiou are nan without a point of target 0.5 or more.
     """
     positive = target >= 0.5
-    iou = np.nan
+    iou = float("nan")
     if positive.any():
-        iou = np.mean([_iou(score >= t, positive) for t in _THRESHOLDS])
+        iou = float(np.mean([_iou(score >= t, positive) for t in _THRESHOLDS]))
     p, y = score / (score.sum() + 1e-12), target / (target.sum() + 1e-12)
     return {
-        "auc": 100 * roc_auc(score, positive), "aiou": 100 * float(iou), "sim": float(np.minimum(p, y).sum()),
+        "auc": 100 * roc_auc(score, positive), "aiou": 100 * iou, "sim": float(np.minimum(p, y).sum()),
         "mae": float(np.abs(score - target).mean()),
     }  # fmt: skip
 

@@ -36,7 +36,7 @@ def render_sequence(seed: int, count: int, width: int, height: int, sweep: float
     pool = things if close else [o for o in room.objects if o.label not in STRUCTURE]
     targets = np.array([o.position + [0, 0, 0.1 if close else 0.6] for o in pool])
     matrix = intrinsics(width, height, np.deg2rad(rng.uniform(50, 75)))
-    best, poses = -1.0, None
+    best, poses = -1.0, np.zeros((0, 4, 4))
     for _ in range(_TRIES):
         angle = sweep if sweep is not None else rng.uniform(0.5, 1.6)
         angle *= 1 if rng.random() < 0.5 else -1
