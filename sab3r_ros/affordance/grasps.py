@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sab3r_ros.geometry.groups import perpendicular
+
 _DIRECTIONS = 12  # approach directions tried around the closing axis
 _PAIRS = 120  # candidate pairs looked at
 _PALM_DEPTH = 0.05  # metres along the approach
@@ -102,8 +104,7 @@ def _best_approach(first, second, quality, gripper, obstacles, tree):
     """The freest direction around the closing axis, preferably against the surface's outward normal; None where all collide."""
     middle, width = (first + second) / 2, float(np.linalg.norm(second - first))
     closing = (second - first) / max(width, 1e-9)
-    side = np.cross(closing, [0, 0, 1.0] if abs(closing[2]) < 0.9 else [1.0, 0, 0])
-    side /= np.linalg.norm(side)
+    side = perpendicular(closing)
     angle = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
     approach = np.outer(np.cos(angle), side) + np.outer(np.sin(angle), np.cross(closing, side))
     rotation = np.stack([np.cross(closing, approach), np.broadcast_to(closing, approach.shape), approach], -1)

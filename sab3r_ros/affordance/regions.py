@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from sab3r_ros.affordance.grasps import Grasp
 from sab3r_ros.affordance.surface import spacing
+from sab3r_ros.geometry.groups import linked_groups, perpendicular
 
 _LINK = 3.0  # points within this many spacings of each other belong together
 
@@ -50,14 +49,8 @@ def find_regions(
     if not 0 <= min_score <= 1:
         raise ValueError(f"min_score must lie in [0, 1], got {min_score}")
     rows = np.flatnonzero(scores >= min_score)
-    if len(rows) < min_points:
-        return []
-    reach = _LINK * max(spacing(points), 1e-4)
-    pairs = cKDTree(points[rows]).query_pairs(reach, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
-    count, member = connected_components(graph, directed=False)
-    groups = [rows[member == k] for k in range(count)]
-    regions = [_region(points, normals, scores, group) for group in groups if len(group) >= min_points]
+    groups = linked_groups(points, rows, _LINK * max(spacing(points), 1e-4), min_points)
+    regions = [_region(points, normals, scores, group) for group in groups]
     regions.sort(key=lambda r: -r.score * len(r.rows) / (len(r.rows) + 2 * min_points))
     return regions[:max_regions] if max_regions else regions
 
@@ -96,7 +89,7 @@ def surface_frame(points: np.ndarray, normal: np.ndarray, fallback: np.ndarray) 
     x = np.linalg.svd(flat, full_matrices=False)[2][0]
     x = x - (x @ z) * z
     if np.linalg.norm(x) < 1e-6:
-        x = np.cross(z, [0, 0, 1.0] if abs(z[2]) < 0.9 else [1.0, 0, 0])
+        x = perpendicular(z)
     x /= np.linalg.norm(x)
     out = np.eye(4)
     out[:3, :3] = np.stack([x, np.cross(z, x), z], 1)

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from sab3r_ros.config import QuerySettings
+from sab3r_ros.geometry.groups import linked_groups
 from sab3r_ros.models.text import TextEncoder, text_encoder_for
 from sab3r_ros.models.weights import Checkpoint
 
 UNLABELLED = 65535
 _LOGIT_SCALE = 25.0  # CLIP trains with 100; features averaged over views and pixels are less sharp
 _SYNONYM = 0.8  # labels closer to the prompt than this cosine are not its competitors
+_LINK = 2.5  # voxels within this many edges of each other belong together
 _SUPPORT = 20  # voxels: fewer rank lower, so that a splinter does not come before the object it broke from
 _NEUTRAL = ("object", "thing", "surface", "background")  # what a prompt competes with beside the vocabulary
 
@@ -159,8 +158,8 @@ class MapQuery:
         found = []
         for index, prompt in enumerate(prompts):
             score = self.relevance(snapshot, prompt, negatives)
-            groups = _instances(
-                snapshot["xyz"].numpy(), np.flatnonzero(score >= floor), voxel_size, self.settings.min_points
+            groups = linked_groups(
+                snapshot["xyz"].numpy(), np.flatnonzero(score >= floor), _LINK * voxel_size, self.settings.min_points
             )
             objects = [_describe(snapshot, rows, score[rows], prompt, index) for rows in groups]
             objects.sort(key=_rank)
@@ -197,16 +196,6 @@ def _project(embeddings: Tensor, basis: Tensor, rank: int) -> Tensor:
     """Text embeddings (T,C) in the codec's coordinates (T,rank)."""
     codes = embeddings @ basis.T
     return torch.nn.functional.pad(codes, (0, rank - codes.shape[1]))
-
-
-def _instances(xyz: np.ndarray, rows: np.ndarray, voxel_size: float, min_points: int) -> list[np.ndarray]:
-    """Split voxels into groups whose members lie within two and a half voxels of each other."""
-    if len(rows) < min_points:
-        return []
-    pairs = cKDTree(xyz[rows]).query_pairs(2.5 * voxel_size, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
-    count, member = connected_components(graph, directed=False)
-    return [rows[member == k] for k in range(count) if (member == k).sum() >= min_points]
 
 
 def _rank(item: LocatedObject) -> float:

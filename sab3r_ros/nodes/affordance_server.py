@@ -95,10 +95,8 @@ class AffordanceServerNode(ManagedNode):
         response.map_status = item.map_status
         target = request.target_frame or item.frame
         to_target = np.eye(4) if target == item.frame else self.transforms.lookup(target, item.frame)
-        points = item.points @ to_target[:3, :3].T + to_target[:3, 3]
-        points = points[_inside(points, request)]
-        # The map's z points up; a frame of the caller's may be turned, and the network wants to know what is up.
-        upright = (points - to_target[:3, 3]) @ to_target[:3, :3]
+        # The network wants z up, as the object's own frame has it; the caller's may be turned.
+        upright = item.points[_inside(item.points @ to_target[:3, :3].T + to_target[:3, 3], request)]
         gripper = Gripper(max_width=request.max_gripper_width) if request.max_gripper_width else None
         wanted = RegionRequest(
             request.min_score or self.settings.min_score, request.max_regions, request.max_grasps, gripper

@@ -6,6 +6,7 @@ import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
+from sab3r_ros.geometry.groups import perpendicular
 from sab3r_ros.synthetic.objects import SceneObject, build_object
 from sab3r_ros.synthetic.parts import AFFORDANCES
 
@@ -81,8 +82,7 @@ class ObjectSampler:
         """What a camera sees that looks at the object from `direction` (3,), four radii away; at most `count` points."""
         direction = np.asarray(direction, float) / np.linalg.norm(direction)
         eye = self.centre + 4 * self.radius * direction
-        side = np.cross(direction, [0, 0, 1.0] if abs(direction[2]) < 0.9 else [1.0, 0, 0])
-        side /= np.linalg.norm(side)
+        side = perpendicular(direction)
         up = np.cross(side, direction)
         u, v = (g.ravel() for g in np.meshgrid(*[np.linspace(-self.radius, self.radius, _GRID)] * 2))
         jitter = rng.uniform(-0.5, 0.5, (2, len(u))) * (2 * self.radius / _GRID)

@@ -1,0 +1,26 @@
+"""Points that lie together, and directions across a given one."""
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+
+def linked_groups(points: np.ndarray, rows: np.ndarray, reach: float, min_points: int) -> list[np.ndarray]:
+    """Split `rows` of points (N,3) into groups whose members are linked by steps of at most `reach`.
+
+    Groups of fewer than `min_points` are left out.
+    """
+    if len(rows) < min_points:
+        return []
+    pairs = cKDTree(points[rows]).query_pairs(reach, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
+    count, member = connected_components(graph, directed=False)
+    groups = (rows[member == k] for k in range(count))
+    return [group for group in groups if len(group) >= min_points]
+
+
+def perpendicular(direction: np.ndarray) -> np.ndarray:
+    """A unit vector (3,) across a unit vector (3,); always the same one."""
+    side = np.cross(direction, [0, 0, 1.0] if abs(direction[2]) < 0.9 else [1.0, 0, 0])
+    return side / np.linalg.norm(side)
