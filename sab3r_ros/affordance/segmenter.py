@@ -47,7 +47,7 @@ class AffordanceSegmenter:
         # A fixed order: the same cloud always gets the same answer.
         rows = np.random.default_rng(0).permutation(len(usable))[:_POINTS]
         repeated = np.resize(rows, _POINTS) if len(rows) < _POINTS else rows
-        unit, _, _ = unit_sphere(torch.from_numpy(usable[repeated]).float()[None].to(self.device))
+        unit = unit_sphere(torch.from_numpy(usable[repeated]).float()[None].to(self.device))
         logits = self.checkpoint.network(unit, Prompt(*self.checkpoint.text([cleaned])))
         chosen = logits.sigmoid()[0, : len(rows), 0].cpu().numpy()
         scores = np.zeros(len(points), np.float32)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
+from sab3r_ros.evaluation.figures import finite_mean
+
 _THRESHOLDS = np.linspace(0, 1, 20)
 
 
@@ -39,7 +41,7 @@ def shape_figures(score: np.ndarray, target: np.ndarray) -> dict[str, float]:
 def peer_figures(scores: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> dict[str, float]:
     """Means of `shape_figures` over shapes; shapes without positives are left out of auc and aiou."""
     each = [shape_figures(s, t) for s, t in zip(scores, targets, strict=True)]
-    return {k: _mean([f[k] for f in each]) for k in ("auc", "aiou", "sim", "mae")}
+    return {k: finite_mean([f[k] for f in each]) for k in ("auc", "aiou", "sim", "mae")}
 
 
 def repository_figures(scores: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> dict[str, float]:
@@ -57,8 +59,3 @@ def repository_figures(scores: Sequence[np.ndarray], targets: Sequence[np.ndarra
 def _iou(predicted, positive) -> float:
     union = (predicted | positive).sum()
     return float((predicted & positive).sum() / union) if union else 1.0
-
-
-def _mean(values) -> float:
-    known = [v for v in values if np.isfinite(v)]
-    return float(np.mean(known)) if known else float("nan")

@@ -10,7 +10,8 @@ from sab3r_ros.affordance.regions import find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.affordance.surface import estimate_normals
 from sab3r_ros.evaluation.affordance import peer_figures
-from sab3r_ros.training.affordance_data import HELD_OUT_SHAPES, HouseholdShapes
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.training.affordance_data import HouseholdShapes
 
 
 def right_part_first(points: np.ndarray, scores: np.ndarray, target: np.ndarray, min_score: float = 0.4) -> bool:
@@ -33,7 +34,7 @@ def evaluate_affordance(
     started = time.perf_counter()
     figures: dict[str, float] = {}
     for name, one_sided in (("whole", 0.0), ("partial", 1.0)):
-        source = HouseholdShapes(shapes, HELD_OUT_SHAPES.start + (50_000 if one_sided else 0), one_sided)
+        source = HouseholdShapes(shapes, HELD_OUT_SEEDS.start + (50_000 if one_sided else 0), one_sided)
         scores, targets, right = [], [], []
         for k in range(shapes):
             sample = source.sample(k, np.random.default_rng([k, 47]))

@@ -7,15 +7,15 @@ import numpy as np
 
 from sab3r_ros.config import Settings
 from sab3r_ros.evaluation.depth import abs_rel
-from sab3r_ros.evaluation.map_and_locate import LabelScore, anchored, nearest_labels, true_points
+from sab3r_ros.evaluation.figures import percent
+from sab3r_ros.evaluation.map_and_locate import LabelScore, score_map
 from sab3r_ros.evaluation.poses import relative_pose_hits, wide_pairs
 from sab3r_ros.evaluation.rooms import sequence_frames
 from sab3r_ros.evaluation.stream import map_stream
-from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import MapQuery
-from sab3r_ros.models.preprocess import framing
+from sab3r_ros.models.preprocess import fitted_nearest
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.synthetic.sequence import render_sequence
@@ -70,27 +70,12 @@ def evaluate_household(
         direction += hits[1]
         for result, view in zip(run.results, sequence.views, strict=True):
             if result is not None and result.depth is not None:
-                plan = framing(view.depth.shape[1], view.depth.shape[0], perception.image_size)
-                depths.append(abs_rel(result.depth, plan.apply_nearest(view.depth)))
-        _score_labels(score, mapper, query, run, sequence.views, perception.image_size)
+                depths.append(abs_rel(result.depth, fitted_nearest(view.depth, perception.image_size)))
+        labels = [v.label.astype(np.int64) for v in sequence.views]
+        score_map(score, mapper, query, run, sequence.views, labels)
         report()
     return {
-        "rra15": _percent(rotation), "rta15": _percent(direction), "abs_rel": float(np.nanmean(depths)), **score.figures(),
+        "rra15": percent(rotation), "rta15": percent(direction), "abs_rel": float(np.nanmean(depths)), **score.figures(),
         "synonym_top1": synonym_accuracy(query), "pairs": len(rotation), "lost_views": lost, "seeds": groups,
         "seconds": time.perf_counter() - started,
     }  # fmt: skip
-
-
-def _score_labels(score, mapper, query, run, views, image_size):
-    points, true = true_points(views, [v.label.astype(np.int64) for v in views])
-    to_world = anchored(run, views, image_size)
-    snapshot = mapper.snapshot()
-    labels, _ = query.classify(snapshot)
-    xyz = snapshot["xyz"].numpy().astype(np.float64)
-    if to_world is None:
-        xyz, labels = xyz[:0], labels[:0]
-    score.add(true, nearest_labels(points, xyz if to_world is None else transform(to_world, xyz), labels))
-
-
-def _percent(hits) -> float:
-    return 100 * float(np.mean(hits)) if hits else float("nan")

@@ -7,7 +7,9 @@ from scipy.spatial import cKDTree
 
 from sab3r_ros.evaluation.stream import Run, TruthView
 from sab3r_ros.geometry.projection import backproject, transform
-from sab3r_ros.models.preprocess import framing
+from sab3r_ros.mapping.mapper import SemanticMapper
+from sab3r_ros.mapping.query import MapQuery
+from sab3r_ros.models.preprocess import fitted_nearest
 
 VOID = -1
 
@@ -62,8 +64,7 @@ def anchored(run: Run, views: Sequence[TruthView], image_size: int) -> np.ndarra
     for result, view in zip(run.results, views, strict=True):
         if result is None or result.pose is None or result.depth is None:
             continue
-        plan = framing(view.depth.shape[1], view.depth.shape[0], image_size)
-        truth = plan.apply_nearest(np.ascontiguousarray(view.depth, np.float32))
+        truth = fitted_nearest(view.depth.astype(np.float32), image_size)
         valid = np.isfinite(truth) & (truth > 0) & (result.depth > 0)
         if not valid.any():
             continue
@@ -77,3 +78,26 @@ def nearest_labels(points: np.ndarray, map_points: np.ndarray, map_labels: np.nd
     if not len(map_points):
         return np.full(len(points), VOID)
     return map_labels[cKDTree(map_points).query(points)[1]].astype(np.int64)
+
+
+def score_map(
+    score: LabelScore,
+    mapper: SemanticMapper,
+    query: MapQuery,
+    run: Run,
+    views: Sequence,
+    labels: Sequence[np.ndarray],
+    step: int = 4,
+) -> None:
+    """Count the labels that a map gives to the true points; where no view was tracked, all of them are missed.
+
+    labels: one image (H,W) per view, numbers of the query's vocabulary; every `step`-th pixel counts.
+    """
+    points, true = true_points(views, labels, step)
+    to_world = anchored(run, views, mapper.perception.image_size)
+    if to_world is None:
+        score.add(true, np.full(true.shape, VOID))
+        return
+    snapshot = mapper.snapshot()
+    predicted, _ = query.classify(snapshot)
+    score.add(true, nearest_labels(points, transform(to_world, snapshot["xyz"].numpy().astype(np.float64)), predicted))

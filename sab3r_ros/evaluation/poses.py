@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from sab3r_ros.evaluation.figures import percent
 from sab3r_ros.geometry.projection import overlap
 from sab3r_ros.geometry.sim3 import fit_sim3, transform_points
 
@@ -67,7 +68,7 @@ def relative_pose_hits(
 def relative_pose_accuracy(poses, truth, pairs, threshold: float = 15.0) -> tuple[float, float]:
     """(RRA, RTA) in percent of `relative_pose_hits`; nan where there is no pair."""
     hits = relative_pose_hits(poses, truth, pairs, threshold)
-    rra, rta = (100 * float(np.mean(h)) if h else float("nan") for h in hits)
+    rra, rta = (percent(h) for h in hits)
     return rra, rta
 
 

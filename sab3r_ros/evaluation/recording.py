@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 
 from sab3r_ros.config import Settings
-from sab3r_ros.evaluation.map_and_locate import VOID, LabelScore, anchored, nearest_labels, true_points
+from sab3r_ros.evaluation.map_and_locate import VOID, LabelScore, score_map
 from sab3r_ros.evaluation.stream import Run, TruthView, geometry_figures, map_stream
-from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import MapQuery
@@ -65,14 +64,8 @@ def label_figures(
     """Map and Locate over the recording's own labels: miou, acc (percent) and the IoU of every label."""
     names, images = labels
     query.set_vocabulary(names)
-    snapshot = mapper.snapshot()
-    predicted, _ = query.classify(snapshot)
-    to_world = anchored(run, truth, mapper.perception.image_size)
-    xyz = snapshot["xyz"].numpy().astype(np.float64)
     score = LabelScore(len(names))
-    points, true = true_points(truth, images, step=8)
-    found = VOID if to_world is None else nearest_labels(points, transform(to_world, xyz), predicted)
-    score.add(true, np.broadcast_to(found, true.shape))
+    score_map(score, mapper, query, run, truth, images, step=8)
     return score.figures() | {"iou": [[n, round(100 * float(v), 1)] for n, v in zip(names, score.iou(), strict=True)]}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sab3r_ros.config import Settings
+from sab3r_ros.evaluation.figures import finite_mean
 from sab3r_ros.evaluation.stream import Run, geometry_figures, map_stream, point_iou
 from sab3r_ros.mapping.frames import Frame, nth_stamp
 from sab3r_ros.mapping.mapper import SemanticMapper
@@ -80,15 +81,12 @@ def evaluate_rooms(
         figures["fps"] = run.fps
         each.append({"seed": seed, **figures})
         report(json.dumps(each[-1]))
-    means = {k: _nanmean([r[k] for r in each]) for k in ("rra15", "rta15", "abs_rel", "abs_rel_metric", "ate", "fps")}
+    means = {
+        k: finite_mean([r[k] for r in each]) for k in ("rra15", "rta15", "abs_rel", "abs_rel_metric", "ate", "fps")
+    }
     asked = [item for r in each for item in r["located"]]
     return {
         **means, "frames_kept": sum(r["frames_kept"] for r in each), "frames": sum(r["frames"] for r in each),
         "pairs": sum(r["pairs"] for r in each), "located": sum(a["iou"] >= _FOUND for a in asked), "asked": len(asked),
-        "iou": _nanmean([a["iou"] for a in asked]), "seconds": time.perf_counter() - started, "rooms": each,
+        "iou": finite_mean([a["iou"] for a in asked]), "seconds": time.perf_counter() - started, "rooms": each,
     }  # fmt: skip
-
-
-def _nanmean(values) -> float:
-    known = [v for v in values if np.isfinite(v)]
-    return float(np.mean(known)) if known else float("nan")

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from sab3r_ros.evaluation.depth import abs_rel
+from sab3r_ros.evaluation.figures import finite_mean
 from sab3r_ros.evaluation.poses import absolute_trajectory_error, relative_pose_accuracy, wide_pairs
 from sab3r_ros.geometry.sim3 import transform_points
 from sab3r_ros.mapping.frames import BadFrame, Frame, FrameResult
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.query import LocatedObject
-from sab3r_ros.models.preprocess import framing
+from sab3r_ros.models.preprocess import fitted_nearest
 
 
 @dataclass
@@ -75,21 +76,15 @@ def geometry_figures(run: Run, truth: Sequence, image_size: int, max_depth: floa
     for result, view in zip(run.results, truth, strict=True):
         if result is None or result.pose is None or result.depth is None:
             continue
-        plan = framing(view.depth.shape[1], view.depth.shape[0], image_size)
-        target = plan.apply_nearest(np.ascontiguousarray(view.depth, np.float32))
+        target = fitted_nearest(view.depth.astype(np.float32), image_size)
         aligned.append(abs_rel(result.depth, target, max_depth))
         metric.append(abs_rel(result.depth, target, max_depth, align=False))
     return {
         "frames": len(run.results), "frames_kept": sum(p is not None for p in run.poses),
         "keyframes": sum(bool(r and r.is_keyframe) for r in run.results), "pairs": len(pairs),
         "rra15": rra, "rta15": rta, "ate": ate, "scale": scale,
-        "abs_rel": _mean(aligned), "abs_rel_metric": _mean(metric),
+        "abs_rel": finite_mean(aligned), "abs_rel_metric": finite_mean(metric),
     }  # fmt: skip
-
-
-def _mean(values) -> float:
-    known = [v for v in values if np.isfinite(v)]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def point_iou(mapper: SemanticMapper, found: LocatedObject | None, truth_masks: dict[int, np.ndarray]) -> float:
@@ -103,8 +98,8 @@ def point_iou(mapper: SemanticMapper, found: LocatedObject | None, truth_masks: 
         if keyframe.stamp not in truth_masks:
             continue
         mask = truth_masks[keyframe.stamp]
-        plan = framing(mask.shape[1], mask.shape[0], mapper.perception.image_size)
-        wanted = torch.from_numpy(plan.apply_nearest(mask.astype(np.uint8)).astype(bool)).flatten()
+        fitted = fitted_nearest(mask.astype(np.uint8), mapper.perception.image_size)
+        wanted = torch.from_numpy(fitted.astype(bool)).flatten()
         xyz = transform_points(keyframe.pose.to(keyframe.points), keyframe.points.reshape(-1, 3))
         voxel = mapper.voxels.rows_at(xyz).cpu()
         hit = torch.isin(voxel, rows) & (voxel >= 0)

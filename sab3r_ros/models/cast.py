@@ -180,8 +180,7 @@ def _embedding(dim: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(1, 1, dim) * 0.02)
 
 
-def unit_sphere(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre clouds (B,N,3) at their mean and divide by the largest radius; also returns mean (B,1,3) and radius (B,1,1)."""
-    mean = points.mean(1, keepdim=True)
-    radius = (points - mean).norm(dim=-1).amax(1).clamp(min=1e-9)[:, None, None]
-    return (points - mean) / radius, mean, radius
+def unit_sphere(points: Tensor) -> Tensor:
+    """Clouds (B,N,3) centred at their mean and divided by the largest radius."""
+    points = points - points.mean(1, keepdim=True)
+    return points / points.norm(dim=-1).amax(1).clamp(min=1e-9)[:, None, None]

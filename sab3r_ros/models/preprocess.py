@@ -30,6 +30,11 @@ class Framing:
         return resized[top : top + self.cropped[1], left : left + self.cropped[0]].copy()
 
 
+def fitted_nearest(image: np.ndarray, long_side: int) -> np.ndarray:
+    """A depth or label image (H,W) as the network would see it: `framing` by nearest neighbour."""
+    return framing(image.shape[1], image.shape[0], long_side).apply_nearest(np.ascontiguousarray(image))
+
+
 def framing(width: int, height: int, long_side: int, square_ok: bool = False) -> Framing:
     """Sizes for the network: the long side becomes `long_side`, sides are cropped to multiples of 16.
 

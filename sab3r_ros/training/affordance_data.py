@@ -16,9 +16,9 @@ from sab3r_ros.synthetic.clouds import ObjectCloud, ObjectSampler, as_mapped
 from sab3r_ros.synthetic.objects import BUILDERS, build_object
 from sab3r_ros.synthetic.parts import AFFORDANCES
 from sab3r_ros.synthetic.questions import question
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 
 POINTS = 2048
-HELD_OUT_SHAPES = range(900_000_000, 900_100_000)  # seeds for evaluation; training never draws from here
 _LEAST = 8  # points: fewer of an affordance cannot be asked for
 
 
@@ -47,7 +47,7 @@ class HouseholdShapes(AffordanceSource):
     """Objects of every kind, a new one for each index.
 
     one_sided: share of clouds as seen from one side; mapped: share with a map's noise, holes and thinning. With
-    first_seed in HELD_OUT_SHAPES the questions are of held-out wordings too.
+    first_seed in HELD_OUT_SEEDS the questions are of held-out wordings too.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class HouseholdShapes(AffordanceSource):
         known = np.flatnonzero(cloud.affordance.sum(0) >= _LEAST)
         chosen = int(known[rng.integers(len(known))])
         name = AFFORDANCES[chosen]
-        held_out = self.first_seed in HELD_OUT_SHAPES
+        held_out = self.first_seed in HELD_OUT_SEEDS
         return AffordanceSample(
             cloud.points,
             cloud.affordance[:, chosen].astype(np.float32),

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.geometry.projection import scaled_intrinsics
+from sab3r_ros.sources.readers import read_intrinsics
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.synthetic.sequence import render_sequence
 from sab3r_ros.training.groups import GroupSource, PosedView
@@ -77,8 +78,8 @@ class PosedFolder(GroupSource):
             self._matrices = tuple(_matrix(folder / "intrinsic" / f"intrinsic_{k}.txt") for k in ("color", "depth"))
         else:
             self._frames = [self._seven_scenes(p) for p in sorted(folder.glob("*.color.*"), key=_number)]
-            own = folder / "intrinsics.txt"
-            self._matrices = (_matrix(own) if own.is_file() else _SEVEN_SCENES,) * 2
+            own = read_intrinsics(folder)
+            self._matrices = (_SEVEN_SCENES if own is None else own,) * 2
         if not self._frames:
             raise ValueError(f"{folder} has neither color/, depth/, pose/ (ScanNet) nor *.color.png files (7-Scenes)")
         poses = [(f, _pose(f[2])) for f in self._frames]

@@ -34,6 +34,8 @@ def _embedded(encoder: TextEncoder, names: Sequence[str]) -> Tensor:
 class LabelTeacher(nn.Module):
     """The text embedding of "colour label" for every pixel of a labelled picture, and how much a pixel counts.
 
+    Checkpoints do not hold it: it is made from the text encoder anew.
+
     A label weighs one over the root of its share of a batch's pixels: walls and floor fill most of them, and
     without this the features of everything else are not learnt.
     """
@@ -41,8 +43,8 @@ class LabelTeacher(nn.Module):
     def __init__(self, encoder: TextEncoder):
         super().__init__()
         names = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
-        self.register_buffer("embeddings", _embedded(encoder, names))
-        self.register_buffer("labels", _embedded(encoder, LABELS))
+        self.register_buffer("embeddings", _embedded(encoder, names), persistent=False)
+        self.register_buffer("labels", _embedded(encoder, LABELS), persistent=False)
 
     def features(self, concept: Tensor) -> Tensor:
         """Concepts (...) to unit features (...,C)."""
@@ -80,6 +82,11 @@ class Distillation(Trained):
         self.labels = labels
         # In a list, so that the frozen teachers are not parts of the checkpoints.
         self._teachers = [("clip", clip_teacher), ("dino", dino_teacher)]
+
+    def on_fit_start(self):
+        for _, teacher in self._teachers:
+            if teacher is not None:
+                teacher.to(self.device)
 
     def training_step(self, batch, _index):
         groups, views = batch["images"].shape[:2]
@@ -149,16 +156,6 @@ class Distillation(Trained):
             metric=torch.ones(len(index), dtype=torch.bool, device=index.device),
             corres=batch[f"corres{side}"].flatten(0, 1), valid_corres=batch["valid_corres"].flatten(0, 1), **teachers,
         )  # fmt: skip
-
-    def state_dict(self, *args, **kwargs):
-        """The network's alone; the label teacher is made from the text encoder anew."""
-        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("labels.")}
-
-    def load_state_dict(self, state, strict=True, assign=False):
-        """As `state_dict` leaves it."""
-        return super().load_state_dict(
-            state | {k: v for k, v in super().state_dict().items() if k.startswith("labels.")}, strict, assign
-        )
 
 
 def start_alike(network: Sab3r) -> None:

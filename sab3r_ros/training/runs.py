@@ -1,7 +1,6 @@
 """What all training runs share: optimiser and schedule, resuming exactly, progress, logs, several processes."""
 
 import os
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from pathlib import Path
 import lightning as L
 import torch
 from torch import nn
+
+from sab3r_ros.models.inert_pickle import load_inert
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RunConfig:
 
 
 class Trained(L.LightningModule):
-    """Base of the modules that `fit` trains; `trained` yields the parameters' owners."""
+    """Base of the modules that `fit` trains: optimiser, schedule and reports; what requires no gradient is not trained."""
 
     def __init__(self, run: RunConfig):
         super().__init__()
@@ -117,7 +118,7 @@ def fit(module: Trained, data: torch.utils.data.Dataset, out: Path) -> Path:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     last = out / "last.ckpt"
     resume_from = last if run.resume and last.exists() else None
-    done = torch.load(resume_from, weights_only=False, map_location="cpu")["global_step"] if resume_from else 0
+    done = load_inert(resume_from)["global_step"] if resume_from else 0
     loader = torch.utils.data.DataLoader(
         data,
         batch_sampler=_StepsFrom(done, run, rank, world),
@@ -165,8 +166,8 @@ class _Saver(L.Callback):
 def network_state(path: Path) -> dict[str, torch.Tensor]:
     """The network's parameters in a checkpoint of `fit`. Raises ValueError for a file that is none."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
-    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        state = load_inert(path)["state_dict"]
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a checkpoint of a training run: {error}") from error
     return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 

@@ -86,7 +86,7 @@ def test_both_layouts_answer_text_and_image_prompts(layout):
     cfg = CastConfig(small, dim=32, layers=1, heads=2, ffn=32, head_dim=16, text_dim=12, image_dim=20, layout=layout)
     torch.manual_seed(0)
     model = Cast(cfg).eval()
-    points, _, _ = unit_sphere(torch.randn(2, 64, 3))
+    points = unit_sphere(torch.randn(2, 64, 3))
     text, image = torch.randn(2, 5, 12), torch.randn(2, 7, 20)
     padding = torch.tensor([[False] * 5, [False, False, True, True, True]])
     with torch.inference_mode():

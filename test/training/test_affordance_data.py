@@ -12,8 +12,8 @@ from sab3r_ros.models.cast import CastConfig
 from sab3r_ros.models.point_mae import PointMaeConfig
 from sab3r_ros.synthetic.parts import AFFORDANCES
 from sab3r_ros.synthetic.questions import VERBS, question
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.training.affordance_data import (
-    HELD_OUT_SHAPES,
     POINTS,
     AffordanceNet,
     AffordanceSamples,
@@ -37,7 +37,7 @@ def test_every_affordance_has_verbs_and_held_out_wordings_differ():
 
 
 def test_household_samples_repeat_and_ask_for_what_is_there():
-    source = HouseholdShapes(100, HELD_OUT_SHAPES.start)
+    source = HouseholdShapes(100, HELD_OUT_SEEDS.start)
     for k in range(6):
         sample, again = source.sample(k, RNG(k)), source.sample(k, RNG(k))
         assert np.array_equal(sample.points, again.points)
