@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sab3r_ros.synthetic import furniture, things
+from sab3r_ros.synthetic import furniture, kitchenware, things
 from sab3r_ros.synthetic.materials import COLOUR_NAMES, Material, random_material
 from sab3r_ros.synthetic.parts import Part
 
@@ -18,16 +18,16 @@ BUILDERS: dict[str, Callable] = {
     "oven": furniture.oven, "microwave": furniture.microwave, "dishwasher": furniture.dishwasher, "sink": furniture.sink,
     "toilet": furniture.toilet, "picture": furniture.picture, "curtain": furniture.curtain, "rug": furniture.rug,
     "trash can": furniture.bin_,
-    "mug": things.mug, "bottle": things.bottle, "bowl": things.bowl, "plate": things.plate, "pan": things.pan,
-    "pot": things.pot, "kettle": things.kettle, "teapot": things.teapot, "knife": things.knife, "spoon": things.spoon,
+    "mug": kitchenware.mug, "bottle": kitchenware.bottle, "bowl": kitchenware.bowl, "plate": kitchenware.plate, "pan": kitchenware.pan,
+    "pot": kitchenware.pot, "kettle": kitchenware.kettle, "teapot": kitchenware.teapot, "knife": kitchenware.knife, "spoon": kitchenware.spoon,
     "scissors": things.scissors, "hammer": things.hammer, "drill": things.drill, "screwdriver": things.screwdriver,
     "box": things.box, "book": things.book, "laptop": things.laptop, "keyboard": things.keyboard,
-    "headphones": things.headphones, "bag": things.bag, "faucet": things.faucet, "vase": things.vase,
+    "headphones": things.headphones, "bag": things.bag, "faucet": kitchenware.faucet, "vase": things.vase,
     "plant": things.plant, "ball": things.ball, "hat": things.hat, "clock": things.clock, "phone": things.phone,
     "game controller": things.game_controller, "cushion": things.cushion, "bucket": things.bucket,
 }  # fmt: skip
 LABELS = (*STRUCTURE, *BUILDERS)
-THINGS = tuple(label for label, builder in BUILDERS.items() if builder.__module__ == things.__name__)
+THINGS = tuple(label for label, builder in BUILDERS.items() if builder.__module__ != furniture.__name__)
 
 # The colours that things of a kind mostly have; kinds that are missing here have any.
 _USUAL_COLOURS: dict[str, tuple[str, ...]] = {
