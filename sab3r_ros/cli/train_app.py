@@ -65,12 +65,44 @@ def encoder(
     pretrain(run, cache, steps, batch, lr, start, workers)
 
 
+@train.command("lift")
+def lift(
+    out: Annotated[Path, typer.Argument(metavar="SHAPES", help="Folder for the shapes; interrupted runs go on")],
+    shapes: Annotated[int, typer.Option(min=1, help="Household objects, 400 kB each")] = 4000,
+    checkpoint: Annotated[str, typer.Option(help="SAB3R whose encoder looks at the pictures")] = "sab3r_tiny",
+    dino_weights: Annotated[
+        str, typer.Option(help="dinov2_vits14_pretrain.pth: DINOv2 looks at the pictures instead")
+    ] = "",
+    workers: WorkersOption = 1,
+) -> None:
+    """Render household objects from 12 sides and lift what a 2D network sees onto their points: data for `cmat`."""
+    from sab3r_ros.cli.training import lift
+
+    lift(out, shapes, checkpoint, dino_weights, workers)
+
+
+@train.command("cmat")
+def cmat(
+    run: RunArgument,
+    data: Annotated[Path, typer.Option(help="Shapes written by `sab3r train lift`")],
+    steps: StepsOption = 10000,
+    batch: Annotated[int, typer.Option(min=1, help="Clouds of a step, over all processes")] = 32,
+    lr: RateOption = 5e-4,
+    workers: WorkersOption = 1,
+) -> None:
+    """Pre-train the affordance network's point encoder (CMAT): reconstruction, affinity to 2D features, diversity."""
+    from sab3r_ros.cli.training import pretrain_points
+    from sab3r_ros.training.runs import RunConfig
+
+    pretrain_points(run, data, RunConfig(steps=steps, batch=batch, lr=lr, warmup=200, workers=workers))
+
+
 @train.command("cast")
 def cast(
     run: RunArgument,
     steps: StepsOption = 20000,
     batch: Annotated[int, typer.Option(min=1, help="Clouds of a step, over all processes")] = 16,
-    lr: RateOption = 1e-3,
+    lr: RateOption = 5e-4,
     laso: Annotated[Path | None, typer.Option(help="LASO's folder instead of household shapes")] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="last.ckpt of a CMAT pre-training, for its point encoder")
@@ -82,7 +114,7 @@ def cast(
     from sab3r_ros.cli.training import train_affordance
     from sab3r_ros.training.runs import RunConfig
 
-    settings = RunConfig(steps=steps, batch=batch, lr=lr, warmup=100, weight_decay=0.02, workers=workers)
+    settings = RunConfig(steps=steps, batch=batch, lr=lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers)
     train_affordance(run, settings, laso, encoder, export)
 
 

@@ -93,6 +93,34 @@ def train_sab3r(
         print(f"exported -> {export}")
 
 
+def lift(out: Path, shapes: int, checkpoint: str, dino_weights: str, workers: int) -> None:
+    """Write household objects with the features of a 2D network on their points."""
+    from tqdm import tqdm
+
+    from sab3r_ros.training.lifting import dino_teacher, lift_shapes, sab3r_teacher
+
+    if dino_weights:
+        from sab3r_ros.models.teachers.dinov2 import load_dinov2
+
+        teacher = dino_teacher(load_dinov2(dino_weights))
+    else:
+        teacher = sab3r_teacher(load_checkpoint(checkpoint).network)
+    with tqdm(total=shapes, unit="shape") as bar:
+        lift_shapes(out, shapes, teacher, workers, bar.update)
+
+
+def pretrain_points(run: Path, data: Path, settings) -> None:
+    """Pre-train `cast_tiny`'s point encoder on lifted shapes."""
+    try:
+        from sab3r_ros.training.cmat import LiftedShapes, train_cmat
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+    from sab3r_ros.models.cast import CAST_PRESETS
+
+    last = train_cmat(run, CAST_PRESETS["cast_tiny"].points, LiftedShapes(data), settings)
+    print(f"trained {settings.steps} steps -> {last}")
+
+
 def train_affordance(run: Path, settings, laso: Path | None, encoder: Path | None, export: Path | None) -> None:
     """Train `cast_tiny` on household shapes or LASO, and write the weights where EXPORT is given."""
     try:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig, gather_points, group_points
+from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig, gather_points, group_points, pointwise
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ class FeaturePropagation(nn.Module):
         squared, nearest = torch.cdist(points, centres).square().topk(3, dim=-1, largest=False)
         weight = 1 / (squared + 1e-8)
         weight = weight / weight.sum(-1, keepdim=True)
-        x = (gather_points(features, nearest) * weight[..., None]).sum(2).transpose(1, 2)
+        x = (gather_points(features, nearest) * weight[..., None]).sum(2)
+        shape = x.shape[:2]
+        x = x.flatten(0, 1)
         for conv, norm in zip(self.mlp_convs, self.mlp_bns, strict=True):
-            x = F.relu(norm(conv(x)))
-        return x.transpose(1, 2)
+            x = pointwise(nn.Sequential(conv, norm, nn.ReLU()), x)
+        return x.unflatten(0, shape)
 
 
 class Fusion(nn.Module):

@@ -58,6 +58,13 @@ def group_points(points: Tensor, groups: int, size: int, start: Tensor | None = 
     return centres, gather_points(points, nearest) - centres[:, :, None]
 
 
+def pointwise(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """1x1 convolutions with what stands between them on rows x (M,C), as matrix products: half the time on a CPU."""
+    for layer in layers:
+        x = F.linear(x, layer.weight[..., 0], layer.bias) if isinstance(layer, nn.Conv1d) else layer(x)
+    return x
+
+
 class PatchPointNet(nn.Module):
     """A small PointNet per patch: (B,G,K,3) to tokens (B,G,dim)."""
 
@@ -72,10 +79,10 @@ class PatchPointNet(nn.Module):
         )
 
     def forward(self, patches: Tensor) -> Tensor:
-        batch, groups, size, _ = patches.shape
-        x = self.first_conv(patches.flatten(0, 1).transpose(1, 2))
-        x = torch.cat([x.amax(2, keepdim=True).expand(-1, -1, size), x], 1)
-        return self.second_conv(x).amax(2).unflatten(0, (batch, groups))
+        shape = patches.shape[:3]
+        x = pointwise(self.first_conv, patches.reshape(-1, 3)).unflatten(0, shape)
+        x = torch.cat([x.amax(2, keepdim=True).expand_as(x), x], -1)
+        return pointwise(self.second_conv, x.flatten(0, 2)).unflatten(0, shape).amax(2)
 
 
 class Attention(nn.Module):
@@ -188,7 +195,7 @@ class PointMae(nn.Module):
         count = hidden.shape[1]
         x = torch.cat([visible, self.mask_token.expand(len(visible), count, -1)], 1)
         rebuilt = self.MAE_decoder(x, torch.cat([seen, hidden], 1), count)
-        return visible, self.increase_dim(rebuilt.transpose(1, 2)).transpose(1, 2).reshape(-1, self.cfg.group_size, 3)
+        return visible, pointwise(self.increase_dim, rebuilt.flatten(0, 1)).unflatten(1, (self.cfg.group_size, 3))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -23,11 +23,16 @@ _HELD_OUT_QUESTIONS = (
     "what area of the {thing} should a robot use in order to {verb}", "mark the spot on the {thing} that is meant to {verb}",
 )  # fmt: skip
 
+_ANYTHING = ("object", "thing", "item")
+_UNNAMED = 0.15  # share of questions that do not name the thing, so that an unknown name does no harm
+
 
 def question(thing: str, affordance: str, rng: np.random.Generator, held_out: bool = False) -> str:
     """A question, or in three of ten cases a bare verb; `held_out` draws from wordings that no training sees."""
     verbs = VERBS[affordance]
     verb = verbs[rng.integers(len(verbs))]
+    if not held_out and rng.random() < _UNNAMED:
+        thing = _ANYTHING[rng.integers(len(_ANYTHING))]
     if not held_out and rng.random() < 0.3:
         return (verb, affordance.replace("_", " "), f"{verb} {thing}", f"{verb} the {thing}")[rng.integers(4)]
     wordings = _HELD_OUT_QUESTIONS if held_out else _QUESTIONS

@@ -65,7 +65,7 @@ def build_room(seed: int) -> Room:
     shell = _shell(size, rng)
     kind, objects = furnish(size, rng)
     ambient = _tint(rng) * rng.uniform(0.3, 0.6)
-    return _assemble(seed, kind, size, shell + objects, _lights(size, ambient.mean(), rng), ambient)
+    return assemble(seed, kind, size, shell + objects, _lights(size, ambient.mean(), rng), ambient)
 
 
 def _tint(rng):
@@ -108,7 +108,8 @@ def _shell(size, rng):
     return shell
 
 
-def _assemble(seed, kind, size, objects, lights, ambient):
+def assemble(seed, kind, size, objects, lights, ambient) -> Room:
+    """A room of these objects, in their places."""
     vertices, faces, face_part, part_object, parts = [], [], [], [], []
     count = 0
     for index, obj in enumerate(objects):

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sab3r_ros.models.point_mae import PointMae, PointMaeConfig, group_points
-from sab3r_ros.training.affordance_data import HouseholdShapes
+from sab3r_ros.training import array_folder
 from sab3r_ros.training.affordance_losses import affinity_loss, chamfer, diversity_loss, pooled_features
 from sab3r_ros.training.runs import RunConfig, Trained, fit
 
@@ -25,31 +25,34 @@ class CmatConfig:
 
 
 class LiftedShapes(Dataset):
-    """Household shapes with a feature per point, as lifted from views.
+    """The shapes that `lift_shapes` wrote, in random order, stretched and shifted.
 
-    Yields a dict: points (N,3) in the unit sphere, features (N,E). `lift` maps (cloud, generator) to features (n,E)
-    of the cloud's points; points that no view sees have zeros.
+    Yields a dict: points (N,3), the unit sphere's before stretching; features (N,E) less their mean over the cloud,
+    since a transformer's tokens share a large part beside which their differences vanish in a cosine. Points that no
+    view saw have zeros.
+    Raises ValueError for a folder that is not finished.
     """
 
-    def __init__(self, shapes: HouseholdShapes, lift, points: int = 1024):
-        self.shapes, self.lift, self.points = shapes, lift, points
+    def __init__(self, folder: Path, seed: int = 0):
+        arrays = array_folder.finished(folder, "sab3r train lift")
+        self._points, self._features, self.seed = arrays["points"], arrays["features"], seed
 
     def __len__(self):
         return 2**31
 
     def __getitem__(self, index):
-        rng = np.random.default_rng([index, 43])
-        cloud = self.shapes.cloud(index % len(self.shapes))
-        features = self.lift(cloud, rng)
-        rows = rng.permutation(len(cloud.points))[: self.points]
-        rows = np.concatenate([rows, rng.choice(rows, self.points - len(rows))])
-        points = cloud.points[rows] - cloud.points[rows].mean(0)
-        points = points / np.linalg.norm(points, axis=1).max() * rng.uniform(2 / 3, 3 / 2, 3) + rng.uniform(
-            -0.2, 0.2, 3
-        )
+        rng = np.random.default_rng([self.seed, index, 43])
+        shape = int(rng.integers(len(self._points)))
+        points = np.array(self._points[shape], np.float64)
+        points -= points.mean(0)
+        points /= np.linalg.norm(points, axis=1).max()
+        features = np.array(self._features[shape], np.float32)
+        seen = features.any(1)
+        features[seen] -= features[seen].mean(0)
+        points = points * rng.uniform(2 / 3, 3 / 2, 3) + rng.uniform(-0.2, 0.2, 3)
         return {
             "points": torch.from_numpy(points.astype(np.float32)),
-            "features": torch.from_numpy(features[rows].astype(np.float32)),
+            "features": torch.from_numpy(features),
         }
 
 

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.sequence import render_sequence
+from sab3r_ros.training import array_folder
 
 _SIZE, _VIEWS = (128, 96), 4
 _FIELDS = {
@@ -36,14 +36,7 @@ class ViewCache:
     """
 
     def __init__(self, folder: Path):
-        done = folder / "done.npy"
-        if not done.is_file():
-            raise ValueError(f"{folder} holds no rendered views; make them with `sab3r train render {folder}`")
-        if not np.load(done).all():
-            raise ValueError(
-                f"the rendering in {folder} was interrupted; run `sab3r train render {folder}` again to finish it"
-            )
-        self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FIELDS}
+        self.arrays = array_folder.finished(folder, "sab3r train render")
 
     def __len__(self):
         return len(self.arrays["rgb"])
@@ -56,15 +49,9 @@ def render_cache(
 
     Raises ValueError when FOLDER holds a cache of another length.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "done.npy").exists():
-        for name, (dtype, shape) in _FIELDS.items():
-            open_memmap(folder / f"{name}.npy", "w+", dtype, (groups, _VIEWS, *shape)).flush()
-        open_memmap(folder / "done.npy", "w+", bool, (groups,)).flush()
-    done = np.load(folder / "done.npy")
-    if len(done) != groups:
-        raise ValueError(f"{folder} was begun with {len(done)} groups, not {groups}; choose another folder")
-    missing = np.flatnonzero(~done).tolist()
+    missing = array_folder.begin(
+        folder, {k: (dtype, (_VIEWS, *shape)) for k, (dtype, shape) in _FIELDS.items()}, groups
+    )
     with ProcessPoolExecutor(workers) as pool:
         for _ in pool.map(partial(_render_group, folder, first_seed), missing, chunksize=4):
             report()
@@ -72,10 +59,6 @@ def render_cache(
 
 def _render_group(folder: Path, first_seed: int, index: int) -> None:
     sequence = render_sequence(first_seed + index, _VIEWS, *_SIZE)
-    arrays = {name: open_memmap(folder / f"{name}.npy", "r+") for name in (*_FIELDS, "done")}
-    for k, (view, concept) in enumerate(
-        zip(sequence.views, concepts(sequence.views, sequence.room.objects), strict=True)
-    ):
-        arrays["rgb"][index, k], arrays["depth"][index, k], arrays["concept"][index, k] = view.rgb, view.depth, concept
-        arrays["cam2world"][index, k], arrays["intrinsics"][index, k] = view.cam2world, view.intrinsics
-    arrays["done"][index] = True
+    views = sequence.views
+    sample = {k: np.stack([getattr(v, k) for v in views]) for k in ("rgb", "depth", "cam2world", "intrinsics")}
+    array_folder.write(folder, index, sample | {"concept": np.stack(concepts(views, sequence.room.objects))})

@@ -1,0 +1,51 @@
+"""One object alone under lamps: pictures of it from around."""
+
+import numpy as np
+
+from sab3r_ros.synthetic.cameras import intrinsics, look_at
+from sab3r_ros.synthetic.objects import SceneObject
+from sab3r_ros.synthetic.render import Renderer, View
+from sab3r_ros.synthetic.rooms import Light, assemble
+
+_FOV = 0.7  # radians
+_MARGIN = 1.08
+
+
+class Studio:
+    """Renders objects that stand alone before a plain backdrop, lit from three sides.
+
+    All of `items` are shown, each where its position and yaw put it; cameras look at the middle of the first one.
+    """
+
+    def __init__(self, items: list[SceneObject], rng: np.random.Generator):
+        low, high = items[0].extents()
+        self.centre = (low + high) / 2 @ items[0].rotation().T + items[0].position
+        self.radius = float(np.linalg.norm(high - low)) / 2
+        around = rng.normal(size=(3, 3))
+        around[:, 2] = np.abs(around[:, 2]) + 0.3
+        around *= 6 * self.radius / np.linalg.norm(around, axis=-1, keepdims=True)
+        lamps = [Light(self.centre + place, np.full(3, rng.uniform(0.25, 0.6))) for place in around]
+        room = assemble(0, "studio", high - low, items, lamps, np.full(3, rng.uniform(0.3, 0.6)))
+        self._renderer = Renderer(room)
+        self._backdrop = rng.integers(40, 230, 3).astype(np.uint8)
+
+    def view(self, direction, width: int, height: int, roll: float = 0.0, zoom: float = 1.0) -> View:
+        """The picture from `direction` (3,), the first object filling the shorter side at zoom 1."""
+        direction = np.asarray(direction, float) / np.linalg.norm(direction)
+        matrix = intrinsics(width, height, _FOV)
+        half = np.arctan(np.tan(_FOV / 2) * min(width, height) / width)
+        distance = _MARGIN * self.radius / np.sin(half) / zoom
+        view = self._renderer.render(
+            look_at(self.centre + distance * direction, self.centre, roll), matrix, width, height
+        )
+        view.rgb[view.depth == 0] = self._backdrop
+        return view
+
+
+def directions_around(count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` unit vectors (count,3) spread evenly over the sphere (Fibonacci's spiral), turned at random about z."""
+    k = np.arange(count) + 0.5
+    z = 1 - 2 * k / count
+    angle = np.pi * (1 + 5**0.5) * k + rng.uniform(0, 2 * np.pi)
+    ring = np.sqrt(1 - z**2)
+    return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], 1)
