@@ -37,14 +37,15 @@ def affordance_regions(
     request: RegionRequest | None = None,
     viewpoint: np.ndarray | None = None,
     surroundings: np.ndarray | None = None,
+    image: np.ndarray | None = None,
 ) -> AffordanceAnswer:
     """Where an object affords what the prompt asks, and how to take hold of it there.
 
     points (N,3) metres, z up; viewpoint (3,): from where they were seen, None for a whole object; surroundings (M,3): what
-    grasps must not touch. Raises AffordanceRequestError as `AffordanceSegmenter.score`, ValueError for a bad min_score.
+    grasps must not touch; image: a picture of the action, as for `AffordanceSegmenter.score`. Raises AffordanceRequestError as `AffordanceSegmenter.score`, ValueError for a bad min_score.
     """  # fmt: skip
     request = request or RegionRequest()
-    scores = segmenter.score(points, prompt)
+    scores = segmenter.score(points, prompt, image)
     finite = np.isfinite(points).all(-1)
     normals = np.zeros_like(points, dtype=np.float64)
     normals[finite] = estimate_normals(points[finite], viewpoint)

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from sab3r_ros.models.cast import Prompt, unit_sphere
 from sab3r_ros.models.cast_weights import CastCheckpoint, load_cast
+from sab3r_ros.models.image_prompt import ImagePromptEncoder, load_image_prompts
 
 MIN_POINTS = 16
 _POINTS = 2048
@@ -23,16 +24,17 @@ class AffordanceSegmenter:
     def __init__(self, checkpoint: CastCheckpoint | str = "cast_tiny", device: str = "cpu"):
         self.checkpoint = load_cast(checkpoint, device) if isinstance(checkpoint, str) else checkpoint
         self.device = device
+        self._image_encoder: ImagePromptEncoder | None = None  # loaded when the first picture comes
 
     @torch.inference_mode()
-    def score(self, points: np.ndarray, prompt: str) -> np.ndarray:
+    def score(self, points: np.ndarray, prompt: str, image: np.ndarray | None = None) -> np.ndarray:
         """How much every point (N,3) of an object (metres, z up) affords what the prompt asks, (N,) float32 in [0, 1].
 
-        Points that are not finite get 0. Larger clouds are thinned to 2048 points for the network and every point takes the
+        image (H,W,3) uint8: a picture of the action, beside the prompt or, when that is empty, instead of it. Points that are not finite get 0. Larger clouds are thinned to 2048 points for the network and every point takes the
         score of its nearest one. Raises AffordanceRequestError for an empty prompt, one without a letter that the
-        text encoder was trained on (it knows English), or fewer than 16 finite points.
+        text encoder was trained on (it knows English), fewer than 16 finite points, or a picture that cannot be used.
         """
-        cleaned = checked_prompt(prompt)
+        asked = self._prompt(prompt, image)
         points = np.asarray(points, np.float64)
         if points.ndim != 2 or points.shape[1] != 3:
             raise AffordanceRequestError(f"points must be an array (N,3), got {points.shape}")
@@ -48,11 +50,26 @@ class AffordanceSegmenter:
         rows = np.random.default_rng(0).permutation(len(usable))[:_POINTS]
         repeated = np.resize(rows, _POINTS) if len(rows) < _POINTS else rows
         unit = unit_sphere(torch.from_numpy(usable[repeated]).float()[None].to(self.device))
-        logits = self.checkpoint.network(unit, Prompt(*self.checkpoint.text([cleaned])))
+        logits = self.checkpoint.network(unit, asked)
         chosen = logits.sigmoid()[0, : len(rows), 0].cpu().numpy()
         scores = np.zeros(len(points), np.float32)
         scores[finite] = chosen[cKDTree(usable[rows]).query(usable)[1]]
         return scores
+
+    def _prompt(self, prompt: str, image: np.ndarray | None) -> Prompt:
+        words = checked_prompt(prompt) if prompt.strip() or image is None else ""
+        text, padding = self.checkpoint.text([words]) if words else (None, None)
+        return Prompt(text, padding, None if image is None else self._picture(image))
+
+    def _picture(self, image: np.ndarray) -> torch.Tensor:
+        if self.checkpoint.image is None:
+            raise AffordanceRequestError("the loaded checkpoint takes no image prompts; ask in words")
+        try:
+            if self._image_encoder is None:
+                self._image_encoder = load_image_prompts(self.checkpoint.image, self.device)
+            return self._image_encoder.read(image)
+        except ValueError as error:
+            raise AffordanceRequestError(f"cannot use the picture: {error}") from error
 
 
 def checked_prompt(prompt: str) -> str:

@@ -13,15 +13,16 @@ from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSeg
 from sab3r_ros.cli.mapping import open_map
 from sab3r_ros.config import Settings
 from sab3r_ros.files import replacing
+from sab3r_ros.sources.encodings import read_picture
 
 
 def afford(
     source: Path, item: str, prompt: str, settings: Settings, checkpoint: str, min_score: float, max_regions: int, width: float,
-    png: Path | None,
+    png: Path | None, picture: Path | None = None,
 ) -> dict:  # fmt: skip
     """Regions of an object in a saved map, or of a cloud in a .ply file, for JSON.
 
-    item: what to look for in the map. Raises AffordanceRequestError when it is not found or the cloud cannot be answered.
+    item: what to look for in the map; picture: an image file that shows the action. Raises AffordanceRequestError when it is not found or the cloud cannot be answered.
     """
     surroundings = None
     if source.suffix.lower() == ".ply":
@@ -38,7 +39,10 @@ def afford(
         surroundings = np.delete(everything, found[0].rows, axis=0)
     gripper = replace(Gripper(), max_width=width) if width else None
     request = RegionRequest(min_score, max_regions, gripper=gripper)
-    answer = affordance_regions(AffordanceSegmenter(checkpoint), points, prompt, request, surroundings=surroundings)
+    image = read_picture(picture) if picture else None
+    answer = affordance_regions(
+        AffordanceSegmenter(checkpoint), points, prompt, request, surroundings=surroundings, image=image
+    )
     if png is not None:
         draw_answer(png, points, answer, f"{prompt}: {name}")
     return {

@@ -118,7 +118,13 @@ def afford_command(
     source: Annotated[
         Path, typer.Argument(metavar="DIR", help="A saved map, or a .ply file with the points of one object")
     ],
-    affordance: Annotated[str, typer.Option(help='grasp, pour, open ... or a question: "where would you hold it?"')],
+    affordance: Annotated[
+        str, typer.Option(help='grasp, pour, open ... or a question: "where would you hold it?"')
+    ] = "",
+    image: Annotated[
+        Path | None,
+        typer.Option(help="A picture of the action on a thing of the kind, beside words or instead of them"),
+    ] = None,
     item: Annotated[str, typer.Option("--object", help="What to look for in the map")] = "",
     as_json: JsonOption = False,
     png: Annotated[Path | None, typer.Option(help="Draw the object, its scores and grasps into this file")] = None,
@@ -136,7 +142,7 @@ def afford_command(
     from sab3r_ros.cli.affordance import afford
 
     settings = _settings(config, overrides, checkpoint)
-    answer = afford(source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png)
+    answer = afford(source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png, image)
     if as_json:
         print(json.dumps(answer))
     else:
@@ -145,7 +151,7 @@ def afford_command(
                 f"{k}: score {region['score']:.2f}, {region['points']} points, at {region['centroid']} m, {len(region['grasps'])} grasps"
             )
         if not answer["regions"]:
-            print(f"no part of it affords {affordance!r} with a score of {min_score}; try a lower --min-score")
+            print(f"no part of it affords {affordance or image} with a score of {min_score}; try a lower --min-score")
     if not answer["regions"]:
         raise typer.Exit(3)
 

@@ -107,15 +107,20 @@ def cast(
     encoder: Annotated[
         Path | None, typer.Option(help="last.ckpt of a CMAT pre-training, for its point encoder")
     ] = None,
+    start: Annotated[Path | None, typer.Option(help="last.ckpt of an earlier run to go on from")] = None,
+    pictured: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of samples with an image prompt, half of them without words")
+    ] = 0.3,
+    pictures: Annotated[str, typer.Option(help="SAB3R whose encoder reads image prompts")] = "sab3r_tiny",
     workers: WorkersOption = 1,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
-    """Train the affordance network on clouds with questions."""
-    from sab3r_ros.cli.training import train_affordance
+    """Train the affordance network on clouds with questions and pictures."""
+    from sab3r_ros.cli.training import AffordanceData, train_affordance
     from sab3r_ros.training.runs import RunConfig
 
     settings = RunConfig(steps=steps, batch=batch, lr=lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers)
-    train_affordance(run, settings, laso, encoder, export)
+    train_affordance(run, settings, AffordanceData(laso, pictured, pictures), encoder, start, export)
 
 
 @train.command("distill")

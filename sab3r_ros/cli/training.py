@@ -121,7 +121,19 @@ def pretrain_points(run: Path, data: Path, settings) -> None:
     print(f"trained {settings.steps} steps -> {last}")
 
 
-def train_affordance(run: Path, settings, laso: Path | None, encoder: Path | None, export: Path | None) -> None:
+@dataclass(frozen=True)
+class AffordanceData:
+    """What CAST learns from: LASO's folder, or household shapes of which the share `pictured` has image prompts, read by
+    the SAB3R checkpoint `pictures`."""
+
+    laso: Path | None = None
+    pictured: float = 0.3
+    pictures: str = "sab3r_tiny"
+
+
+def train_affordance(
+    run: Path, settings, data: AffordanceData, encoder: Path | None, start: Path | None, export: Path | None
+) -> None:
     """Train `cast_tiny` on household shapes or LASO, and write the weights where EXPORT is given."""
     try:
         from sab3r_ros.training.affordance_data import HouseholdShapes, Laso
@@ -130,15 +142,23 @@ def train_affordance(run: Path, settings, laso: Path | None, encoder: Path | Non
         raise _needs_train_extra(error) from error
     from sab3r_ros.models.cast import CAST_PRESETS
     from sab3r_ros.models.cast_weights import save_cast
+    from sab3r_ros.models.image_prompt import ImagePromptEncoder, ImagePromptWeights
 
-    source = Laso(laso) if laso else HouseholdShapes(settings.steps * settings.batch)
-    cfg = CAST_PRESETS["cast_tiny"]
-    last = train_cast(run, cfg, source, settings, encoder)
+    pictured = 0.0 if data.laso else data.pictured
+    source = Laso(data.laso) if data.laso else HouseholdShapes(settings.steps * settings.batch, pictured=pictured)
+    pictures = ImagePromptEncoder(load_checkpoint(data.pictures)) if pictured else None
+    cfg = replace(CAST_PRESETS["cast_tiny"], image_dim=pictures.dim if pictures else 0)
+    last = train_cast(run, cfg, source, settings, encoder, start, pictures)
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:
         trained = segmentor_from_training_checkpoint(last, cfg)
-        notes = {"data": str(laso or "household shapes"), "steps": settings.steps, "pre-trained": encoder is not None}
-        save_cast(export, trained.cast, trained.text, "see the data set" if laso else "Apache-2.0", notes)
+        notes = {
+            "data": str(data.laso or "household shapes"), "steps": settings.steps, "pre-trained": encoder is not None,
+            "start": str(start or ""),
+        }  # fmt: skip
+        image = ImagePromptWeights(data.pictures, pictures.id) if pictures else None
+        licence = "see the data set" if data.laso else "Apache-2.0"
+        save_cast(export, trained.cast, trained.text, licence, notes, image)
         print(f"exported -> {export}")
 
 

@@ -36,7 +36,7 @@ CAST_PRESETS = {
         points=PointMaeConfig(
             dim=128, depth=4, heads=4, groups=64, patch_width=128, decoder_depth=2, decoder_heads=4, drop_path=0.0
         ),
-        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=64, dropout=0.0,
+        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=64, image_dim=192, dropout=0.0,
     ),
 }  # fmt: skip
 
@@ -104,11 +104,15 @@ class PointBackbone(nn.Module):
 
 @dataclass
 class Prompt:
-    """Prompt tokens of a batch: text (B,T,text_dim) with padding (B,T) true where there is none, or image (B,M,image_dim)."""
+    """Prompt tokens of a batch: text (B,T,text_dim), image (B,M,image_dim), or both.
+
+    padding (B,T) and image_padding (B,M) are true where there is no token; None: all are tokens.
+    """
 
     text: Tensor | None = None
     padding: Tensor | None = None
     image: Tensor | None = None
+    image_padding: Tensor | None = None
 
     def __getitem__(self, rows) -> "Prompt":
         return replace(self, **{k: v[rows] for k, v in vars(self).items() if v is not None})
@@ -158,13 +162,13 @@ class Cast(nn.Module):
 
     def _prompt_tokens(self, prompt: Prompt, batch: int, device) -> tuple[Tensor, Tensor]:
         tokens, padding = [], []
-        for kind, given in (("prompt", prompt.text), ("image", prompt.image)):
+        kinds = (("prompt", prompt.text, prompt.padding), ("image", prompt.image, prompt.image_padding))
+        for kind, given, masked in kinds:
             if given is None:
                 continue
             if not hasattr(self, f"{kind}_projection"):
                 raise ValueError(f"this checkpoint takes no {'text' if kind == 'prompt' else 'image'} prompts")
             tokens.append(getattr(self, f"{kind}_projection")(given) + getattr(self, f"{kind}_type_embedding"))
-            masked = prompt.padding if kind == "prompt" else None
             padding.append(torch.zeros(given.shape[:2], dtype=torch.bool, device=device) if masked is None else masked)
         if not tokens:
             raise ValueError("a prompt is needed: text, an image, or both")

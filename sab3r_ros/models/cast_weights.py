@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sab3r_ros.files import replacing, write_json
 from sab3r_ros.models.cast import Cast, CastConfig
+from sab3r_ros.models.image_prompt import ImagePromptWeights
 from sab3r_ros.models.inert_pickle import load_inert
 from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig
 from sab3r_ros.models.text import PromptEncoder
@@ -22,16 +23,24 @@ _KNOWN = {"cast_tiny": ASSETS / "cast_tiny"}
 
 @dataclass
 class CastCheckpoint:
-    """A segmentor and the encoder of its text prompts, in evaluation mode."""
+    """A segmentor and the encoder of its text prompts, in evaluation mode; image: whose tokens its image prompts are,
+    None when it was trained without."""
 
     network: Cast
     text: PromptEncoder
     name: str
     licence: str
+    image: ImagePromptWeights | None = None
 
 
-def save_cast(folder: Path, network: Cast, text: PromptEncoder, licence: str, notes: dict[str, Any]) -> None:
-    """Write config.json, model.safetensors (float16) and text/; a failed write leaves older files intact."""
+def save_cast(
+    folder: Path, network: Cast, text: PromptEncoder, licence: str, notes: dict[str, Any],
+    image: ImagePromptWeights | None = None,
+) -> None:  # fmt: skip
+    """Write config.json, model.safetensors (float16) and text/; a failed write leaves older files intact.
+
+    The encoder of image prompts is named, not written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     text.save(folder / "text")
     state = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in network.state_dict().items()}
@@ -40,6 +49,7 @@ def save_cast(folder: Path, network: Cast, text: PromptEncoder, licence: str, no
         part.chmod(0o644)
     config = {
         "format": FORMAT, "version": VERSION, "name": folder.name, "licence": licence, "network": asdict(network.cfg), "notes": notes,
+        "image": asdict(image) if image else None,
     }  # fmt: skip
     write_json(folder / "config.json", config)
 
@@ -62,6 +72,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
             k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()
         }
         network.load_state_dict(state)
+        image = ImagePromptWeights(**content["image"]) if content.get("image") else None
     except CheckpointError:
         raise
     except Exception as error:  # json, safetensors, torch and missing keys each raise their own
@@ -73,6 +84,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
         text.to(device).eval().requires_grad_(False),
         content["name"],
         content["licence"],
+        image,
     )
 
 

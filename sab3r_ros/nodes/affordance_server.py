@@ -89,8 +89,7 @@ class AffordanceServerNode(ManagedNode):
     def _answer(self, request, response) -> None:
         if not self.active or self.segmenter is None:
             raise NotAnswered(_STATUS.NOT_ACTIVE, "the node is not active: run the lifecycle's configure and activate")
-        if request.image.data:
-            raise AffordanceRequestError("the loaded checkpoint takes no image prompts; ask in words")
+        image = convert.image_to_rgb(request.image) if request.image.data else None
         item = self._object(request)
         response.map_status = item.map_status
         target = request.target_frame or item.frame
@@ -102,7 +101,9 @@ class AffordanceServerNode(ManagedNode):
             request.min_score or self.settings.min_score, request.max_regions, request.max_grasps, gripper
         )
         surroundings = item.surroundings
-        answer = affordance_regions(self.segmenter, upright, request.affordance, wanted, surroundings=surroundings)
+        answer = affordance_regions(
+            self.segmenter, upright, request.affordance, wanted, surroundings=surroundings, image=image
+        )
         response.header = convert.header(target, item.stamp)
         for k, region in enumerate(answer.regions):
             message = region_message(region, k, request, item, upright, answer.scores, to_target, response.header)
@@ -114,7 +115,8 @@ class AffordanceServerNode(ManagedNode):
         if response.regions:
             _set(response, _STATUS.SUCCESS, f"{len(response.regions)} regions")
         else:
-            text = f"no part of {item.name!r} affords {request.affordance!r} with a score of {wanted.min_score:.2f}"
+            asked = repr(request.affordance) if request.affordance.strip() else "what the picture shows"
+            text = f"no part of {item.name!r} affords {asked} with a score of {wanted.min_score:.2f}"
             _set(response, _STATUS.NO_MATCH, f"{text}; try a lower min_score")
 
     def _object(self, request) -> FoundObject:

@@ -1,6 +1,7 @@
 """Raw and compressed camera pictures, as sensor_msgs names their encodings, to RGB or metric depth; no ROS needed."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -64,6 +65,14 @@ def decode_depth(data, encoding: str, width: int, height: int, step: int, big_en
 def decode_compressed(data) -> np.ndarray:
     """JPEG, PNG and whatever else OpenCV reads, to (H,W,3) uint8 RGB. Raises ImageError."""
     return cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """An image file as (H,W,3) uint8 RGB. Raises ImageError for one that is missing or cannot be read."""
+    try:
+        return decode_compressed(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise ImageError(f"cannot read the picture {path}: {error}") from error
 
 
 def decode_compressed_depth(data) -> np.ndarray:

@@ -12,25 +12,21 @@ _MARGIN = 1.08
 
 
 class Studio:
-    """Renders objects that stand alone before a plain backdrop, lit from three sides.
+    """Renders one object before a plain backdrop, lit from three sides; cameras look at its middle."""
 
-    All of `items` are shown, each where its position and yaw put it; cameras look at the middle of the first one.
-    """
-
-    def __init__(self, items: list[SceneObject], rng: np.random.Generator):
-        low, high = items[0].extents()
-        self.centre = (low + high) / 2 @ items[0].rotation().T + items[0].position
-        self.radius = float(np.linalg.norm(high - low)) / 2
+    def __init__(self, item: SceneObject, rng: np.random.Generator):
+        low, high = item.extents()
+        self.centre, self.radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
         around = rng.normal(size=(3, 3))
         around[:, 2] = np.abs(around[:, 2]) + 0.3
         around *= 6 * self.radius / np.linalg.norm(around, axis=-1, keepdims=True)
         lamps = [Light(self.centre + place, np.full(3, rng.uniform(0.25, 0.6))) for place in around]
-        room = assemble(0, "studio", high - low, items, lamps, np.full(3, rng.uniform(0.3, 0.6)))
+        room = assemble(0, "studio", high - low, [item], lamps, np.full(3, rng.uniform(0.3, 0.6)))
         self._renderer = Renderer(room)
         self._backdrop = rng.integers(40, 230, 3).astype(np.uint8)
 
     def view(self, direction, width: int, height: int, roll: float = 0.0, zoom: float = 1.0) -> View:
-        """The picture from `direction` (3,), the first object filling the shorter side at zoom 1."""
+        """The picture from `direction` (3,), the object filling the shorter side at zoom 1."""
         direction = np.asarray(direction, float) / np.linalg.norm(direction)
         matrix = intrinsics(width, height, _FOV)
         half = np.arctan(np.tan(_FOV / 2) * min(width, height) / width)

@@ -10,9 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
+from sab3r_ros.sources.encodings import read_picture
 from sab3r_ros.synthetic.clouds import ObjectCloud, ObjectSampler, as_mapped
+from sab3r_ros.synthetic.exemplars import SIZE as PICTURE_SIZE
+from sab3r_ros.synthetic.exemplars import exemplar
 from sab3r_ros.synthetic.objects import BUILDERS, build_object
 from sab3r_ros.synthetic.parts import AFFORDANCES
 from sab3r_ros.synthetic.questions import question
@@ -24,15 +28,15 @@ _LEAST = 8  # points: fewer of an affordance cannot be asked for
 
 @dataclass
 class AffordanceSample:
-    """points (N,3) as the source has them; target (N,) in [0, 1]; question; label and affordance names; image: a file
-    that shows the action, or None."""
+    """points (N,3) as the source has them; target (N,) in [0, 1]; question ("" = only the image asks); label and
+    affordance names; image: a picture (H,W,3) uint8 that shows the action, or a file of one, or None."""
 
     points: np.ndarray
     target: np.ndarray
     question: str
     label: str
     affordance: str
-    image: Path | None = None
+    image: np.ndarray | Path | None = None
 
 
 class AffordanceSource(Protocol):
@@ -46,7 +50,8 @@ class AffordanceSource(Protocol):
 class HouseholdShapes(AffordanceSource):
     """Objects of every kind, a new one for each index.
 
-    one_sided: share of clouds as seen from one side; mapped: share with a map's noise, holes and thinning. With
+    one_sided: share of clouds as seen from one side; mapped: share with a map's noise, holes and thinning; pictured:
+    share of samples with a picture of the action on another object of the kind, half of them without words. With
     first_seed in HELD_OUT_SEEDS the questions are of held-out wordings too.
     """
 
@@ -57,9 +62,10 @@ class HouseholdShapes(AffordanceSource):
         one_sided: float = 0.5,
         mapped: float = 0.5,
         labels: Sequence[str] = tuple(BUILDERS),
+        pictured: float = 0.0,
     ):
         self.length, self.first_seed = length, first_seed
-        self.one_sided, self.mapped, self.labels = one_sided, mapped, tuple(labels)
+        self.one_sided, self.mapped, self.labels, self.pictured = one_sided, mapped, tuple(labels), pictured
 
     def __len__(self):
         return self.length
@@ -90,13 +96,13 @@ class HouseholdShapes(AffordanceSource):
         known = np.flatnonzero(cloud.affordance.sum(0) >= _LEAST)
         chosen = int(known[rng.integers(len(known))])
         name = AFFORDANCES[chosen]
-        held_out = self.first_seed in HELD_OUT_SEEDS
+        asked = question(cloud.label, name, rng, held_out=self.first_seed in HELD_OUT_SEEDS)
+        image = None
+        if rng.random() < self.pictured:
+            image = exemplar(cloud.label, name, rng)
+            asked = asked if rng.random() < 0.5 else ""
         return AffordanceSample(
-            cloud.points,
-            cloud.affordance[:, chosen].astype(np.float32),
-            question(cloud.label, name, rng, held_out),
-            cloud.label,
-            name,
+            cloud.points, cloud.affordance[:, chosen].astype(np.float32), asked, cloud.label, name, image
         )
 
 
@@ -240,7 +246,8 @@ def _listed(path: Path, root: Path) -> list[Path]:
 class AffordanceSamples(Dataset):
     """Sample k of a training run: `POINTS` points in the unit sphere, turned about z, jittered; repeated where there are fewer.
 
-    Yields a dict: points (N,3), target (N,1), question.
+    Yields a dict: points (N,3), target (N,1), question; image (H,W,3) uint8 and pictured, false where the image is
+    blank because the sample has none.
     """
 
     def __init__(self, source: AffordanceSource, augment: bool = True, seed: int = 0):
@@ -267,4 +274,14 @@ class AffordanceSamples(Dataset):
             "points": torch.from_numpy(points.astype(np.float32)),
             "target": torch.from_numpy(np.ascontiguousarray(sample.target[rows][:, None])),
             "question": sample.question,
+            "image": torch.from_numpy(_picture(sample.image)),
+            "pictured": sample.image is not None,
         }
+
+
+def _picture(image: np.ndarray | Path | None) -> np.ndarray:
+    """The image at the size that all of a batch have, cropped at the sides that are too long."""
+    if image is None:
+        return np.zeros((PICTURE_SIZE[1], PICTURE_SIZE[0], 3), np.uint8)
+    rgb = read_picture(image) if isinstance(image, Path) else image
+    return np.array(ImageOps.fit(Image.fromarray(rgb), PICTURE_SIZE))

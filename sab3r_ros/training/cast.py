@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import lightning as L
+import torch
 from torch import nn
 
 from sab3r_ros.models.cast import Cast, CastConfig, Prompt
+from sab3r_ros.models.image_prompt import ImagePromptEncoder
 from sab3r_ros.models.text import PromptEncoder
 from sab3r_ros.training.affordance_data import AffordanceSamples, AffordanceSource
 from sab3r_ros.training.affordance_losses import segmentation_loss
-from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state
+from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
 
 class Segmentor(nn.Module):
@@ -20,33 +22,62 @@ class Segmentor(nn.Module):
         self.cast = Cast(cfg)
         self.text = PromptEncoder(cfg.text_dim)
 
-    def forward(self, points, questions):
-        return self.cast(points, Prompt(*self.text(questions)))
+    def forward(self, points, prompt: Prompt):
+        return self.cast(points, prompt)
 
 
 class CastTraining(Trained):
-    """One step over a batch of clouds, each with a question of its own."""
+    """One step over a batch of clouds, each with a question, a picture of the action, or both.
 
-    def __init__(self, network: Segmentor, run: RunConfig, focal_weight: float = 1.0, dice_weight: float = 1.0):
+    pictures: the frozen encoder of the pictures; None: they are left out.
+    """
+
+    def __init__(
+        self, network: Segmentor, run: RunConfig, pictures: ImagePromptEncoder | None = None,
+        focal_weight: float = 1.0, dice_weight: float = 1.0,
+    ):  # fmt: skip
         super().__init__(run)
         self.network, self.focal_weight, self.dice_weight = network, focal_weight, dice_weight
+        self._pictures = [pictures]  # in a list, so that the frozen encoder is no part of the checkpoints
+
+    def on_fit_start(self):
+        if self._pictures[0] is not None:
+            self._pictures[0].to(self.device)
 
     def training_step(self, batch, _index):
-        logits = self.network(batch["points"], batch["question"])
+        logits = self.network(batch["points"], self._prompt(batch))
         loss = segmentation_loss(logits, batch["target"], self.focal_weight, self.dice_weight)
         return self.report(loss, {"segmentation": loss})
 
+    def _prompt(self, batch) -> Prompt:
+        text, padding = self.network.text(batch["question"])
+        silent = torch.tensor([not q for q in batch["question"]], device=text.device)
+        prompt = Prompt(text, padding | silent[:, None])
+        encoder, shown = self._pictures[0], batch["pictured"]
+        if encoder is not None and shown.any():
+            tokens = encoder(batch["image"][shown].permute(0, 3, 1, 2).float() / 127.5 - 1)
+            prompt.image = tokens.new_zeros(len(shown), *tokens.shape[1:])
+            prompt.image[shown] = tokens
+            prompt.image_padding = ~shown[:, None].expand(-1, tokens.shape[1])
+        return prompt
+
 
 def train_cast(
-    out: Path, cfg: CastConfig, source: AffordanceSource, run: RunConfig, encoder: Path | None = None
-) -> Path:
+    out: Path, cfg: CastConfig, source: AffordanceSource, run: RunConfig, encoder: Path | None = None,
+    start: Path | None = None, pictures: ImagePromptEncoder | None = None,
+) -> Path:  # fmt: skip
     """Train; resumes from OUT/last.ckpt, whose path is returned.
 
-    encoder: a checkpoint of `train_cmat`, of which the point encoder is taken. Raises ValueError when it does not
-    fit, and as `fit`.
+    encoder: a checkpoint of `train_cmat`, of which the point encoder is taken; start: one of an earlier run, of which all
+    that fits is taken; pictures: the encoder of image prompts, without which those of the source are left out. Raises
+    ValueError when a checkpoint does not fit, and as `fit`.
     """
     L.seed_everything(0)
+    if pictures is not None and pictures.dim != cfg.image_dim:
+        raise ValueError(f"the network takes image tokens of width {cfg.image_dim}, {pictures.id} gives {pictures.dim}")
     network = Segmentor(cfg)
+    if start is not None:
+        start_from(network, start)
     if encoder is not None:
         state = network_state(encoder)
         own = {k.removeprefix("MAE_encoder."): v for k, v in state.items() if k.startswith("MAE_encoder.")}
@@ -54,7 +85,7 @@ def train_cast(
             network.cast.point_encoder.MAE_encoder.load_state_dict(own)
         except RuntimeError as error:
             raise ValueError(f"the point encoder in {encoder} does not fit: {error}") from error
-    return fit(CastTraining(network, run), AffordanceSamples(source), out)
+    return fit(CastTraining(network, run, pictures), AffordanceSamples(source), out)
 
 
 def segmentor_from_training_checkpoint(path: Path, cfg: CastConfig) -> Segmentor:

@@ -100,7 +100,7 @@ class PicturedShapes(Dataset):
         rng = np.random.default_rng([self.first_seed + self.indices[k], 53])
         item = build_object(tuple(BUILDERS)[rng.integers(len(BUILDERS))], rng)
         points = ObjectSampler(item).whole(POINTS, rng).points
-        studio = Studio([item], rng)
+        studio = Studio(item, rng)
         views = [studio.view(direction, *_SIZE) for direction in directions_around(VIEWS, rng)]
         pixels, seen = zip(*(project(points, v, _TOLERANCE * studio.radius) for v in views), strict=True)
         images = np.stack([v.rgb for v in views]).transpose(0, 3, 1, 2)

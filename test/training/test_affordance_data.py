@@ -5,11 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 
 from sab3r_ros.evaluation.affordance_shapes import right_part_first
-from sab3r_ros.models.cast import CastConfig
-from sab3r_ros.models.point_mae import PointMaeConfig
 from sab3r_ros.synthetic.parts import AFFORDANCES
 from sab3r_ros.synthetic.questions import VERBS, question
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
@@ -21,9 +18,6 @@ from sab3r_ros.training.affordance_data import (
     Laso,
     Piad,
 )
-from sab3r_ros.training.cast import segmentor_from_training_checkpoint, train_cast
-from sab3r_ros.training.cmat import LiftedShapes, train_cmat
-from sab3r_ros.training.runs import RunConfig
 
 RNG = np.random.default_rng
 
@@ -141,30 +135,3 @@ def test_the_right_part():
     assert right_part_first(points, target, target)
     assert not right_part_first(points, 1 - target, target)
     assert not right_part_first(points, np.zeros(400), target)
-
-
-SMALL = PointMaeConfig(
-    dim=16, depth=1, heads=2, groups=16, group_size=8, patch_width=16, decoder_depth=1, decoder_heads=2
-)
-
-
-@pytest.mark.slow
-def test_pre_training_and_training_learn_and_hand_over(tmp_path):
-    run = RunConfig(steps=3, batch=2, lr=1e-3, warmup=1, workers=0, log_every=1)
-    shapes = HouseholdShapes(20)
-    lifted = LiftedShapes(shapes, lambda cloud, rng: cloud.affordance.astype(np.float32), points=128)
-    encoder = train_cmat(tmp_path / "cmat", SMALL, lifted, run)
-    cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, dropout=0.0)
-    with pytest.raises(ValueError, match="does not fit"):
-        train_cast(
-            tmp_path / "wrong", CastConfig(PointMaeConfig(dim=32, depth=1, heads=2), text_dim=16), shapes, run, encoder
-        )
-    last = train_cast(tmp_path / "cast", cfg, shapes, run, encoder)
-    segmentor = segmentor_from_training_checkpoint(last, cfg)
-    with torch.inference_mode():
-        assert segmentor(torch.rand(1, 64, 3), ["grasp"]).shape == (1, 64, 1)
-    rows = [
-        float(r["loss"]) for r in csv.DictReader(next((tmp_path / "cast").glob("log/version_*/metrics.csv")).open())
-    ]
-    assert len(rows) == 3
-    assert all(np.isfinite(rows))
