@@ -121,3 +121,33 @@ def affordance_figures(checkpoint: str, shapes: int) -> dict:
 
     with tqdm(total=2 * shapes, unit="shape") as bar:
         return evaluate_affordance(AffordanceSegmenter(checkpoint), shapes, bar.update)
+
+
+def scan_figures(checkpoint: str, folder: Path, out: Path | None) -> dict:
+    """Figures on the scanned objects of FOLDER, per object and affordance; pictures of all answers into OUT."""
+    from tqdm import tqdm
+
+    from sab3r_ros.evaluation.affordance_scans import evaluate_scan, read_scan
+
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise ValueError(f"{folder} holds no .npz scans")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+
+    def draw(name, points, answer, title):
+        if out is not None:
+            draw_answer(out / f"{name}.png", points, answer, title)
+
+    segmenter, figures = AffordanceSegmenter(checkpoint), {}
+    for path in tqdm(files, unit="scan"):
+        scan = read_scan(path)
+        for affordance, values in evaluate_scan(segmenter, scan, draw=draw).items():
+            figures |= {f"{scan.name} {affordance} {k}": v for k, v in values.items()}
+    views = {
+        k: figures[f"{k.removesuffix(' right_part_partial')} views"]
+        for k in figures
+        if k.endswith("right_part_partial")
+    }
+    figures["right_part_views"] = sum(figures[k] * n for k, n in views.items() if n) / max(sum(views.values()), 1)
+    return figures

@@ -231,6 +231,21 @@ def evaluate_affordance_command(
     _print_figures(affordance_figures(segmenter, shapes), as_json)
 
 
+@evaluate.command("scans")
+def evaluate_scans_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Scanned objects: .npz with points, normals, affordance/NAME")
+    ],
+    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
+) -> None:
+    """Affordance figures on scanned objects, whole and from twelve sides."""
+    from sab3r_ros.cli.affordance import scan_figures
+
+    _print_figures(scan_figures(segmenter, folder, out), as_json)
+
+
 @evaluate.command("recording")
 def evaluate_recording_command(
     folder: Annotated[

@@ -6,20 +6,23 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sab3r_ros.affordance.regions import find_regions
+from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
+from sab3r_ros.affordance.regions import Region
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
-from sab3r_ros.affordance.surface import estimate_normals
 from sab3r_ros.evaluation.affordance import peer_figures
+from sab3r_ros.evaluation.figures import percent
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.training.affordance_data import HouseholdShapes
 
+_REQUEST = RegionRequest(max_regions=3, max_grasps=1)
+_ON_OBJECT = 0.005  # metres
 
-def right_part_first(points: np.ndarray, scores: np.ndarray, target: np.ndarray, min_score: float = 0.4) -> bool:
+
+def part_first(points: np.ndarray, regions: list[Region], target: np.ndarray) -> bool:
     """Whether the best region's centroid lies on the affording part: the object's point nearest to it is one of that part.
 
-    False where no region is found.
+    points (N,3), target (N,) in [0, 1]; False where there is no region.
     """
-    regions = find_regions(points, estimate_normals(points), scores, min_score)
     return bool(regions) and bool(target[cKDTree(points).query(regions[0].centroid)[1]] >= 0.5)
 
 
@@ -28,20 +31,29 @@ def evaluate_affordance(
 ) -> dict[str, float]:
     """Figures by the peers' protocol over `shapes` held-out shapes whole, and as many seen from one side.
 
-    *_whole, *_partial: aiou, auc (percent), sim, mae (fractions); right_part_* (percent). Questions are of wordings
-    that no training has seen; half of the clouds have a map's noise and holes.
+    *_whole, *_partial: aiou, auc (percent), sim, mae (fractions); right_part_* (percent); grasp_* (percent of answers
+    with a grasp that fits the gripper); grasp_on_object_* (percent of these whose contacts lie within 5 mm of the true
+    surface). Questions are of wordings that no training has seen; half of the clouds have a map's noise and holes.
     """
     started = time.perf_counter()
     figures: dict[str, float] = {}
     for name, one_sided in (("whole", 0.0), ("partial", 1.0)):
         source = HouseholdShapes(shapes, HELD_OUT_SEEDS.start + (50_000 if one_sided else 0), one_sided)
-        scores, targets, right = [], [], []
+        scores, targets, right, on_object = [], [], [], []
         for k in range(shapes):
-            sample = source.sample(k, np.random.default_rng([k, 47]))
-            scores.append(segmenter.score(sample.points, sample.question).astype(np.float64))
+            shape, cloud = source.object_and_cloud(k)
+            sample = source.question_about(cloud, np.random.default_rng([k, 47]))
+            answer = affordance_regions(segmenter, cloud.points, sample.question, _REQUEST, cloud.viewpoint)
+            scores.append(answer.scores.astype(np.float64))
             targets.append(sample.target.astype(np.float64))
-            right.append(right_part_first(sample.points, scores[-1], sample.target))
+            right.append(part_first(cloud.points, answer.regions, sample.target))
+            grasps = [grasp for region in answer.regions for grasp in region.grasps]
+            if grasps:
+                best = max(grasps, key=lambda g: g.score)
+                on_object.append(bool(shape.distance(best.contacts).max() <= _ON_OBJECT))
             report()
         figures |= {f"{k}_{name}": v for k, v in peer_figures(scores, targets).items()}
-        figures[f"right_part_{name}"] = 100 * float(np.mean(right))
+        figures[f"right_part_{name}"] = percent(right)
+        figures[f"grasp_{name}"] = 100 * len(on_object) / shapes
+        figures[f"grasp_on_object_{name}"] = percent(on_object)
     return figures | {"shapes": shapes, "seconds": time.perf_counter() - started}

@@ -14,7 +14,7 @@ from sab3r_ros.mapping.perception import choose_device
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.affordance_messages import region_markers, region_message
-from sab3r_ros.nodes.lifecycle import ManagedNode, run_node
+from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
 from sab3r_ros.nodes.map_client import FoundObject, MapClient, NotAnswered
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
@@ -154,7 +154,7 @@ def _inside(points: np.ndarray, request) -> np.ndarray:
 
 def main(args=None) -> None:
     """Run the node until it is told to end."""
-    run_node(AffordanceServerNode, "affordance_server", args)
+    run_nodes([AffordanceServerNode], "affordance_server", args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the lifecycle nodes share: how they end, and how their executables run them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -32,25 +32,28 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
 
-def run_node(make: Callable[[], ManagedNode], name: str, args=None, threads: int = 3) -> None:
-    """Run a node until it is told to end; a parameter that cannot be is one line and a failed exit."""
+def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, threads: int = 3) -> None:
+    """Run nodes in one process until it is told to end; a parameter that cannot be is one line and a failed exit."""
     rclpy.init(args=args)
+    nodes: list[ManagedNode] = []
+    executor = MultiThreadedExecutor(num_threads=threads * len(makes))
     try:
-        node = make()
-    except ParameterException as error:
-        rclpy.try_shutdown()
-        sys.exit(f"{name}: {error}")
-    executor = MultiThreadedExecutor(num_threads=threads)
-    executor.add_node(node)
-    try:
-        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            node.trigger_activate()
+        for make in makes:
+            nodes.append(make())
+            executor.add_node(nodes[-1])
+        for node in nodes:
+            if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                node.trigger_activate()
         executor.spin()
+    except ParameterException as error:
+        sys.exit(f"{name}: {error}")
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        node.drop()
+        for node in nodes:
+            node.drop()
         executor.shutdown(timeout_sec=5)
-        node.destroy_node()
+        for node in nodes:
+            node.destroy_node()
         rclpy.try_shutdown()
         sys.stdout.flush()

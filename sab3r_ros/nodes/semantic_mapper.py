@@ -16,7 +16,7 @@ from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import MapQuery, query_for
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
-from sab3r_ros.nodes.lifecycle import ManagedNode, run_node
+from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
 from sab3r_ros.nodes.map_services import MapServices
 from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_status
 from sab3r_ros.nodes.qos import describe, image_qos
@@ -284,7 +284,7 @@ class SemanticMapperNode(ManagedNode):
 
 def main(args=None) -> None:
     """Run the node until it is told to end."""
-    run_node(SemanticMapperNode, "semantic_mapper", args)
+    run_nodes([SemanticMapperNode], "semantic_mapper", args)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
+from trimesh.triangles import closest_point
 
 from sab3r_ros.geometry.groups import perpendicular
 from sab3r_ros.synthetic.objects import SceneObject, build_object
@@ -93,6 +94,12 @@ class ObjectSampler:
         if count is not None and len(hit) > count:
             hit = rng.choice(hit, count, replace=False)
         return self._cloud(eye + rays[hit] * depth[hit, None], face[hit], eye)
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """Metres from points (N,3) to the object's surface, (N,)."""
+        triangles = self._triangles
+        nearest = [closest_point(triangles, np.broadcast_to(p, (len(triangles), 3))) - p for p in points]
+        return np.linalg.norm(nearest, axis=-1).min(1)
 
     def _cast(self, origins, directions):
         hit = self._scene.run(

@@ -70,8 +70,8 @@ class HouseholdShapes(AffordanceSource):
     def __len__(self):
         return self.length
 
-    def cloud(self, index: int) -> ObjectCloud:
-        """The cloud of a sample, always the same."""
+    def object_and_cloud(self, index: int) -> tuple[ObjectSampler, ObjectCloud]:
+        """The object of a sample and its cloud, always the same."""
         seed = self.first_seed + index
         rng = np.random.default_rng([seed, 37])
         for _ in range(20):
@@ -88,11 +88,14 @@ class HouseholdShapes(AffordanceSource):
             if rng.random() < self.mapped:
                 cloud = as_mapped(cloud, rng, noise=0.012 * sampler.radius)
             if cloud.affordance.sum(0).max() >= _LEAST:
-                return cloud
+                return sampler, cloud
         raise ValueError(f"no usable object for seed {seed}")
 
     def sample(self, index, rng):
-        cloud = self.cloud(index)
+        return self.question_about(self.object_and_cloud(index)[1], rng)
+
+    def question_about(self, cloud: ObjectCloud, rng: np.random.Generator) -> AffordanceSample:
+        """The cloud with a question about one of the affordances that it has."""
         known = np.flatnonzero(cloud.affordance.sum(0) >= _LEAST)
         chosen = int(known[rng.integers(len(known))])
         name = AFFORDANCES[chosen]

@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from sab3r_ros.evaluation.affordance_shapes import right_part_first
+from sab3r_ros.affordance.regions import find_regions
+from sab3r_ros.evaluation.affordance_shapes import part_first
 from sab3r_ros.synthetic.parts import AFFORDANCES
 from sab3r_ros.synthetic.questions import VERBS, question
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
@@ -132,6 +133,11 @@ def test_piad_of_both_versions(tmp_path):
 def test_the_right_part():
     points = np.concatenate([RNG(0).random((200, 3)) * 0.1, RNG(1).random((200, 3)) * 0.1 + [1, 0, 0]])
     target = np.repeat([1.0, 0.0], 200)
-    assert right_part_first(points, target, target)
-    assert not right_part_first(points, 1 - target, target)
-    assert not right_part_first(points, np.zeros(400), target)
+    normals = np.zeros_like(points) + [0, 0, 1]
+
+    def first(scores):
+        return part_first(points, find_regions(points, normals, scores), target)
+
+    assert first(target)
+    assert not first(1 - target)
+    assert not first(np.zeros(400))

@@ -1,0 +1,14 @@
+"""`semantic_mapper` and `affordance_server` in one process: one Python, one GPU context."""
+
+from sab3r_ros.nodes.affordance_server import AffordanceServerNode
+from sab3r_ros.nodes.lifecycle import run_nodes
+from sab3r_ros.nodes.semantic_mapper import SemanticMapperNode
+
+
+def main(args=None) -> None:
+    """Run both nodes until the process is told to end."""
+    run_nodes([SemanticMapperNode, AffordanceServerNode], "perception", args)
+
+
+if __name__ == "__main__":
+    main()
