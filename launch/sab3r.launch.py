@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.conditions import IfCondition
+from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 
@@ -13,6 +13,21 @@ from launch import LaunchDescription
 
 def generate_launch_description():
     share = Path(get_package_share_directory("sab3r_ros"))
+    clock = {"use_sim_time": LaunchConfiguration("use_sim_time")}
+    server = [
+        str(share / "config" / "affordance_server.yaml"),
+        {"checkpoint": LaunchConfiguration("affordance")},
+        clock,
+    ]
+    camera = [
+        ("image", LaunchConfiguration("image")),
+        ("image/compressed", [LaunchConfiguration("image"), "/compressed"]),
+        ("camera_info", LaunchConfiguration("camera_info")),
+        ("depth", LaunchConfiguration("depth")),
+    ]
+    apart = PythonExpression(
+        ["'", LaunchConfiguration("affordance"), "' != '' and '", LaunchConfiguration("one_process"), "' != 'true'"]
+    )
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -28,7 +43,12 @@ def generate_launch_description():
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock"),
             DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),
             DeclareLaunchArgument(
-                "affordance", default_value="", description="CAST checkpoint: also start the affordance server with it"
+                "affordance",
+                default_value="cast_tiny",
+                description="CAST checkpoint of the affordance server; '' = none",
+            ),
+            DeclareLaunchArgument(
+                "one_process", default_value="false", description="Mapper and affordance server in one process"
             ),
             # Images are larger than Fast DDS's default shared-memory segment and socket buffers.
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(share / "config" / "fastdds.xml")),
@@ -38,27 +58,26 @@ def generate_launch_description():
                 executable="semantic_mapper",
                 name="semantic_mapper",
                 output="screen",
-                parameters=[LaunchConfiguration("params"), {"use_sim_time": LaunchConfiguration("use_sim_time")}],
-                remappings=[
-                    ("image", LaunchConfiguration("image")),
-                    ("image/compressed", [LaunchConfiguration("image"), "/compressed"]),
-                    ("camera_info", LaunchConfiguration("camera_info")),
-                    ("depth", LaunchConfiguration("depth")),
-                ],
+                parameters=[LaunchConfiguration("params"), clock],
+                remappings=camera,
+                condition=UnlessCondition(LaunchConfiguration("one_process")),
             ),
             Node(
                 package="sab3r_ros",
                 executable="affordance_server",
                 name="affordance_server",
                 output="screen",
-                parameters=[
-                    str(share / "config" / "affordance_server.yaml"),
-                    {
-                        "checkpoint": LaunchConfiguration("affordance"),
-                        "use_sim_time": LaunchConfiguration("use_sim_time"),
-                    },
-                ],
-                condition=IfCondition(PythonExpression(["'", LaunchConfiguration("affordance"), "' != ''"])),
+                parameters=server,
+                condition=IfCondition(apart),
+            ),
+            # No name: one would rename both nodes.
+            Node(
+                package="sab3r_ros",
+                executable="perception",
+                output="screen",
+                parameters=[LaunchConfiguration("params"), *server],
+                remappings=camera,
+                condition=IfCondition(LaunchConfiguration("one_process")),
             ),
             Node(
                 package="rviz2",

@@ -112,12 +112,14 @@ def lift(out: Path, shapes: int, checkpoint: str, dino_weights: str, workers: in
 def pretrain_points(run: Path, data: Path, settings) -> None:
     """Pre-train `cast_tiny`'s point encoder on lifted shapes."""
     try:
-        from sab3r_ros.training.cmat import LiftedShapes, train_cmat
+        from sab3r_ros.training.cmat import CmatConfig, LiftedShapes, train_cmat
     except ImportError as error:
         raise _needs_train_extra(error) from error
     from sab3r_ros.models.cast import CAST_PRESETS
 
-    last = train_cmat(run, CAST_PRESETS["cast_tiny"].points, LiftedShapes(data), settings)
+    # With the paper's weights the diversity of the few tokens of a small network outweighs their affinity.
+    objective = CmatConfig(affinity=1.0, diversity=0.02)
+    last = train_cmat(run, CAST_PRESETS["cast_tiny"].points, LiftedShapes(data), settings, objective)
     print(f"trained {settings.steps} steps -> {last}")
 
 

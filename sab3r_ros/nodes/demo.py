@@ -18,9 +18,10 @@ from tf2_msgs.msg import TFMessage
 from sab3r_ros.files import write_json
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE
-from sab3r_ros.srv import LocateObject, SaveMap
+from sab3r_ros.srv import LocateObject, QueryAffordance, SaveMap
 
-_MAPPER = "/semantic_mapper"
+_MAPPER, _SERVER = "/semantic_mapper", "/affordance_server"
+_QUESTIONS = 2
 _QUIET = 3.0  # seconds without news after which the stream has ended
 
 
@@ -56,7 +57,7 @@ class Collector(Node):
 
     def call(self, kind, name, request, timeout=60.0):
         """A service's answer, or None where there is none in time."""
-        client = self.create_client(kind, f"{_MAPPER}/{name}")
+        client = self.create_client(kind, name)
         if not client.wait_for_service(timeout):
             return None
         future = client.call_async(request)
@@ -87,8 +88,24 @@ def _rate(times: list[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
-def run(source: str, rate: float, queries: list[str], out: Path, timeout: float) -> dict:
-    """Play a source into the mapper; returns what arrived. Raises RuntimeError when nothing did."""
+def _asked(collector: Collector, questions: list[dict]) -> list[dict]:
+    """What the affordance server answers to each question about an object of the map."""
+    answers = []
+    for question in questions:
+        request = QueryAffordance.Request(**question, max_grasps=1, allow_unscaled=True)
+        answer = collector.call(QueryAffordance, f"{_SERVER}/query_affordance", request)
+        if answer is not None:
+            answers.append(
+                question | {"status": answer.status, "regions": len(answer.regions), "elapsed_ms": answer.elapsed_ms}
+            )
+    return answers
+
+
+def run(source: str, rate: float, queries: list[str], questions: list[dict], out: Path, timeout: float) -> dict:
+    """Play a source into the mapper; returns what arrived. Raises RuntimeError when nothing did.
+
+    queries: what to look for in the map; questions: {"object", "affordance"} for the affordance server.
+    """
     processes = [_start("semantic_mapper", "map_rate:=2.0")]
     collector = Collector()
     try:
@@ -103,10 +120,17 @@ def run(source: str, rate: float, queries: list[str], out: Path, timeout: float)
         if processes[1].poll():
             raise RuntimeError("frame_player failed; see its messages above")
         found = (
-            collector.call(LocateObject, "locate_object", LocateObject.Request(prompts=queries)) if queries else None
+            collector.call(LocateObject, f"{_MAPPER}/locate_object", LocateObject.Request(prompts=queries))
+            if queries
+            else None
         )
+        if questions:
+            processes.append(_start("affordance_server"))
+        answers = _asked(collector, questions)
         saved = collector.call(
-            SaveMap, "save_map", SaveMap.Request(path=str(out / "ros_map"), overwrite=True, include_features=True)
+            SaveMap,
+            f"{_MAPPER}/save_map",
+            SaveMap.Request(path=str(out / "ros_map"), overwrite=True, include_features=True),
         )
     finally:
         _stop(processes)
@@ -121,7 +145,7 @@ def run(source: str, rate: float, queries: list[str], out: Path, timeout: float)
         "latency_ms_median": latency[len(latency) // 2] if latency else None,
         "latency_ms_p95": latency[int(0.95 * len(latency))] if latency else None, "map_rate": _rate(collector.map_times),
         "located": [{"query": o.label, "score": o.score, "points": o.num_points} for o in found.objects] if found else [],
-        "saved_bytes": saved.num_bytes if saved else 0,
+        "affords": answers, "saved_bytes": saved.num_bytes if saved else 0,
     }  # fmt: skip
 
 
@@ -137,9 +161,12 @@ def main() -> None:
     path = arguments.out / "summary.json"
     summary = json.loads(path.read_text()) if path.is_file() else {}
     queries = [item["query"] for item in summary.get("located", [])]
+    questions = [{k: item[k] for k in ("object", "affordance")} for item in summary.get("affords", [])[:_QUESTIONS]]
     rclpy.init()
     try:
-        summary["ros"] = run(arguments.input, arguments.rate, queries, arguments.out.absolute(), arguments.timeout)
+        summary["ros"] = run(
+            arguments.input, arguments.rate, queries, questions, arguments.out.absolute(), arguments.timeout
+        )
     except RuntimeError as error:
         sys.exit(f"sab3r_demo: {error}")
     finally:

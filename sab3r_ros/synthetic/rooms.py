@@ -110,7 +110,8 @@ def _shell(size, rng):
 
 def assemble(seed, kind, size, objects, lights, ambient) -> Room:
     """A room of these objects, in their places."""
-    vertices, faces, face_part, part_object, parts = [], [], [], [], []
+    vertices, faces, face_part, part_object = [], [], [], []
+    parts: list[Part] = []
     count = 0
     for index, obj in enumerate(objects):
         rotation = obj.rotation()

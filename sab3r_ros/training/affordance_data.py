@@ -247,14 +247,14 @@ def _listed(path: Path, root: Path) -> list[Path]:
 
 
 class AffordanceSamples(Dataset):
-    """Sample k of a training run: `POINTS` points in the unit sphere, turned about z, jittered; repeated where there are fewer.
+    """Sample k of a training run: `points` points in the unit sphere, turned about z, jittered; repeated where there are fewer.
 
     Yields a dict: points (N,3), target (N,1), question; image (H,W,3) uint8 and pictured, false where the image is
     blank because the sample has none.
     """
 
-    def __init__(self, source: AffordanceSource, augment: bool = True, seed: int = 0):
-        self.source, self.augment, self.seed = source, augment, seed
+    def __init__(self, source: AffordanceSource, augment: bool = True, seed: int = 0, points: int = POINTS):
+        self.source, self.augment, self.seed, self.points = source, augment, seed, points
 
     def __len__(self):
         return 2**31
@@ -262,8 +262,8 @@ class AffordanceSamples(Dataset):
     def __getitem__(self, index):
         rng = np.random.default_rng([self.seed, index, 41])
         sample = self.source.sample(index % len(self.source), rng)
-        rows = rng.permutation(len(sample.points))[:POINTS]
-        rows = np.concatenate([rows, rng.choice(rows, POINTS - len(rows))])
+        rows = rng.permutation(len(sample.points))[: self.points]
+        rows = np.concatenate([rows, rng.choice(rows, self.points - len(rows))])
         points = sample.points[rows] - sample.points[rows].mean(0)
         points = points / max(np.linalg.norm(points, axis=1).max(), 1e-9)
         if self.augment:

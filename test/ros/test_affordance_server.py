@@ -15,7 +15,7 @@ from visualization_msgs.msg import MarkerArray
 
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
-from sab3r_ros.srv import QueryAffordance
+from sab3r_ros.srv import LocateObject, QueryAffordance
 from sab3r_ros.synthetic.clouds import object_cloud
 from sab3r_ros.synthetic.sequence import render_sequence
 
@@ -143,6 +143,16 @@ def test_wrong_weights_leave_the_node_unconfigured_and_saying_why(start, caller,
     assert answer.status == S.NOT_ACTIVE
     assert spin_until(caller, lambda: "cannot load a CAST checkpoint" in server.output, 20), server.output
     assert server.alive
+
+
+@pytest.mark.slow
+def test_mapper_and_server_in_one_process(start, caller, weights, bottle):
+    both = start("perception", checkpoint=weights)
+    assert caller.ask(cloud=cloud(bottle)).status == S.SUCCESS, both.output
+    assert caller.ask(object="mug").status == S.EMPTY_MAP  # the mapper beside it answers, and has seen nothing
+    found = call(caller, LocateObject, "/semantic_mapper/locate_object", prompts=["mug"])
+    assert found.status == LocateObject.Response.EMPTY_MAP
+    assert both.stop() == 0, both.output
 
 
 @pytest.mark.slow
