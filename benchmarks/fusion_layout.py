@@ -64,7 +64,7 @@ def trained(layout: str, steps: int) -> dict:
     with torch.inference_mode():
         for k in range(_HELD_OUT):
             sample = held_out[k]
-            logits = network(sample["points"][None], Prompt(*network.text([sample["question"]])))
+            logits = network(sample["points"][None], Prompt(*network.text(sample["question"])))
             scores.append(logits.sigmoid()[0, :, 0].numpy().astype(np.float64))
             targets.append(sample["target"][:, 0].numpy().astype(np.float64))
     figures = peer_figures(scores, targets)

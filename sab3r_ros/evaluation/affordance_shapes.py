@@ -42,7 +42,7 @@ def evaluate_affordance(
         scores, targets, right, on_object = [], [], [], []
         for k in range(shapes):
             shape, cloud = source.object_and_cloud(k)
-            sample = source.question_about(cloud, np.random.default_rng([k, 47]))
+            sample = source.questions_about(cloud, np.random.default_rng([k, 47]))[0]
             answer = affordance_regions(segmenter, cloud.points, sample.question, _REQUEST, cloud.viewpoint)
             scores.append(answer.scores.astype(np.float64))
             targets.append(sample.target.astype(np.float64))

@@ -118,6 +118,18 @@ class Prompt:
         return replace(self, **{k: v[rows] for k, v in vars(self).items() if v is not None})
 
 
+@dataclass
+class EncodedCloud:
+    """Patches of clouds: centres (B,G,3) and projected tokens (B,G,D)."""
+
+    centres: Tensor
+    tokens: Tensor
+
+    def repeat(self, times: int) -> "EncodedCloud":
+        """The batch `times` over, one after the other."""
+        return EncodedCloud(self.centres.repeat(times, 1, 1), self.tokens.repeat(times, 1, 1))
+
+
 class Cast(nn.Module):
     """Point encoder, prompt projections, fusion, head. Names are those of the released checkpoints.
 
@@ -148,16 +160,24 @@ class Cast(nn.Module):
 
         Raises ValueError for a prompt of a kind that the network does not take.
         """
+        return self.answer(self.encode(points), points, prompt)
+
+    def encode(self, points: Tensor) -> EncodedCloud:
+        """Clouds as for `forward` to their patches, which any number of prompts can be asked about."""
         centres, patches = group_points(
             points, self.cfg.points.groups, min(self.cfg.points.group_size, points.shape[1])
         )
-        tokens = self.point_projection(self.point_encoder.MAE_encoder(centres, patches))
-        asked, padding = self._prompt_tokens(prompt, len(points), points.device)
+        return EncodedCloud(centres, self.point_projection(self.point_encoder.MAE_encoder(centres, patches)))
+
+    def answer(self, cloud: EncodedCloud, places: Tensor, prompt: Prompt) -> Tensor:
+        """Logits (B,M,1) at places (B,M,3) on the clouds' surfaces. Raises ValueError as `forward`."""
+        tokens = cloud.tokens
+        asked, padding = self._prompt_tokens(prompt, len(tokens), tokens.device)
         if self.cfg.layout == "point":
-            tokens = self.feature_propagation(points, centres, tokens)
+            tokens = self.feature_propagation(places, cloud.centres, tokens)
         fused = self.co_attention_transformer(tokens + self.point_type_embedding, asked, padding)
         if self.cfg.layout == "patch":
-            fused = self.feature_propagation(points, centres, fused)
+            fused = self.feature_propagation(places, cloud.centres, fused)
         return self.segmentation_head(fused)
 
     def _prompt_tokens(self, prompt: Prompt, batch: int, device) -> tuple[Tensor, Tensor]:

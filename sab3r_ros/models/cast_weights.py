@@ -59,7 +59,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
     folder = _KNOWN.get(name) or Path(name).expanduser()
     if not folder.is_dir():
         raise CheckpointError(
-            f"no CAST checkpoint {name!r}: none is shipped yet; make one with `sab3r train cast RUN --export FOLDER` and give its folder"
+            f"no CAST checkpoint {name!r}: give {', '.join(_KNOWN)} or a folder that `sab3r train cast RUN --export FOLDER` wrote"
         )
     try:
         content = json.loads((folder / "config.json").read_text())

@@ -42,11 +42,11 @@ def hand(length: float, pose: np.ndarray, rng: np.random.Generator) -> list[Part
     ]
 
 
-def exemplar(label: str, affordance: str, rng: np.random.Generator) -> np.ndarray:
+def exemplar(label: str, affordance: str, rng: np.random.Generator) -> np.ndarray | None:
     """A picture (96,128,3) uint8 of some object of a kind, a hand on a part with the affordance.
 
     The hand is of a hand's size where that fits the picture: smaller on a spoon, larger on a bed.
-    Raises ValueError when no object of the kind has such a part.
+    None when no object of the kind has such a part, or none in sight.
     """
     column = AFFORDANCES.index(affordance)
     for _ in range(8):
@@ -60,7 +60,7 @@ def exemplar(label: str, affordance: str, rng: np.random.Generator) -> np.ndarra
             picture = _with_hand(item, sampler.radius, cloud.points[row], cloud.normals[row], rng)
             if picture is not None:
                 return picture
-    raise ValueError(f"no part of a {label} can be shown to afford {affordance!r}")
+    return None
 
 
 def _with_hand(item, radius, point, normal, rng):

@@ -3,10 +3,11 @@
 import csv
 import io
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +40,20 @@ class AffordanceSample:
     image: np.ndarray | Path | None = None
 
 
-class AffordanceSource(Protocol):
+class AffordanceSource(ABC):
     """A data set; sample k is drawn with the generator it is given."""
 
-    def __len__(self) -> int: ...
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
 
-    def sample(self, index: int, rng: np.random.Generator) -> AffordanceSample: ...
+    @abstractmethod
+    def sample(self, index: int, rng: np.random.Generator) -> AffordanceSample:
+        """Sample `index`."""
+
+    def samples(self, index: int, rng: np.random.Generator, count: int) -> list[AffordanceSample]:
+        """`count` samples with the same points and different questions, as far as the data set has such."""
+        return [self.sample(index, rng)] * count
 
 
 class HouseholdShapes(AffordanceSource):
@@ -92,18 +101,24 @@ class HouseholdShapes(AffordanceSource):
         raise ValueError(f"no usable object for seed {seed}")
 
     def sample(self, index, rng):
-        return self.question_about(self.object_and_cloud(index)[1], rng)
+        return self.samples(index, rng, 1)[0]
 
-    def question_about(self, cloud: ObjectCloud, rng: np.random.Generator) -> AffordanceSample:
-        """The cloud with a question about one of the affordances that it has."""
+    def samples(self, index, rng, count):
+        return self.questions_about(self.object_and_cloud(index)[1], rng, count)
+
+    def questions_about(self, cloud: ObjectCloud, rng: np.random.Generator, count: int = 1) -> list[AffordanceSample]:
+        """The cloud with questions about the affordances that it has, each one's turn before any comes again."""
         known = np.flatnonzero(cloud.affordance.sum(0) >= _LEAST)
-        chosen = int(known[rng.integers(len(known))])
+        order = np.resize(rng.permutation(known), count)
+        return [self._question(cloud, int(chosen), rng) for chosen in order]
+
+    def _question(self, cloud, chosen, rng):
         name = AFFORDANCES[chosen]
         asked = question(cloud.label, name, rng, held_out=self.first_seed in HELD_OUT_SEEDS)
         image = None
         if rng.random() < self.pictured:
             image = exemplar(cloud.label, name, rng)
-            asked = asked if rng.random() < 0.5 else ""
+            asked = asked if image is None or rng.random() < 0.5 else ""
         return AffordanceSample(
             cloud.points, cloud.affordance[:, chosen].astype(np.float32), asked, cloud.label, name, image
         )
@@ -249,37 +264,49 @@ def _listed(path: Path, root: Path) -> list[Path]:
 class AffordanceSamples(Dataset):
     """Sample k of a training run: `points` points in the unit sphere, turned about z, jittered; repeated where there are fewer.
 
-    Yields a dict: points (N,3), target (N,1), question; image (H,W,3) uint8 and pictured, false where the image is
-    blank because the sample has none.
+    Yields a dict: points (N,3); places (M,3), those of the points at which answers count, at most `places`; for each of
+    `questions` questions a column of target (M,Q), question (a list), image (Q,H,W,3) uint8 and pictured (Q,), false
+    where the image is blank because the question has none.
     """
 
-    def __init__(self, source: AffordanceSource, augment: bool = True, seed: int = 0, points: int = POINTS):
-        self.source, self.augment, self.seed, self.points = source, augment, seed, points
+    def __init__(
+        self, source: AffordanceSource, augment: bool = True, seed: int = 0, points: int = POINTS, places: int = POINTS, questions: int = 1
+    ):  # fmt: skip
+        self.source, self.augment, self.seed = source, augment, seed
+        self.points, self.places, self.questions = points, places, questions
 
     def __len__(self):
         return 2**31
 
     def __getitem__(self, index):
         rng = np.random.default_rng([self.seed, index, 41])
-        sample = self.source.sample(index % len(self.source), rng)
-        rows = rng.permutation(len(sample.points))[: self.points]
+        samples = self.source.samples(index % len(self.source), rng, self.questions)
+        cloud = samples[0].points
+        rows = rng.permutation(len(cloud))[: self.points]
         rows = np.concatenate([rows, rng.choice(rows, self.points - len(rows))])
-        points = sample.points[rows] - sample.points[rows].mean(0)
+        points = cloud[rows] - cloud[rows].mean(0)
         points = points / max(np.linalg.norm(points, axis=1).max(), 1e-9)
         if self.augment:
-            angle = rng.uniform(0, 2 * np.pi)
-            c, s = np.cos(angle), np.sin(angle)
-            points = points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
-            points = points * rng.uniform(0.85, 1.15, 3) + rng.normal(0, 0.004, points.shape)
-            points -= points.mean(0)
-            points /= np.linalg.norm(points, axis=1).max()
+            points = _augmented(points, rng)
+        target = np.stack([s.target[rows[: self.places]] for s in samples], -1)
         return {
             "points": torch.from_numpy(points.astype(np.float32)),
-            "target": torch.from_numpy(np.ascontiguousarray(sample.target[rows][:, None])),
-            "question": sample.question,
-            "image": torch.from_numpy(_picture(sample.image)),
-            "pictured": sample.image is not None,
+            "places": torch.from_numpy(points[: self.places].astype(np.float32)),
+            "target": torch.from_numpy(target),
+            "question": [s.question for s in samples],
+            "image": torch.from_numpy(np.stack([_picture(s.image) for s in samples])),
+            "pictured": torch.tensor([s.image is not None for s in samples]),
         }
+
+
+def _augmented(points, rng):
+    """Turned about z, stretched, jittered, and brought back into the unit sphere."""
+    angle = rng.uniform(0, 2 * np.pi)
+    c, s = np.cos(angle), np.sin(angle)
+    points = points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
+    points = points * rng.uniform(0.85, 1.15, 3) + rng.normal(0, 0.004, points.shape)
+    points -= points.mean(0)
+    return points / np.linalg.norm(points, axis=1).max()
 
 
 def _picture(image: np.ndarray | Path | None) -> np.ndarray:

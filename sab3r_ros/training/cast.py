@@ -13,6 +13,9 @@ from sab3r_ros.training.affordance_data import AffordanceSamples, AffordanceSour
 from sab3r_ros.training.affordance_losses import segmentation_loss
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
+# Questions to one cloud differ in nothing but the prompt, which teaches to read it; a quarter of the points is enough to judge them.
+_QUESTIONS, _PLACES = 4, 512
+
 
 class Segmentor(nn.Module):
     """CAST with the encoder of its questions."""
@@ -27,7 +30,7 @@ class Segmentor(nn.Module):
 
 
 class CastTraining(Trained):
-    """One step over a batch of clouds, each with a question, a picture of the action, or both.
+    """One step over a batch of clouds, each encoded once and asked several things: in words, by a picture, or by both.
 
     pictures: the frozen encoder of the pictures; None: they are left out.
     """
@@ -45,17 +48,23 @@ class CastTraining(Trained):
             self._pictures[0].to(self.device)
 
     def training_step(self, batch, _index):
-        logits = self.network(batch["points"], self._prompt(batch))
-        loss = segmentation_loss(logits, batch["target"], self.focal_weight, self.dice_weight)
+        count = batch["target"].shape[-1]
+        cloud = self.network.cast.encode(batch["points"]).repeat(count)
+        logits = self.network.cast.answer(cloud, batch["places"].repeat(count, 1, 1), self._prompt(batch))
+        target = batch["target"].permute(2, 0, 1).flatten(0, 1)[..., None]
+        loss = segmentation_loss(logits, target, self.focal_weight, self.dice_weight)
         return self.report(loss, {"segmentation": loss})
 
     def _prompt(self, batch) -> Prompt:
-        text, padding = self.network.text(batch["question"])
-        silent = torch.tensor([not q for q in batch["question"]], device=text.device)
+        """The prompts of all clouds' first questions, then of their second ones, and so on."""
+        questions = [q for column in batch["question"] for q in column]
+        text, padding = self.network.text(questions)
+        silent = torch.tensor([not q for q in questions], device=text.device)
         prompt = Prompt(text, padding | silent[:, None])
-        encoder, shown = self._pictures[0], batch["pictured"]
+        encoder, shown = self._pictures[0], batch["pictured"].T.flatten()
         if encoder is not None and shown.any():
-            tokens = encoder(batch["image"][shown].permute(0, 3, 1, 2).float() / 127.5 - 1)
+            images = batch["image"].transpose(0, 1).flatten(0, 1)[shown]
+            tokens = encoder(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
             prompt.image = tokens.new_zeros(len(shown), *tokens.shape[1:])
             prompt.image[shown] = tokens
             prompt.image_padding = ~shown[:, None].expand(-1, tokens.shape[1])
@@ -85,7 +94,8 @@ def train_cast(
             network.cast.point_encoder.MAE_encoder.load_state_dict(own)
         except RuntimeError as error:
             raise ValueError(f"the point encoder in {encoder} does not fit: {error}") from error
-    return fit(CastTraining(network, run, pictures), AffordanceSamples(source), out)
+    samples = AffordanceSamples(source, places=_PLACES, questions=_QUESTIONS)
+    return fit(CastTraining(network, run, pictures), samples, out)
 
 
 def segmentor_from_training_checkpoint(path: Path, cfg: CastConfig) -> Segmentor:

@@ -11,6 +11,7 @@ from plyfile import PlyData, PlyElement
 from small_cast import write_small_cast
 
 from sab3r_ros.synthetic.clouds import object_cloud
+from sab3r_ros.synthetic.exemplars import exemplar
 from sab3r_ros.synthetic.sequence import render_sequence
 
 
@@ -123,12 +124,15 @@ def segmenter(tmp_path_factory):
     return write_small_cast(tmp_path_factory.mktemp("cast") / "small")
 
 
-def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):
-    points = object_cloud("bottle", 3, 800).points.astype(np.float32)
+def write_cloud(path, points):
     rows = np.empty(len(points), [("x", "f4"), ("y", "f4"), ("z", "f4")])
     for k, name in enumerate("xyz"):
         rows[name] = points[:, k]
-    PlyData([PlyElement.describe(rows, "vertex")]).write(str(tmp_path / "bottle.ply"))
+    PlyData([PlyElement.describe(rows, "vertex")]).write(str(path))
+
+
+def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):
+    write_cloud(tmp_path / "bottle.ply", object_cloud("bottle", 3, 800).points)
     common = ("--affordance", "grasp", "--segmenter", segmenter, "--min-score", "0.05")
     done = sab3r("afford", tmp_path / "bottle.ply", *common, "--json", "--png", tmp_path / "a.png")
     answer = json.loads(done.stdout)
@@ -150,7 +154,12 @@ def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped
     ("arguments", "why"),
     [
         (("text", "out", "--wordnet", "nowhere"), "install WordNet"),
-        (("encoder", "run", "--cache", "nowhere"), "holds no rendered views"),
+        (("encoder", "run", "--cache", "nowhere"), "holds no finished samples"),
+        (("lift", "out", "--checkpoint", "nowhere"), "no checkpoint 'nowhere'"),
+        (("lift", "out", "--dino-weights", "nowhere"), "no DINOv2 weights"),
+        (("cmat", "run", "--data", "nowhere"), "sab3r train lift"),
+        (("cast", "run", "--start", "nowhere.ckpt"), "nowhere.ckpt"),
+        (("cast", "run", "--encoder", "nowhere.ckpt"), "nowhere.ckpt"),
         (("distill", "run", "--data", "nowhere"), "neither rooms nor a folder"),
         (("distill", "run", "--start", "nowhere.ckpt"), "no checkpoint of a training run"),
         (("distill", "run", "--start", "nowhere"), "no checkpoint 'nowhere'"),
@@ -162,3 +171,36 @@ def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped
 def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert why in sab3r("train", *arguments, code=1).stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_affordance_network_from_nothing_to_an_answer_to_a_picture(tmp_path):
+    sab3r("train", "lift", tmp_path / "shapes", "--shapes", "1", "--workers", "0")
+    small = ("--steps", "1", "--batch", "2", "--workers", "0")
+    sab3r("train", "cmat", tmp_path / "cmat", "--data", tmp_path / "shapes", *small)
+    pictured = ("--encoder", tmp_path / "cmat" / "last.ckpt", "--pictured", "1.0", "--export", tmp_path / "mine")
+    sab3r("train", "cast", tmp_path / "run", *small, *pictured)
+    cloud, picture = tmp_path / "mug.ply", tmp_path / "hand.png"
+    write_cloud(cloud, object_cloud("mug", 3, 500).points)
+    cv2.imwrite(str(picture), exemplar("mug", "grasp", np.random.default_rng(0)))
+    common = ("afford", cloud, "--segmenter", tmp_path / "mine", "--min-score", "0.01", "--json")
+    shown = json.loads(sab3r(*common, "--image", picture).stdout)
+    said = json.loads(sab3r(*common, "--affordance", "grasp").stdout)
+    assert shown["regions"][0]["score"] != said["regions"][0]["score"]
+    assert "prompt is empty" in sab3r(*common, code=1).stderr
+    assert "cannot read the picture" in sab3r(*common, "--image", cloud, code=1).stderr
+    config = json.loads((tmp_path / "mine" / "config.json").read_text())
+    config["image"]["id"] = "another-1"
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(config))
+    assert "were trained with another-1" in sab3r(*common, "--image", picture, code=1).stderr
+
+
+def test_figures_on_scans(segmenter, tmp_path):
+    cloud = object_cloud("bottle", 3, 3000)
+    marks = {"affordance/wrap_grasp": cloud.points[:, 2] > cloud.points[:, 2].mean()}
+    np.savez(tmp_path / "bottle.npz", points=cloud.points, normals=cloud.normals, **marks)
+    done = sab3r("eval", "scans", tmp_path, "--segmenter", segmenter, "--json", "--out", tmp_path / "pictures")
+    figures = json.loads(done.stdout)
+    assert {"bottle wrap_grasp aiou_whole", "bottle wrap_grasp auc_partial", "right_part_views"} <= set(figures)
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 1 + figures["bottle wrap_grasp views"]
+    assert "no .npz scans" in sab3r("eval", "scans", tmp_path / "pictures", code=1).stderr
