@@ -52,9 +52,9 @@ def trained(layout: str, steps: int) -> dict:
     cfg = replace(CAST_PRESETS["cast_tiny"], layout=layout, image_dim=0)
     torch.manual_seed(0)
     network = Segmentor(cfg)
-    run = RunConfig(steps=steps, batch=16, lr=5e-4, warmup=steps // 5, decay=0.4, workers=1)
+    run = RunConfig(steps=steps, batch=8, lr=5e-4, warmup=steps // 5, decay=0.4, workers=1)
     with tempfile.TemporaryDirectory() as folder:
-        samples = AffordanceSamples(HouseholdShapes(steps * run.batch), points=_TRAINED_POINTS)
+        samples = AffordanceSamples(HouseholdShapes(steps * run.batch), points=_TRAINED_POINTS, questions=4)
         fit(CastTraining(network, run), samples, Path(folder))
     network.eval()
     held_out = AffordanceSamples(

@@ -119,8 +119,9 @@ def affordance_figures(checkpoint: str, shapes: int) -> dict:
 
     from sab3r_ros.evaluation.affordance_shapes import evaluate_affordance
 
-    with tqdm(total=2 * shapes, unit="shape") as bar:
-        return evaluate_affordance(AffordanceSegmenter(checkpoint), shapes, bar.update)
+    segmenter = AffordanceSegmenter(checkpoint)
+    with tqdm(total=(2 if segmenter.checkpoint.image is None else 3) * shapes, unit="shape") as bar:
+        return evaluate_affordance(segmenter, shapes, bar.update)
 
 
 def scan_figures(checkpoint: str, folder: Path, out: Path | None) -> dict:

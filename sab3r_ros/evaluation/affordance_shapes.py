@@ -34,26 +34,36 @@ def evaluate_affordance(
     *_whole, *_partial: aiou, auc (percent), sim, mae (fractions); right_part_* (percent); grasp_* (percent of answers
     with a grasp that fits the gripper); grasp_on_object_* (percent of these whose contacts lie within 5 mm of the true
     surface). Questions are of wordings that no training has seen; half of the clouds have a map's noise and holes.
+    *_image: whole shapes asked by a picture alone, where the checkpoint takes one.
     """
     started = time.perf_counter()
+    first = HELD_OUT_SEEDS.start
+    sources = {"whole": HouseholdShapes(shapes, first, 0.0), "partial": HouseholdShapes(shapes, first + 50_000, 1.0)}
+    if segmenter.checkpoint.image is not None:
+        sources["image"] = HouseholdShapes(shapes, first, 0.0, pictured=1.0)
     figures: dict[str, float] = {}
-    for name, one_sided in (("whole", 0.0), ("partial", 1.0)):
-        source = HouseholdShapes(shapes, HELD_OUT_SEEDS.start + (50_000 if one_sided else 0), one_sided)
-        scores, targets, right, on_object = [], [], [], []
-        for k in range(shapes):
-            shape, cloud = source.object_and_cloud(k)
-            sample = source.questions_about(cloud, np.random.default_rng([k, 47]))[0]
-            answer = affordance_regions(segmenter, cloud.points, sample.question, _REQUEST, cloud.viewpoint)
-            scores.append(answer.scores.astype(np.float64))
-            targets.append(sample.target.astype(np.float64))
-            right.append(part_first(cloud.points, answer.regions, sample.target))
-            grasps = [grasp for region in answer.regions for grasp in region.grasps]
-            if grasps:
-                best = max(grasps, key=lambda g: g.score)
-                on_object.append(bool(shape.distance(best.contacts).max() <= _ON_OBJECT))
-            report()
-        figures |= {f"{k}_{name}": v for k, v in peer_figures(scores, targets).items()}
-        figures[f"right_part_{name}"] = percent(right)
-        figures[f"grasp_{name}"] = 100 * len(on_object) / shapes
-        figures[f"grasp_on_object_{name}"] = percent(on_object)
+    for name, source in sources.items():
+        figures |= {f"{k}_{name}": v for k, v in _figures(segmenter, source, report).items()}
     return figures | {"shapes": shapes, "seconds": time.perf_counter() - started}
+
+
+def _figures(segmenter, source: HouseholdShapes, report) -> dict[str, float]:
+    scores, targets, right, on_object = [], [], [], []
+    for k in range(len(source)):
+        report()
+        shape, cloud = source.object_and_cloud(k)
+        sample = source.questions_about(cloud, np.random.default_rng([k, 47]))[0]
+        if source.pictured and sample.image is None:
+            continue
+        asked = "" if source.pictured else sample.question
+        answer = affordance_regions(segmenter, cloud.points, asked, _REQUEST, cloud.viewpoint, image=sample.image)
+        scores.append(answer.scores.astype(np.float64))
+        targets.append(sample.target.astype(np.float64))
+        right.append(part_first(cloud.points, answer.regions, sample.target))
+        grasps = [grasp for region in answer.regions for grasp in region.grasps]
+        if grasps:
+            best = max(grasps, key=lambda g: g.score)
+            on_object.append(bool(shape.distance(best.contacts).max() <= _ON_OBJECT))
+    return peer_figures(scores, targets) | {
+        "right_part": percent(right), "grasp": 100 * len(on_object) / max(len(scores), 1), "grasp_on_object": percent(on_object),
+    }  # fmt: skip

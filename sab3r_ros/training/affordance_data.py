@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from scipy.spatial.transform import Rotation
 from torch.utils.data import Dataset
 
 from sab3r_ros.sources.encodings import read_picture
@@ -24,6 +25,8 @@ from sab3r_ros.synthetic.questions import question
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 
 POINTS = 2048
+_TILT = 0.15  # radians: a map's up is not exact, and things lean
+_EXEMPLARS = 16  # pictures per kind and action
 _LEAST = 8  # points: fewer of an affordance cannot be asked for
 
 
@@ -75,6 +78,7 @@ class HouseholdShapes(AffordanceSource):
     ):
         self.length, self.first_seed = length, first_seed
         self.one_sided, self.mapped, self.labels, self.pictured = one_sided, mapped, tuple(labels), pictured
+        self._exemplars: dict[tuple[str, str, int], np.ndarray | None] = {}
 
     def __len__(self):
         return self.length
@@ -117,11 +121,19 @@ class HouseholdShapes(AffordanceSource):
         asked = question(cloud.label, name, rng, held_out=self.first_seed in HELD_OUT_SEEDS)
         image = None
         if rng.random() < self.pictured:
-            image = exemplar(cloud.label, name, rng)
+            image = self._exemplar(cloud.label, name, int(rng.integers(_EXEMPLARS)))
             asked = asked if image is None or rng.random() < 0.5 else ""
         return AffordanceSample(
             cloud.points, cloud.affordance[:, chosen].astype(np.float32), asked, cloud.label, name, image
         )
+
+    def _exemplar(self, label, affordance, number):
+        """One of a limited number of pictures for each kind and action, rendered once."""
+        key = label, affordance, number
+        if key not in self._exemplars:
+            seed = [self.first_seed, number, AFFORDANCES.index(affordance), 61]
+            self._exemplars[key] = exemplar(label, affordance, np.random.default_rng(seed))
+        return self._exemplars[key]
 
 
 class _Plain(pickle.Unpickler):
@@ -300,11 +312,9 @@ class AffordanceSamples(Dataset):
 
 
 def _augmented(points, rng):
-    """Turned about z, stretched, jittered, and brought back into the unit sphere."""
-    angle = rng.uniform(0, 2 * np.pi)
-    c, s = np.cos(angle), np.sin(angle)
-    points = points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
-    points = points * rng.uniform(0.85, 1.15, 3) + rng.normal(0, 0.004, points.shape)
+    """Turned about z and a little tilted, stretched, jittered, and brought back into the unit sphere."""
+    turn = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi)) * Rotation.from_rotvec([*rng.normal(0, _TILT, 2), 0])
+    points = turn.apply(points) * rng.uniform(0.85, 1.15, 3) + rng.normal(0, 0.004, points.shape)
     points -= points.mean(0)
     return points / np.linalg.norm(points, axis=1).max()
 
