@@ -53,10 +53,11 @@ def _figures(segmenter, source: HouseholdShapes, report) -> dict[str, float]:
         report()
         shape, cloud = source.object_and_cloud(k)
         sample = source.questions_about(cloud, np.random.default_rng([k, 47]))[0]
-        if source.pictured and sample.image is None:
+        image = sample.image if isinstance(sample.image, np.ndarray) else None
+        if source.pictured and image is None:
             continue
         asked = "" if source.pictured else sample.question
-        answer = affordance_regions(segmenter, cloud.points, asked, _REQUEST, cloud.viewpoint, image=sample.image)
+        answer = affordance_regions(segmenter, cloud.points, asked, _REQUEST, cloud.viewpoint, image=image)
         scores.append(answer.scores.astype(np.float64))
         targets.append(sample.target.astype(np.float64))
         right.append(part_first(cloud.points, answer.regions, sample.target))

@@ -113,7 +113,7 @@ class AffordanceServerNode(ManagedNode):
             response.collision_cloud = convert.make_cloud(response.header, **convert.xyz_columns(moved))
         self._markers.publish(region_markers(response.regions, response.header))
         if response.regions:
-            _set(response, _STATUS.SUCCESS, f"{len(response.regions)} regions")
+            _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", item.note])))
         else:
             asked = repr(request.affordance) if request.affordance.strip() else "what the picture shows"
             text = f"no part of {item.name!r} affords {asked} with a score of {wanted.min_score:.2f}"

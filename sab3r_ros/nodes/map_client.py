@@ -1,6 +1,7 @@
 """The affordance server's way to the map: objects from `semantic_mapper`, and the map around them."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +9,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from scipy.spatial import cKDTree
 from sensor_msgs.msg import PointCloud2
 
-from sab3r_ros.msg import MapStatus
+from sab3r_ros.msg import MapStatus, ObjectInstance
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED
 from sab3r_ros.srv import LocateObject, QueryAffordance
@@ -27,7 +28,8 @@ class NotAnswered(Exception):
 
 @dataclass
 class FoundObject:
-    """An object's points (N,3) in `frame`, metres, seen last at `stamp` (ns); surroundings (M,3): the map near it."""
+    """An object's points (N,3) in `frame`, metres, seen last at `stamp` (ns); surroundings (M,3): the map near it; note: what
+    the caller should know of the choice."""
 
     name: str
     points: np.ndarray
@@ -35,6 +37,15 @@ class FoundObject:
     stamp: int
     map_status: MapStatus = field(default_factory=MapStatus)
     surroundings: np.ndarray | None = None
+    note: str = ""
+
+
+def ambiguity(objects: Sequence[ObjectInstance]) -> str:
+    """What to say when several things, best first, answer to one name; "" when one does."""
+    if len(objects) < 2:
+        return ""
+    scores = " and ".join(f"{item.score:.2f}" for item in objects[:2])
+    return f"several things answer {objects[0].label!r} (scores {scores}), the best was taken; say more of it or send its points"
 
 
 class MapClient:
@@ -72,7 +83,15 @@ class MapClient:
         best = answer.objects[0]
         fields = convert.read_cloud(best.points)
         points = np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
-        return FoundObject(request.object, points, answer.header.frame_id, stamp, status, self._around(points))
+        return FoundObject(
+            request.object,
+            points,
+            answer.header.frame_id,
+            stamp,
+            status,
+            self._around(points),
+            ambiguity(answer.objects),
+        )
 
     def _ask(self, name: str, timeout: float) -> LocateObject.Response:
         if not self._locate.service_is_ready() and not self._locate.wait_for_service(timeout):

@@ -13,7 +13,9 @@ from small_cast import write_small_cast
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
+from sab3r_ros.msg import ObjectInstance
 from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.map_client import ambiguity
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.srv import LocateObject, QueryAffordance
 from sab3r_ros.synthetic.clouds import object_cloud
@@ -135,6 +137,12 @@ def test_frames_regions_of_interest_and_bad_requests(start, caller, weights, bot
     )
     assert caller.ask(cloud=cloud(bottle)).status == S.NOT_ACTIVE
     assert server.alive
+
+
+def test_a_name_that_several_things_answer_is_told():
+    assert ambiguity([ObjectInstance(label="mug", score=0.7)]) == ""
+    told = ambiguity([ObjectInstance(label="mug", score=0.7), ObjectInstance(label="mug", score=0.6)])
+    assert "several things answer 'mug' (scores 0.70 and 0.60)" in told
 
 
 def test_wrong_weights_leave_the_node_unconfigured_and_saying_why(start, caller, tmp_path):
