@@ -7,7 +7,7 @@ import numpy as np
 from sab3r_ros.affordance.grasps import Gripper, find_grasps
 from sab3r_ros.affordance.regions import Region, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
-from sab3r_ros.affordance.surface import estimate_normals
+from sab3r_ros.affordance.surface import estimate_normals, smoothed
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ def affordance_regions(
     regions = find_regions(
         points[usable], normals[usable], scores[usable], request.min_score, max_regions=request.max_regions
     )
+    # A map's points scatter about the surface that fingers will meet.
+    surface = smoothed(points[usable], normals[usable]) if regions and request.max_grasps else points[usable]
     for region in regions:
         if request.max_grasps:
             region.grasps = find_grasps(
-                points[usable], normals[usable], scores[usable], region.rows, request.gripper or Gripper(max_width=10.0),
+                surface, normals[usable], scores[usable], region.rows, request.gripper or Gripper(max_width=10.0),
                 surroundings, request.max_grasps,
             )  # fmt: skip
         region.rows = usable[region.rows]

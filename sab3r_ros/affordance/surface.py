@@ -5,6 +5,8 @@ from scipy.spatial import cKDTree
 
 _THINNED = 4096  # points: an eighth of a million for each of a million would not fit any memory
 
+_SAME_SIDE = 0.7  # cosine between normals: neighbours through a thin wall or round an edge are none
+
 
 def estimate_normals(points: np.ndarray, viewpoint: np.ndarray | None = None, neighbours: int = 16) -> np.ndarray:
     """Unit normals (N,3) of points (N,3) by local PCA.
@@ -28,6 +30,14 @@ def estimate_normals(points: np.ndarray, viewpoint: np.ndarray | None = None, ne
         outward = points - thin[wide].mean(1)[coarse.query(points)[1]]
     sign = np.sign((normals * outward).sum(-1, keepdims=True))
     return normals * np.where(sign == 0, 1, sign)
+
+
+def smoothed(points: np.ndarray, normals: np.ndarray, neighbours: int = 16) -> np.ndarray:
+    """Points (N,3) moved along their normals (N,3) to the mean height of their neighbours on the same side of the object."""
+    near = cKDTree(points).query(points, k=min(neighbours, len(points)))[1].reshape(len(points), -1)
+    same_side = np.einsum("nki,ni->nk", normals[near], normals) > _SAME_SIDE
+    height = np.einsum("nki,ni->nk", points[near] - points[:, None], normals)
+    return points + normals * ((height * same_side).sum(1) / np.maximum(same_side.sum(1), 1))[:, None]
 
 
 def spacing(points: np.ndarray) -> float:

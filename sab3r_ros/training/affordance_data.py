@@ -23,6 +23,7 @@ from sab3r_ros.synthetic.objects import BUILDERS, build_object
 from sab3r_ros.synthetic.parts import AFFORDANCES
 from sab3r_ros.synthetic.questions import question
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.training.wordings import strewn
 
 POINTS = 2048
 _TILT = 0.15  # radians: a map's up is not exact, and things lean
@@ -274,7 +275,9 @@ def _listed(path: Path, root: Path) -> list[Path]:
 
 
 class AffordanceSamples(Dataset):
-    """Sample k of a training run: `points` points in the unit sphere, turned about z, jittered; repeated where there are fewer.
+    """Sample k of a training run: `points` points in the unit sphere, repeated where there are fewer.
+
+    augment: clouds are turned about z, tilted, stretched and jittered, and idle words strewn into questions.
 
     Yields a dict: points (N,3); places (M,3), those of the points at which answers count, at most `places`; for each of
     `questions` questions a column of target (M,Q), question (a list), image (Q,H,W,3) uint8 and pictured (Q,), false
@@ -305,7 +308,7 @@ class AffordanceSamples(Dataset):
             "points": torch.from_numpy(points.astype(np.float32)),
             "places": torch.from_numpy(points[: self.places].astype(np.float32)),
             "target": torch.from_numpy(target),
-            "question": [s.question for s in samples],
+            "question": [strewn(s.question, rng) if self.augment else s.question for s in samples],
             "image": torch.from_numpy(np.stack([_picture(s.image) for s in samples])),
             "pictured": torch.tensor([s.image is not None for s in samples]),
         }

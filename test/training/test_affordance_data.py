@@ -19,6 +19,7 @@ from sab3r_ros.training.affordance_data import (
     Laso,
     Piad,
 )
+from sab3r_ros.training.wordings import idle_words, strewn
 
 RNG = np.random.default_rng
 
@@ -29,6 +30,16 @@ def test_every_affordance_has_verbs_and_held_out_wordings_differ():
     held_out = {question("mug", "grasp", RNG(k), held_out=True) for k in range(50)}
     assert len(seen) > 20
     assert not seen & held_out
+
+
+def test_idle_words_are_strewn_into_questions_and_leave_the_others():
+    assert len(idle_words()) > 5000
+    assert not {"grasp", "mug", "chair", "pour"} & set(idle_words())
+    many = [strewn("where to grasp it", RNG(k)) for k in range(100)]
+    longer = [m.split() for m in many if m != "where to grasp it"]
+    assert 25 <= len(longer) <= 55
+    assert all(5 <= len(words) <= 7 and [w for w in words if w in ["where", "to", "grasp", "it"]] for words in longer)
+    assert strewn("", RNG(0)) == ""
 
 
 def test_household_samples_repeat_and_ask_for_what_is_there():

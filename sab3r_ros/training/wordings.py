@@ -1,0 +1,31 @@
+"""Words without meaning for the task, strewn into training questions: what else people say must do no harm."""
+
+from functools import cache
+
+import numpy as np
+from open_clip.tokenizer import SimpleTokenizer
+
+from sab3r_ros.synthetic.objects import LABELS
+from sab3r_ros.synthetic.questions import VERBS
+
+_CHANCE, _MOST = 0.4, 3
+_END = "</w>"
+
+
+@cache
+def idle_words() -> tuple[str, ...]:
+    """Words of open_clip's vocabulary that name neither an action nor a thing of the household."""
+    phrases = (*LABELS, *(verb for verbs in VERBS.values() for verb in verbs))
+    known = {word for phrase in phrases for word in phrase.split()}
+    words = (w.removesuffix(_END) for w in SimpleTokenizer().encoder if w.endswith(_END))
+    return tuple(sorted(w for w in words if w.isascii() and w.isalpha() and 3 <= len(w) <= 10 and w not in known))
+
+
+def strewn(question: str, rng: np.random.Generator) -> str:
+    """The question, in four of ten cases with one to three idle words at random places; an empty one stays empty."""
+    if not question or rng.random() >= _CHANCE:
+        return question
+    words, idle = question.split(), idle_words()
+    for _ in range(int(rng.integers(1, _MOST + 1))):
+        words.insert(int(rng.integers(len(words) + 1)), idle[rng.integers(len(idle))])
+    return " ".join(words)
