@@ -8,7 +8,12 @@ from open_clip.tokenizer import SimpleTokenizer
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.synthetic.questions import VERBS
 
-_CHANCE, _MOST = 0.4, 3
+_CHANCE, _MOST = 0.5, 3
+# Small words that verbs have too ("put in", "pick up"): alone they say nothing of the action.
+_PHRASES = (
+    "in here", "in general", "in the end", "in this room", "in my view", "on my side", "on the whole", "out there", "up front",
+    "put simply", "if you can", "for me", "with care", "right now", "at first", "as you like",
+)  # fmt: skip
 _END = "</w>"
 
 
@@ -22,10 +27,11 @@ def idle_words() -> tuple[str, ...]:
 
 
 def strewn(question: str, rng: np.random.Generator) -> str:
-    """The question, in four of ten cases with one to three idle words at random places; an empty one stays empty."""
+    """The question, every other time with one to three idle words or phrases at random places; an empty one stays empty."""
     if not question or rng.random() >= _CHANCE:
         return question
     words, idle = question.split(), idle_words()
     for _ in range(int(rng.integers(1, _MOST + 1))):
-        words.insert(int(rng.integers(len(words) + 1)), idle[rng.integers(len(idle))])
+        choice = idle if rng.random() < 0.5 else _PHRASES
+        words.insert(int(rng.integers(len(words) + 1)), choice[rng.integers(len(choice))])
     return " ".join(words)
