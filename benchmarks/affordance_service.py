@@ -29,7 +29,7 @@ def wait(node, condition, seconds):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            sys.exit("affordance_service: the nodes did not come up")
+            sys.exit(f"affordance_service: nothing for {seconds} s")
         rclpy.spin_once(node, timeout_sec=0.02)
 
 

@@ -42,7 +42,8 @@ def affordance_regions(
     """Where an object affords what the prompt asks, and how to take hold of it there.
 
     points (N,3) metres, z up; viewpoint (3,): from where they were seen, None for a whole object; surroundings (M,3): what
-    grasps must not touch; image: a picture of the action, as for `AffordanceSegmenter.score`. Raises AffordanceRequestError as `AffordanceSegmenter.score`, ValueError for a bad min_score.
+    grasps must not touch; prompt and image as for `AffordanceSegmenter.score`. Raises AffordanceRequestError as it does,
+    ValueError for a bad min_score.
     """  # fmt: skip
     request = request or RegionRequest()
     scores = segmenter.score(points, prompt, image)
@@ -53,13 +54,14 @@ def affordance_regions(
     regions = find_regions(
         points[usable], normals[usable], scores[usable], request.min_score, max_regions=request.max_regions
     )
-    # A map's points scatter about the surface that fingers will meet.
-    surface = smoothed(points[usable], normals[usable]) if regions and request.max_grasps else points[usable]
-    for region in regions:
-        if request.max_grasps:
+    if regions and request.max_grasps:
+        # A map's points scatter about the surface that fingers will meet.
+        surface = smoothed(points[usable], normals[usable])
+        for region in regions:
             region.grasps = find_grasps(
                 surface, normals[usable], scores[usable], region.rows, request.gripper or Gripper(max_width=10.0),
                 surroundings, request.max_grasps,
             )  # fmt: skip
+    for region in regions:
         region.rows = usable[region.rows]
     return AffordanceAnswer(regions, scores, normals)

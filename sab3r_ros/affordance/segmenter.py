@@ -30,9 +30,10 @@ class AffordanceSegmenter:
     def score(self, points: np.ndarray, prompt: str, image: np.ndarray | None = None) -> np.ndarray:
         """How much every point (N,3) of an object (metres, z up) affords what the prompt asks, (N,) float32 in [0, 1].
 
-        image (H,W,3) uint8: a picture of the action, beside the prompt or, when that is empty, instead of it. Points that are not finite get 0. Larger clouds are thinned to 2048 points for the network and every point takes the
-        score of its nearest one. Raises AffordanceRequestError for an empty prompt, one without a letter that the
-        text encoder was trained on (it knows English), fewer than 16 finite points, or a picture that cannot be used.
+        image (H,W,3) uint8: a picture of the action, beside the prompt or, when that is empty, instead of it. Points that
+        are not finite get 0. Larger clouds are thinned to 2048 points for the network and every point takes the score of
+        its nearest one. Raises AffordanceRequestError for an empty prompt, one without a letter that the text encoder was
+        trained on (it knows English), fewer than 16 finite points, or a picture that cannot be used.
         """
         asked = self._prompt(prompt, image)
         points = np.asarray(points, np.float64)

@@ -141,14 +141,13 @@ def scan_figures(checkpoint: str, folder: Path, out: Path | None) -> dict:
             draw_answer(out / f"{name}.png", points, answer, title)
 
     segmenter, figures = AffordanceSegmenter(checkpoint), {}
+    views, right = 0, 0.0
     for path in tqdm(files, unit="scan"):
         scan = read_scan(path)
         for affordance, values in evaluate_scan(segmenter, scan, draw=draw).items():
             figures |= {f"{scan.name} {affordance} {k}": v for k, v in values.items()}
-    views = {
-        k: figures[f"{k.removesuffix(' right_part_partial')} views"]
-        for k in figures
-        if k.endswith("right_part_partial")
-    }
-    figures["right_part_views"] = sum(figures[k] * n for k, n in views.items() if n) / max(sum(views.values()), 1)
+            if values["views"]:
+                views += values["views"]
+                right += values["right_part_partial"] * values["views"]
+    figures["right_part_views"] = right / max(views, 1)
     return figures

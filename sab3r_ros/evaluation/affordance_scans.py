@@ -14,10 +14,9 @@ from sab3r_ros.evaluation.figures import finite_mean
 from sab3r_ros.geometry.groups import perpendicular
 from sab3r_ros.synthetic.questions import question
 from sab3r_ros.synthetic.studio import directions_around
+from sab3r_ros.training.affordance_data import LEAST_POINTS, POINTS
 
 VIEWS = 12
-_POINTS = 2048
-_LEAST = 8  # points of the affording part: fewer cannot be asked for
 
 
 @dataclass
@@ -73,14 +72,14 @@ def evaluate_scan(
     far = 10 * np.linalg.norm(np.ptp(scan.points, axis=0))
     for k, direction in enumerate(directions_around(VIEWS, rng)):
         clouds.append((f"view{k:02d}", visible_from(scan.points, scan.normals, direction), far * direction))
-    clouds = [(name, rng.permutation(rows)[:_POINTS], eye) for name, rows, eye in clouds]
+    clouds = [(name, rng.permutation(rows)[:POINTS], eye) for name, rows, eye in clouds]
     out = {}
     for affordance, mask in scan.affordances.items():
         asked = question(scan.name, affordance, rng, held_out=True)
         scores, targets, right = [], [], []
         for name, rows, eye in clouds:
             target = mask[rows].astype(float)
-            if target.sum() < _LEAST:
+            if target.sum() < LEAST_POINTS:
                 continue
             points = scan.points[rows]
             answer = affordance_regions(segmenter, points, asked, RegionRequest(max_grasps=0), eye)

@@ -58,7 +58,7 @@ class FeaturePropagation(nn.Module):
         shape = x.shape[:2]
         x = x.flatten(0, 1)
         for conv, norm in zip(self.mlp_convs, self.mlp_bns, strict=True):
-            x = pointwise(nn.Sequential(conv, norm, nn.ReLU()), x)
+            x = pointwise((conv, norm, F.relu), x)
         return x.unflatten(0, shape)
 
 

@@ -1,5 +1,6 @@
 """Point-MAE (arXiv 2203.06604): a transformer over patches of a point cloud, under the names of its public checkpoints."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +59,7 @@ def group_points(points: Tensor, groups: int, size: int, start: Tensor | None = 
     return centres, gather_points(points, nearest) - centres[:, :, None]
 
 
-def pointwise(layers: nn.Sequential, x: Tensor) -> Tensor:
+def pointwise(layers: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
     """1x1 convolutions with what stands between them on rows x (M,C), as matrix products: half the time on a CPU."""
     for layer in layers:
         x = F.linear(x, layer.weight[..., 0], layer.bias) if isinstance(layer, nn.Conv1d) else layer(x)

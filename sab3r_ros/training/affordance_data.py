@@ -28,7 +28,7 @@ from sab3r_ros.training.wordings import strewn
 POINTS = 2048
 _TILT = 0.15  # radians: a map's up is not exact, and things lean
 _EXEMPLARS = 16  # pictures per kind and action
-_LEAST = 8  # points: fewer of an affordance cannot be asked for
+LEAST_POINTS = 8  # points: fewer of an affordance cannot be asked for
 
 
 @dataclass
@@ -45,7 +45,9 @@ class AffordanceSample:
 
 
 class AffordanceSource(ABC):
-    """A data set; sample k is drawn with the generator it is given."""
+    """A data set; sample k is drawn with the generator it is given. questions: how many different ones a cloud has."""
+
+    questions = 1
 
     @abstractmethod
     def __len__(self) -> int:
@@ -67,6 +69,8 @@ class HouseholdShapes(AffordanceSource):
     share of samples with a picture of the action on another object of the kind, half of them without words. With
     first_seed in HELD_OUT_SEEDS the questions are of held-out wordings too.
     """
+
+    questions = 4
 
     def __init__(
         self,
@@ -101,7 +105,7 @@ class HouseholdShapes(AffordanceSource):
                 continue
             if rng.random() < self.mapped:
                 cloud = as_mapped(cloud, rng, noise=0.012 * sampler.radius)
-            if cloud.affordance.sum(0).max() >= _LEAST:
+            if cloud.affordance.sum(0).max() >= LEAST_POINTS:
                 return sampler, cloud
         raise ValueError(f"no usable object for seed {seed}")
 
@@ -113,7 +117,7 @@ class HouseholdShapes(AffordanceSource):
 
     def questions_about(self, cloud: ObjectCloud, rng: np.random.Generator, count: int = 1) -> list[AffordanceSample]:
         """The cloud with questions about the affordances that it has, each one's turn before any comes again."""
-        known = np.flatnonzero(cloud.affordance.sum(0) >= _LEAST)
+        known = np.flatnonzero(cloud.affordance.sum(0) >= LEAST_POINTS)
         order = np.resize(rng.permutation(known), count)
         return [self._question(cloud, int(chosen), rng) for chosen in order]
 

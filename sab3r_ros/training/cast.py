@@ -13,8 +13,7 @@ from sab3r_ros.training.affordance_data import AffordanceSamples, AffordanceSour
 from sab3r_ros.training.affordance_losses import segmentation_loss
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
-# Questions to one cloud differ in nothing but the prompt, which teaches to read it; a quarter of the points is enough to judge them.
-_QUESTIONS, _PLACES = 4, 512
+_PLACES = 512  # a quarter of the points is enough to judge an answer
 
 
 class Segmentor(nn.Module):
@@ -94,7 +93,8 @@ def train_cast(
             network.cast.point_encoder.MAE_encoder.load_state_dict(own)
         except RuntimeError as error:
             raise ValueError(f"the point encoder in {encoder} does not fit: {error}") from error
-    samples = AffordanceSamples(source, places=_PLACES, questions=_QUESTIONS)
+    # Questions to one cloud differ in nothing but the prompt, which teaches to read it.
+    samples = AffordanceSamples(source, places=_PLACES, questions=source.questions)
     return fit(CastTraining(network, run, pictures), samples, out)
 
 
