@@ -7,7 +7,9 @@ import numpy as np
 from sab3r_ros.affordance.grasps import Gripper, find_grasps
 from sab3r_ros.affordance.regions import Region, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
-from sab3r_ros.affordance.surface import estimate_normals, smoothed
+from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed
+
+_CONTACT_ERROR = 0.002  # metres, standard error: 2.5 of these are 5 mm, and fingers forgive no more
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,20 @@ def affordance_regions(
     request = request or RegionRequest()
     scores = segmenter.score(points, prompt, image)
     finite = np.isfinite(points).all(-1)
-    normals = np.zeros_like(points, dtype=np.float64)
-    normals[finite] = estimate_normals(points[finite], viewpoint)
     usable = np.flatnonzero(finite)
+    near = neighbourhoods(points[usable])
+    normals = np.zeros_like(points, dtype=np.float64)
+    normals[usable] = estimate_normals(points[usable], near, viewpoint)
     regions = find_regions(
         points[usable], normals[usable], scores[usable], request.min_score, max_regions=request.max_regions
     )
     if regions and request.max_grasps:
-        # A map's points scatter about the surface that fingers will meet.
-        surface = smoothed(points[usable], normals[usable])
+        # A map's points scatter about the surface that fingers will meet; where it is not known well, none is offered.
+        surface, error = smoothed(points[usable], normals[usable], near)
         for region in regions:
+            sure = region.rows[error[region.rows] <= _CONTACT_ERROR]
             region.grasps = find_grasps(
-                surface, normals[usable], scores[usable], region.rows, request.gripper or Gripper(max_width=10.0),
+                surface, normals[usable], scores[usable], sure, request.gripper or Gripper(max_width=10.0),
                 surroundings, request.max_grasps,
             )  # fmt: skip
     for region in regions:

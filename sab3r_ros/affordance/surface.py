@@ -1,43 +1,53 @@
-"""Normals of point clouds."""
+"""The surface under a cloud of points: its normals, where it is when points scatter, how densely it is sampled."""
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-_THINNED = 4096  # points: an eighth of a million for each of a million would not fit any memory
-
+_THINNED = 1024  # points that stand for the whole cloud where only its coarse shape matters
+_NEIGHBOURS = 16
 _SAME_SIDE = 0.7  # cosine between normals: neighbours through a thin wall or round an edge are none
 
 
-def estimate_normals(points: np.ndarray, viewpoint: np.ndarray | None = None, neighbours: int = 16) -> np.ndarray:
-    """Unit normals (N,3) of points (N,3) by local PCA.
+def neighbourhoods(points: np.ndarray) -> np.ndarray:
+    """Rows (N,K) of the nearest 16 points of every point (N,3), itself first; fewer where there are fewer."""
+    count = min(_NEIGHBOURS, len(points))
+    return cKDTree(points).query(points, k=count)[1].reshape(len(points), count)
+
+
+def estimate_normals(points: np.ndarray, near: np.ndarray, viewpoint: np.ndarray | None = None) -> np.ndarray:
+    """Unit normals (N,3) of points (N,3) by PCA of their `neighbourhoods` (N,K).
 
     They point to the viewpoint (3,) where there is one, else outward: away from the middle of the points around,
     which are the nearest eighth of the cloud (of a thinned one where it is large), so that handles and rims get an
     outside of their own.
     """
-    count = len(points)
-    tree = cKDTree(points)
-    _, near = tree.query(points, k=min(neighbours, count))
     local = points[near] - points[near].mean(1, keepdims=True)
     _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
     normals = vectors[..., 0]
     if viewpoint is not None:
         outward = viewpoint - points
     else:
-        thin = points[:: -(-count // _THINNED)]
+        thin = points[:: -(-len(points) // _THINNED)]
         coarse = cKDTree(thin)
-        _, wide = coarse.query(thin, k=min(max(len(thin) // 8, neighbours), len(thin)))
+        wide = coarse.query(thin, k=min(max(len(thin) // 8, _NEIGHBOURS), len(thin)))[1].reshape(len(thin), -1)
         outward = points - thin[wide].mean(1)[coarse.query(points)[1]]
     sign = np.sign((normals * outward).sum(-1, keepdims=True))
     return normals * np.where(sign == 0, 1, sign)
 
 
-def smoothed(points: np.ndarray, normals: np.ndarray, neighbours: int = 16) -> np.ndarray:
-    """Points (N,3) moved along their normals (N,3) to the mean height of their neighbours on the same side of the object."""
-    near = cKDTree(points).query(points, k=min(neighbours, len(points)))[1].reshape(len(points), -1)
+def smoothed(points: np.ndarray, normals: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the surface is under scattered points, and how surely: points (N,3) and standard errors (N,), metres.
+
+    Points (N,3) move along their normals (N,3) to the mean height of those neighbours (N,K) that are on their side of the
+    object. The error is infinite where fewer than three are.
+    """
     same_side = np.einsum("nki,ni->nk", normals[near], normals) > _SAME_SIDE
     height = np.einsum("nki,ni->nk", points[near] - points[:, None], normals)
-    return points + normals * ((height * same_side).sum(1) / np.maximum(same_side.sum(1), 1))[:, None]
+    count = same_side.sum(1)
+    mean = (height * same_side).sum(1) / np.maximum(count, 1)
+    squared = (np.square(height - mean[:, None]) * same_side).sum(1)
+    error = np.where(count < 3, np.inf, np.sqrt(squared / np.maximum(count * (count - 1), 1)))
+    return points + normals * mean[:, None], error
 
 
 def spacing(points: np.ndarray) -> float:

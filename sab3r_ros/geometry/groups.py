@@ -15,8 +15,9 @@ def linked_groups(points: np.ndarray, rows: np.ndarray, reach: float, min_points
         return []
     pairs = cKDTree(points[rows]).query_pairs(reach, output_type="ndarray")
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
-    count, member = connected_components(graph, directed=False)
-    groups = (rows[member == k] for k in range(count))
+    _, member = connected_components(graph, directed=False)
+    order = np.argsort(member, kind="stable")
+    groups = np.split(rows[order], np.flatnonzero(np.diff(member[order])) + 1)
     return [group for group in groups if len(group) >= min_points]
 
 

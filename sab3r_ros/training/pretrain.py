@@ -4,6 +4,7 @@ Semantics are learnt from pictures, not from pairs, and the encoder alone is man
 network with its dense heads.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from sab3r_ros.training.view_cache import ViewCache
 _TEMPERATURE = 0.07
 _COLOUR_WEIGHT = 0.3
 _RARITY = -0.35  # between counting pixels (0) and counting labels (-1)
+_ANCHOR_WEIGHT = 0.5
 _ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")
 
 
@@ -74,11 +76,16 @@ def label_weights(cache: ViewCache, groups: int = 500) -> Tensor:
 
 
 class EncoderPretraining(Trained):
-    """Pointmap, label and colour of every cell from the encoder's tokens alone."""
+    """Pointmap, label and colour of every cell from the encoder's tokens alone.
 
-    def __init__(self, cfg: Sab3rConfig, weights: Tensor, run: RunConfig):
+    A network that is trained already keeps the use of its decoders: tokens are held near those that they know.
+    """
+
+    def __init__(self, network: Sab3r, weights: Tensor, run: RunConfig, trained_before: bool = False):
         super().__init__(run)
-        self.network = Sab3r(cfg)
+        self.network, cfg = network, network.cfg
+        # In a list, so that the frozen copy is no part of the checkpoints.
+        self._anchor = [copy.deepcopy(network).eval().requires_grad_(False)] if trained_before else []
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad = name.startswith(_ENCODER)
         self.head = CoarseHead(cfg.enc_dim, 4 + cfg.clip_dim)
@@ -88,7 +95,8 @@ class EncoderPretraining(Trained):
         self.register_buffer("weights", weights)
 
     def training_step(self, batch, _index):
-        view = self.network.encode(batch["image"].float() / 127.5 - 1)
+        image = batch["image"].float() / 127.5 - 1
+        view = self.network.encode(image)
         grid = tuple(s // 16 for s in view.shape)
         raw = self.head(view.tokens, grid).permute(0, 2, 3, 1)
         valid, concept = batch["valid"], batch["concept"][batch["valid"]]
@@ -105,20 +113,28 @@ class EncoderPretraining(Trained):
             "label": (label * weight).sum() / weight.sum(),
             "colour": (colour * weight).sum() / weight.sum(),
         }
-        return self.report(terms["points"] + terms["label"] + _COLOUR_WEIGHT * terms["colour"], terms)
+        total = terms["points"] + terms["label"] + _COLOUR_WEIGHT * terms["colour"]
+        for anchor in self._anchor:
+            with torch.no_grad():
+                known = anchor.to(self.device).encode(image).tokens
+            terms["anchor"] = (view.tokens - known).square().mean() / known.var(dim=(0, 1)).mean()
+            total = total + _ANCHOR_WEIGHT * terms["anchor"]
+        return self.report(total, terms)
 
 
 def pretrain_encoder(
-    out: Path, cfg: Sab3rConfig, caches: Sequence[Path], run: RunConfig, start: Path | None = None
+    out: Path, cfg: Sab3rConfig, caches: Sequence[Path], run: RunConfig, start: Path | Sab3r | None = None
 ) -> Path:
     """Train the encoder on rendered views; returns OUT/last.ckpt, for `train_distill(start=...)`.
 
-    start: a checkpoint of an earlier run to go on from, with a schedule of its own.
+    start: a checkpoint of an earlier run to go on from, with a schedule of its own, or a whole network, whose decoders
+    go on fitting its encoder.
     Raises ValueError when there is no finished cache.
     """
     L.seed_everything(0)
     views = [ViewCache(cache) for cache in caches]
-    module = EncoderPretraining(cfg, label_weights(views[-1]), run)
-    if start is not None:
+    whole = isinstance(start, Sab3r)
+    module = EncoderPretraining(start if whole else Sab3r(cfg), label_weights(views[-1]), run, trained_before=whole)
+    if isinstance(start, Path):
         start_from(module.network, start)
     return fit(module, SingleViews(views), out)

@@ -9,7 +9,7 @@ from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
 from sab3r_ros.affordance.grasps import Gripper, find_grasps
 from sab3r_ros.affordance.regions import find_regions, surface_frame
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter, checked_prompt
-from sab3r_ros.affordance.surface import estimate_normals, smoothed, spacing
+from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed, spacing
 from sab3r_ros.models.cast import Cast, CastConfig
 from sab3r_ros.models.cast_weights import CastCheckpoint
 from sab3r_ros.models.point_mae import PointMaeConfig
@@ -34,11 +34,12 @@ def box(size, count=1500):
 
 def test_normals_point_outward_or_to_the_viewer():
     cloud = cylinder()
-    normals = estimate_normals(cloud.points)
+    near = neighbourhoods(cloud.points)
+    normals = estimate_normals(cloud.points, near)
     side = np.abs(cloud.normals[:, 2]) < 0.5
     assert np.mean((normals[side] * cloud.normals[side]).sum(1) > 0.8) > 0.9
     eye = np.array([1.0, 0, 0.1])
-    seen = estimate_normals(cloud.points, eye)
+    seen = estimate_normals(cloud.points, near, eye)
     assert ((eye - cloud.points) * seen).sum(1).min() >= 0
     assert spacing(cloud.points) == pytest.approx(0.002, abs=0.002)
     assert spacing(cloud.points[:1]) == 0
@@ -47,15 +48,24 @@ def test_normals_point_outward_or_to_the_viewer():
 def test_smoothing_brings_noisy_points_back_to_the_surface():
     cloud = cylinder(0.08, 0.2, 2500)
     noisy = cloud.points + np.random.default_rng(1).normal(0, 0.002, cloud.points.shape)
-    calm = smoothed(noisy, estimate_normals(noisy))
+    near = neighbourhoods(noisy)
+    calm, doubt = smoothed(noisy, estimate_normals(noisy, near), near)
     side = (np.abs(cloud.normals[:, 2]) < 0.5) & (np.abs(cloud.points[:, 2] - 0.1) < 0.08)
 
     def error(points):
         return np.abs(np.linalg.norm(points[side, :2], axis=1) - 0.04).mean()
 
     assert error(calm) < 0.6 * error(noisy)
+    assert 0.2e-3 < np.median(doubt[side]) < 1e-3  # of 2 mm over up to 16 neighbours
     flat = box((0.3, 0.2, 0.1))
-    assert np.abs(smoothed(flat.points, flat.normals) - flat.points).max() < 1e-9
+    unmoved, sure = smoothed(flat.points, flat.normals, neighbourhoods(flat.points))
+    assert np.abs(unmoved - flat.points).max() < 1e-9
+    assert np.median(sure) < 1e-9
+
+
+def test_where_the_surface_is_depends_on_more_than_two_points():
+    few = np.array([[0.0, 0, 0], [0.01, 0, 0]])
+    assert np.isinf(smoothed(few, np.tile([0.0, 0, 1], (2, 1)), neighbourhoods(few))[1]).all()
 
 
 def test_regions_are_connected_and_the_larger_one_comes_first():
