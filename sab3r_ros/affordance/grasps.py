@@ -10,6 +10,7 @@ from sab3r_ros.geometry.groups import perpendicular
 _DIRECTIONS = 12  # approach directions tried around the closing axis
 _PAIRS = 120  # candidate pairs looked at
 _PALM_DEPTH = 0.05  # metres along the approach
+_GAP = 0.002  # metres between an open finger and the surface
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,17 @@ def find_grasps(
     pairs = _antipodal_pairs(points, normals, scores, rows, gripper)
     obstacles = points if surroundings is None or not len(surroundings) else np.concatenate([points, surroundings])
     tree = cKDTree(obstacles)
-    found = []
+    found: list[Grasp] = []
+    best: list[Grasp] = []
     for a, b, quality in pairs:
+        # A grasp scores at most its pair's quality, and these fall: nothing better can come any more.
+        if len(best) == max_grasps and best[-1].score >= quality:
+            break
         grasp = _best_approach(points[a], points[b], quality, gripper, obstacles, tree)
         if grasp is not None:
             found.append(grasp)
-    found.sort(key=lambda g: -g.score)
-    return _apart(found, max_grasps, 0.25 * gripper.max_width)
+            best = _apart(sorted(found, key=lambda g: -g.score), max_grasps, 0.25 * gripper.max_width)
+    return best
 
 
 def _antipodal_pairs(points, normals, scores, rows, gripper):
@@ -105,14 +110,18 @@ def _best_approach(first, second, quality, gripper, obstacles, tree):
     middle, width = (first + second) / 2, float(np.linalg.norm(second - first))
     closing = (second - first) / max(width, 1e-9)
     side = perpendicular(closing)
-    angle = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
-    approach = np.outer(np.cos(angle), side) + np.outer(np.sin(angle), np.cross(closing, side))
-    rotation = np.stack([np.cross(closing, approach), np.broadcast_to(closing, approach.shape), approach], -1)
+    third = np.cross(closing, side)
+    angle = np.arange(_DIRECTIONS)[:, None] * 2 * np.pi / _DIRECTIONS
+    approach = np.cos(angle) * side + np.sin(angle) * third
     depth = min(gripper.insertion, gripper.finger_length / 2)
-    tips = middle + depth * approach
-    near = obstacles[tree.query_ball_point(middle, gripper.reach)]
+    near = obstacles[tree.query_ball_point(middle, gripper.reach)] - middle
+    across = near @ closing
+    # Most of what is around lies beside the gripper whichever way it comes.
+    beside = np.abs(across) >= max(gripper.palm_width / 2, width / 2 + _GAP + gripper.finger_thickness)
+    near, across = near[~beside], across[~beside]
+    u, v = near @ side, near @ third
     free = _free_way(
-        np.einsum("kj,djc->dkc", near, rotation) - np.einsum("dj,djc->dc", tips, rotation)[:, None], width, gripper
+        np.cos(angle) * v - np.sin(angle) * u, across, np.cos(angle) * u + np.sin(angle) * v - depth, width, gripper
     )
     outward = middle - obstacles[tree.query(middle, k=min(64, len(obstacles)))[1]].mean(0)
     facing = -(approach @ outward) / max(float(np.linalg.norm(outward)), 1e-6)
@@ -124,18 +133,18 @@ def _best_approach(first, second, quality, gripper, obstacles, tree):
     if score[best] <= 0:
         return None
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation[best], tips[best]
+    pose[:3, :3] = np.stack([np.cross(closing, approach[best]), closing, approach[best]], 1)
+    pose[:3, 3] = middle + depth * approach[best]
     return Grasp(pose, np.stack([first, second]), width, depth, float(free[best]), float(min(score[best], 1.0)))
 
 
-def _free_way(local, width, gripper):
+def _free_way(x, y, z, width, gripper):
     """How far back from contact the open gripper can come straight, (D,) metres; 0 where it collides at contact.
 
-    local (D,M,3): obstacles in the frame of the tips of each direction, y closing, z approach, tips at z = 0. The
-    fingers stand outside the contacts, the palm behind them.
+    x (D,M), y (M,), z (D,M): obstacles in the frame of the tips of each direction, y closing, z approach, tips at z = 0.
+    The fingers stand outside the contacts, the palm behind them.
     """
-    x, y, z = np.moveaxis(local, -1, 0)
-    inner = width / 2 + 0.002
+    inner = width / 2 + _GAP
     finger = (
         (np.abs(y) > inner) & (np.abs(y) < inner + gripper.finger_thickness) & (np.abs(x) < gripper.finger_width / 2)
     )
