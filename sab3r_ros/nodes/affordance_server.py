@@ -15,7 +15,7 @@ from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.affordance_messages import region_markers, region_message
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
-from sab3r_ros.nodes.map_client import FoundObject, MapClient, NotAnswered
+from sab3r_ros.nodes.map_client import FoundObject, MapClient, NotAnswered, around
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
 from sab3r_ros.srv import QueryAffordance
@@ -95,12 +95,14 @@ class AffordanceServerNode(ManagedNode):
         target = request.target_frame or item.frame
         to_target = np.eye(4) if target == item.frame else self.transforms.lookup(target, item.frame)
         # The network wants z up, as the object's own frame has it; the caller's may be turned.
-        upright = item.points[_inside(item.points @ to_target[:3, :3].T + to_target[:3, 3], request)]
+        inside = _inside(item.points @ to_target[:3, :3].T + to_target[:3, 3], request)
+        upright = item.points[inside]
+        # What the region of interest cuts off is in the way of a gripper as much as anything else.
+        surroundings = np.concatenate([item.surroundings, around(upright, item.points[~inside])])
         gripper = Gripper(max_width=request.max_gripper_width) if request.max_gripper_width else None
         wanted = RegionRequest(
             request.min_score or self.settings.min_score, request.max_regions, request.max_grasps, gripper
         )
-        surroundings = item.surroundings
         answer = affordance_regions(
             self.segmenter, upright, request.affordance, wanted, surroundings=surroundings, image=image
         )
@@ -108,7 +110,7 @@ class AffordanceServerNode(ManagedNode):
         for k, region in enumerate(answer.regions):
             message = region_message(region, k, request, item, upright, answer.scores, to_target, response.header)
             response.regions.append(message)
-        if request.return_collision_cloud and surroundings is not None:
+        if request.return_collision_cloud:
             moved = surroundings @ to_target[:3, :3].T + to_target[:3, 3]
             response.collision_cloud = convert.make_cloud(response.header, **convert.xyz_columns(moved))
         self._markers.publish(region_markers(response.regions, response.header))
@@ -139,7 +141,7 @@ def _set(response, status: int, message: str) -> None:
 
 def _inside(points: np.ndarray, request) -> np.ndarray:
     """Which points (N,3) in the target frame lie in the request's box of interest; all where it has no size."""
-    size = np.array([request.roi_size.x, request.roi_size.y, request.roi_size.z])
+    size = convert.from_xyz(request.roi_size)
     if not size.any():
         return np.ones(len(points), bool)
     if (size <= 0).any():

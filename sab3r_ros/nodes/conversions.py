@@ -172,6 +172,11 @@ def to_vector(values) -> Vector3:
     return Vector3(x=x, y=y, z=z)
 
 
+def from_xyz(message: Vector3 | Point) -> np.ndarray:
+    """A Vector3 or a Point as (3,)."""
+    return np.array([message.x, message.y, message.z])
+
+
 def to_pose(matrix: np.ndarray) -> Pose:
     """A rigid (4,4) as a Pose."""
     return Pose(position=to_point(matrix[:3, 3]), orientation=_quaternion(matrix))

@@ -29,14 +29,14 @@ class NotAnswered(Exception):
 @dataclass
 class FoundObject:
     """An object's points (N,3) in `frame`, metres, seen last at `stamp` (ns); surroundings (M,3): the map near it; note: what
-    the caller should know of the choice."""
+    the caller should know of the choice. Points outside the request's region of interest are not cut off yet."""
 
     name: str
     points: np.ndarray
     frame: str
     stamp: int
     map_status: MapStatus = field(default_factory=MapStatus)
-    surroundings: np.ndarray | None = None
+    surroundings: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     note: str = ""
 
 
@@ -48,50 +48,61 @@ def ambiguity(objects: Sequence[ObjectInstance]) -> str:
     return f"several things answer {objects[0].label!r} (scores {scores}), the best was taken; say more of it or send its points"
 
 
+def around(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
+    """Those of a cloud (M,3) that lie near points (N,3) and are none of them; what is not finite lies nowhere."""
+    points, cloud = (x[np.isfinite(x).all(1)] for x in (points, cloud))
+    if not len(points) or not len(cloud):
+        return cloud[:0]
+    distance = cKDTree(points).query(cloud, distance_upper_bound=_AROUND)[0]
+    return cloud[(distance > 1e-3) & np.isfinite(distance)]
+
+
 class MapClient:
-    """Asks the locate_object of the node called `mapper` and keeps its newest map."""
+    """Asks the locate_object of the node called `mapper` and keeps its newest map and status."""
 
     def __init__(self, node, mapper: str):
         group = MutuallyExclusiveCallbackGroup()
         self._service = f"{mapper}/locate_object"
         self._locate = node.create_client(LocateObject, self._service, callback_group=group)
-        self._map: PointCloud2 | None = None
-        self._subscription = node.create_subscription(
-            PointCloud2, f"{mapper}/map", self._keep, LATCHED, callback_group=group
-        )
+        self._map, self._status = PointCloud2(), MapStatus()
+        node.create_subscription(PointCloud2, f"{mapper}/map", self._keep_map, LATCHED, callback_group=group)
+        node.create_subscription(MapStatus, f"{mapper}/status", self._keep_status, LATCHED, callback_group=group)
 
-    def _keep(self, message: PointCloud2) -> None:
+    def _keep_map(self, message: PointCloud2) -> None:
         self._map = message
 
+    def _keep_status(self, message: MapStatus) -> None:
+        self._status = message
+
     def find(self, request: QueryAffordance.Request, timeout: float, now: int) -> FoundObject:
-        """The object that the request names. Raises NotAnswered."""
-        if not request.object.strip():
-            raise NotAnswered(_STATUS.INVALID_REQUEST, "name an object, or send its points as `cloud`")
+        """The object that the request names, or the whole map where it names a region of interest instead.
+
+        Raises NotAnswered.
+        """
+        if request.object.strip():
+            return self._named(request, timeout, now)
+        if convert.from_xyz(request.roi_size).any():
+            return self._everything(request, now)
+        text = "name an object, give a region of interest (roi_size), or send points as `cloud`"
+        raise NotAnswered(_STATUS.INVALID_REQUEST, text)
+
+    def _everything(self, request, now: int) -> FoundObject:
+        points = _points(self._map)
+        if not len(points):
+            raise NotAnswered(_STATUS.EMPTY_MAP, "nothing has been mapped yet")
+        stamp = convert.nanoseconds(self._map.header.stamp)
+        _check(self._status, stamp, request, now)
+        return FoundObject("region of interest", points, self._map.header.frame_id, stamp, self._status)
+
+    def _named(self, request, timeout: float, now: int) -> FoundObject:
         answer = self._ask(request.object, timeout)
-        status = answer.map_status
-        if status.scale_source == MapStatus.SCALE_UNKNOWN and not request.allow_unscaled:
-            raise NotAnswered(
-                _STATUS.SCALE_UNKNOWN, "the map has no metric scale; set allow_unscaled to get an answer without it"
-            )
         stamp = convert.nanoseconds(answer.header.stamp)
-        oldest = convert.nanoseconds(request.max_age)
-        if oldest and now - stamp > oldest:
-            age = (now - stamp) / 1e9
-            raise NotAnswered(
-                _STATUS.STALE_MAP, f"the newest image in the map is {age:.1f} s old, {oldest / 1e9:.1f} s are allowed"
-            )
-        best = answer.objects[0]
-        fields = convert.read_cloud(best.points)
-        points = np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
+        _check(answer.map_status, stamp, request, now)
+        points = _points(answer.objects[0].points)
         return FoundObject(
-            request.object,
-            points,
-            answer.header.frame_id,
-            stamp,
-            status,
-            self._around(points),
+            request.object, points, answer.header.frame_id, stamp, answer.map_status, around(points, _points(self._map)),
             ambiguity(answer.objects),
-        )
+        )  # fmt: skip
 
     def _ask(self, name: str, timeout: float) -> LocateObject.Response:
         if not self._locate.service_is_ready() and not self._locate.wait_for_service(timeout):
@@ -114,13 +125,24 @@ class MapClient:
         }  # fmt: skip
         raise NotAnswered(known.get(answer.status, _STATUS.FAILED), f"{name!r}: {answer.message}")
 
-    def _around(self, points: np.ndarray) -> np.ndarray | None:
-        """The map's points near the object that are not its own."""
-        if self._map is None:
-            return None
-        fields = convert.read_cloud(self._map)
-        cloud = np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
-        if not len(cloud):
-            return None
-        distance = cKDTree(points).query(cloud, distance_upper_bound=_AROUND)[0]
-        return cloud[(distance > 1e-3) & np.isfinite(distance)]
+
+def _points(message: PointCloud2) -> np.ndarray:
+    """(N,3) metres; none of a message that was never filled."""
+    if not message.fields:
+        return np.empty((0, 3))
+    fields = convert.read_cloud(message)
+    return np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
+
+
+def _check(status: MapStatus, stamp: int, request: QueryAffordance.Request, now: int) -> None:
+    """Raises NotAnswered where the caller does not accept the map's scale or age."""
+    if status.scale_source == MapStatus.SCALE_UNKNOWN and not request.allow_unscaled:
+        raise NotAnswered(
+            _STATUS.SCALE_UNKNOWN, "the map has no metric scale; set allow_unscaled to get an answer without it"
+        )
+    oldest = convert.nanoseconds(request.max_age)
+    if oldest and now - stamp > oldest:
+        age = (now - stamp) / 1e9
+        raise NotAnswered(
+            _STATUS.STALE_MAP, f"the newest image in the map is {age:.1f} s old, {oldest / 1e9:.1f} s are allowed"
+        )

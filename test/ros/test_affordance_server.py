@@ -196,6 +196,17 @@ def test_from_the_map_to_regions_through_three_processes(start, caller, weights)
     assert convert.nanoseconds(answer.header.stamp) in {(k + 1) * 10**8 for k in range(4)}
     assert answer.map_status.num_points > 0
     assert answer.regions[0].object == "wall"
+    # Without a name, a box says what is meant: here the wall's best place; what it cuts off becomes an obstacle.
+    around_it = {"roi_pose": Pose(position=answer.regions[0].contact), "roi_size": Vector3(x=0.6, y=0.6, z=0.6)}
+    boxed = caller.ask(object="", min_score=0.01, return_points=True, return_collision_cloud=True, **around_it)
+    assert boxed.status == S.SUCCESS, boxed.message
+    assert boxed.regions[0].object == "region of interest"
+    fields = convert.read_cloud(boxed.regions[0].points)
+    place = convert.from_xyz(answer.regions[0].contact)
+    assert np.abs(np.stack([fields[k] for k in "xyz"], 1) - place).max() <= 0.3 + 1e-5
+    assert boxed.collision_cloud.width > 0
+    stale = caller.ask(object="", max_age=convert.to_duration(1.0), **around_it)
+    assert stale.status == S.STALE_MAP
     stale = caller.ask(object="wall", max_age=convert.to_duration(1.0))
     assert stale.status == S.STALE_MAP
     assert caller.ask(object="wall", min_score=1.0).status == S.NO_MATCH
