@@ -56,7 +56,12 @@ def encoder(
     steps: StepsOption = 8000,
     batch: Annotated[int, typer.Option(min=1, help="Views of a step")] = 64,
     lr: RateOption = 1e-3,
-    start: Annotated[Path | None, typer.Option(help="last.ckpt of an earlier run to go on from")] = None,
+    start: Annotated[
+        str,
+        typer.Option(
+            help="last.ckpt of an earlier run to go on from, or a checkpoint, whose decoders will go on fitting its encoder"
+        ),
+    ] = "",
     workers: WorkersOption = 1,
 ) -> None:
     """Pre-train the encoder of the tiny network on single views."""
@@ -137,6 +142,7 @@ def distill(
         typer.Option(help="Weights to go on from: last.ckpt of an earlier stage, or a checkpoint as for --checkpoint"),
     ] = "",
     heads: Annotated[Heads, typer.Option(help="coarse: cheap linear heads, for a first stage")] = Heads.full,
+    fixed_encoder: Annotated[bool, typer.Option("--fixed-encoder", help="Train decoders and heads alone")] = False,
     steps: StepsOption = 5000,
     batch: Annotated[int, typer.Option(min=1, help="Groups of four views in a step, over all processes")] = 3,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts that a step's batch is computed in")] = 1,
@@ -163,4 +169,6 @@ def distill(
 
     settings = RunConfig(steps=steps, batch=batch, lr=lr, accumulate=accumulate, workers=workers)
     files = TeacherFiles(clip_teacher, clip_weights, dino_teacher, dino_weights)
-    train_sab3r(run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export)
+    train_sab3r(
+        run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export, fixed_encoder
+    )

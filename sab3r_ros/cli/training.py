@@ -43,10 +43,8 @@ def render_views(out: Path, groups: int, workers: int) -> None:
         render_cache(out, 0, groups, workers, bar.update)
 
 
-def pretrain(
-    run: Path, caches: list[Path], steps: int, batch: int, lr: float, start: Path | None, workers: int
-) -> None:
-    """Pre-train the tiny encoder."""
+def pretrain(run: Path, caches: list[Path], steps: int, batch: int, lr: float, start: str, workers: int) -> None:
+    """Pre-train the tiny encoder, or go on with that of a checkpoint."""
     try:
         from sab3r_ros.training.pretrain import pretrain_encoder
         from sab3r_ros.training.runs import RunConfig
@@ -54,12 +52,24 @@ def pretrain(
         raise _needs_train_extra(error) from error
 
     settings = RunConfig(steps=steps, batch=batch, lr=lr, decay=0.3, save_every=100, workers=workers)
-    print(f"trained {steps} steps -> {pretrain_encoder(run, PRESETS['tiny'], caches, settings, start)}")
+    earlier = _training_checkpoint(start)
+    whole = load_checkpoint(start).network if start and earlier is None else None
+    print(f"trained {steps} steps -> {pretrain_encoder(run, PRESETS['tiny'], caches, settings, earlier or whole)}")
+
+
+def _training_checkpoint(start: str) -> Path | None:
+    """START as the checkpoint of a training run, or None where it names weights. Raises ValueError for a missing file."""
+    if not start.endswith(".ckpt"):
+        return None
+    if not Path(start).is_file():
+        raise ValueError(f"no checkpoint of a training run at {start}")
+    return Path(start)
 
 
 def train_sab3r(
-    run: Path, data: list[str], settings, start: str, coarse: bool, text: str, files: TeacherFiles, export: Path | None
-) -> None:
+    run: Path, data: list[str], settings, start: str, coarse: bool, text: str, files: TeacherFiles, export: Path | None,
+    fixed_encoder: bool = False,
+) -> None:  # fmt: skip
     """Train, and write the weights as a checkpoint folder where EXPORT is given."""
     try:
         from sab3r_ros.training.datasets import open_data
@@ -69,9 +79,7 @@ def train_sab3r(
 
     if coarse and export is not None:
         raise ValueError("the stage with coarse heads has no weights to export; export after the stage with full heads")
-    earlier = Path(start) if start.endswith(".ckpt") else None
-    if earlier is not None and not earlier.is_file():
-        raise ValueError(f"no checkpoint of a training run at {earlier}")
+    earlier = _training_checkpoint(start)
     network = _to_fine_tune(start, files) if start and earlier is None else None
     cfg = network.cfg if network is not None else PRESETS["tiny"]
     # A network that starts from MASt3R has CLIP's own feature space, in which our text tower's labels mean nothing.
@@ -81,7 +89,7 @@ def train_sab3r(
     sources = [source for name in data for source in open_data(name, size)]
     last = train_distill(
         run, cfg, sources, settings, TINY_OBJECTIVE if ours else ObjectiveConfig(), label_text,
-        *_teachers(files), start=network or earlier, coarse=coarse,
+        *_teachers(files), start=network or earlier, coarse=coarse, fixed_encoder=fixed_encoder,
     )  # fmt: skip
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:

@@ -15,6 +15,7 @@ from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.training.coarse_heads import CoarseHead, cells, use_coarse_heads
 from sab3r_ros.training.groups import GroupSource, PairSamples
 from sab3r_ros.training.objective import ObjectiveConfig, sab3r_loss
+from sab3r_ros.training.pretrain import ENCODER
 from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
@@ -69,16 +70,19 @@ class Distillation(Trained):
     """One optimisation step over groups of views; every view is encoded once and decoded in several pairs.
 
     clip_teacher: what gives the CLIP features of pictures without labels, images in [-1, 1] (B,3,H,W) to
-    (B,H,W,C); dino_teacher likewise. Without a teacher for it, a picture does not enter that loss.
+    (B,H,W,C); dino_teacher likewise. Without a teacher for it, a picture does not enter that loss. fixed_encoder: only
+    decoders and heads are trained, which leaves a pre-trained encoder what it knows and costs less.
     """
 
     def __init__(
         self, network: Sab3r, objective: ObjectiveConfig, run: RunConfig, labels: LabelTeacher | None = None,
-        clip_teacher: nn.Module | None = None, dino_teacher: nn.Module | None = None,
+        clip_teacher: nn.Module | None = None, dino_teacher: nn.Module | None = None, fixed_encoder: bool = False,
     ):  # fmt: skip
         super().__init__(run)
         self.network, self.objective = network, objective
-        network.mask_token.requires_grad = False
+        fixed = ("mask_token", *(ENCODER if fixed_encoder else ()))
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad = not name.startswith(fixed)
         self.labels = labels
         # In a list, so that the frozen teachers are not parts of the checkpoints.
         self._teachers = [("clip", clip_teacher), ("dino", dino_teacher)]
@@ -185,12 +189,14 @@ def train_distill(
     dino_teacher: nn.Module | None = None,
     start: Path | Sab3r | None = None,
     coarse: bool = False,
+    fixed_encoder: bool = False,
     seed: int = 0,
 ) -> Path:
     """Train on groups of views; resumes from OUT/last.ckpt, whose path is returned.
 
     text_model: open_clip text encoder for the label teacher. start: a network to go on from, or a checkpoint of an
-    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads.
+    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads; fixed_encoder: train the rest
+    alone.
     Raises ValueError for unusable data sets or checkpoints, and as `fit`.
     """
     L.seed_everything(seed)
@@ -204,7 +210,9 @@ def train_distill(
     if not torch.cuda.is_available():
         network = network.to(memory_format=torch.channels_last)
     labels = LabelTeacher(TextEncoder(text_model)) if text_model and network.cfg.clip_head else None
-    module = Distillation(network, objective or ObjectiveConfig(), run, labels, clip_teacher, dino_teacher)
+    module = Distillation(
+        network, objective or ObjectiveConfig(), run, labels, clip_teacher, dino_teacher, fixed_encoder
+    )
     return fit(module, PairSamples(sources, seed=seed), out)
 
 

@@ -29,7 +29,7 @@ _TEMPERATURE = 0.07
 _COLOUR_WEIGHT = 0.3
 _RARITY = -0.35  # between counting pixels (0) and counting labels (-1)
 _ANCHOR_WEIGHT = 0.5
-_ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")
+ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")
 
 
 class SingleViews(Dataset):
@@ -87,7 +87,7 @@ class EncoderPretraining(Trained):
         # In a list, so that the frozen copy is no part of the checkpoints.
         self._anchor = [copy.deepcopy(network).eval().requires_grad_(False)] if trained_before else []
         for name, parameter in self.network.named_parameters():
-            parameter.requires_grad = name.startswith(_ENCODER)
+            parameter.requires_grad = name.startswith(ENCODER)
         self.head = CoarseHead(cfg.enc_dim, 4 + cfg.clip_dim)
         codes = concept_codes(cfg.clip_dim)
         self.register_buffer("labels", codes.labels)

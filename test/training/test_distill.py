@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
-from sab3r_ros.models.weights import ASSETS
+from sab3r_ros.models.weights import ASSETS, load_checkpoint
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.training import runs
 from sab3r_ros.training.coarse_heads import use_coarse_heads
 from sab3r_ros.training.datasets import HouseholdRooms
 from sab3r_ros.training.distill import LabelTeacher, network_from_training_checkpoint, start_alike, train_distill
 from sab3r_ros.training.objective import ObjectiveConfig
-from sab3r_ros.training.pretrain import SingleViews, label_weights, pretrain_encoder
+from sab3r_ros.training.pretrain import ENCODER, SingleViews, label_weights, pretrain_encoder
 from sab3r_ros.training.runs import RunConfig, network_state, start_from
 from sab3r_ros.training.view_cache import ViewCache, render_cache
 
@@ -37,10 +37,10 @@ def train(out, steps, start=None, coarse=False, sources=ROOMS, **changes):
     return train_distill(out, SMALL, sources, run_config(steps, **changes), text_model=TEXT, start=start, coarse=coarse)
 
 
-def losses(folder):
+def losses(folder, term="loss"):
     rows = {}
     for file in sorted(folder.glob("log/version_*/metrics.csv")):
-        rows |= {int(r["step"]): float(r["loss"]) for r in csv.DictReader(file.open()) if r.get("loss")}
+        rows |= {int(r["step"]): float(r[term]) for r in csv.DictReader(file.open()) if r.get(term)}
     return rows
 
 
@@ -124,6 +124,29 @@ def test_stages_hand_over_what_fits(tmp_path):
     assert torch.equal(network.enc_blocks[0].attn.qkv.weight, network_state(second)["enc_blocks.0.attn.qkv.weight"])
     third = train_distill(tmp_path / "full", tiny, rooms, run_config(1), text_model=TEXT, start=second)
     assert network_from_training_checkpoint(third, tiny).cfg == tiny
+
+
+@pytest.mark.slow
+def test_an_encoder_learns_on_beside_its_decoders_and_stays_fixed_when_asked_to(tmp_path):
+    """Pre-training of a whole network's encoder touches nothing else, and a fixed encoder is not touched at all."""
+    render_cache(tmp_path / "cache", 0, 2, 1)
+    whole = load_checkpoint("sab3r_tiny").network
+    before = {k: v.clone() for k, v in whole.state_dict().items()}
+
+    def changed(path):
+        after = network_state(path)
+        return {k for k in before if not torch.equal(before[k], after[k])}
+
+    further = pretrain_encoder(tmp_path / "further", whole.cfg, [tmp_path / "cache"], run_config(1, batch=4), whole)
+    assert changed(further)
+    assert all(name.startswith(ENCODER) for name in changed(further))
+    assert losses(tmp_path / "further", "loss/anchor")[0] == 0
+    network = load_checkpoint("sab3r_tiny").network
+    fixed = train_distill(
+        tmp_path / "fixed", network.cfg, [HouseholdRooms(4)], run_config(1), text_model=TEXT, start=network, fixed_encoder=True
+    )  # fmt: skip
+    assert changed(fixed)
+    assert not any(name.startswith(ENCODER) for name in changed(fixed))
 
 
 def test_single_views_carry_true_points(tmp_path):
