@@ -117,6 +117,9 @@ def cast(
         float, typer.Option(min=0.0, max=1.0, help="Share of samples with an image prompt, half of them without words")
     ] = 0.3,
     pictures: Annotated[str, typer.Option(help="SAB3R whose encoder reads image prompts")] = "sab3r_tiny",
+    often: Annotated[
+        list[str] | None, typer.Option(help="A kind of household object to see three times as often; may be repeated")
+    ] = None,
     workers: WorkersOption = 1,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
@@ -125,7 +128,9 @@ def cast(
     from sab3r_ros.training.runs import RunConfig
 
     settings = RunConfig(steps=steps, batch=batch, lr=lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers)
-    train_affordance(run, settings, AffordanceData(laso, pictured, pictures), encoder, start, export)
+    train_affordance(
+        run, settings, AffordanceData(laso, pictured, pictures, tuple(often or ())), encoder, start, export
+    )
 
 
 @train.command("distill")

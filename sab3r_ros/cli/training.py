@@ -134,11 +134,21 @@ def pretrain_points(run: Path, data: Path, settings) -> None:
 @dataclass(frozen=True)
 class AffordanceData:
     """What CAST learns from: LASO's folder, or household shapes of which the share `pictured` has image prompts, read by
-    the SAB3R checkpoint `pictures`."""
+    the SAB3R checkpoint `pictures`, and the kinds `often` come three times as often."""
 
     laso: Path | None = None
     pictured: float = 0.3
     pictures: str = "sab3r_tiny"
+    often: tuple[str, ...] = ()
+
+    def shapes(self, count: int):
+        """Household shapes. Raises ValueError for a kind that there is none of."""
+        from sab3r_ros.synthetic.objects import BUILDERS
+        from sab3r_ros.training.affordance_data import HouseholdShapes
+
+        if unknown := sorted(set(self.often) - set(BUILDERS)):
+            raise ValueError(f"no objects called {', '.join(unknown)}; there are {', '.join(sorted(BUILDERS))}")
+        return HouseholdShapes(count, labels=[*BUILDERS, *2 * self.often], pictured=self.pictured)
 
 
 def train_affordance(
@@ -146,7 +156,7 @@ def train_affordance(
 ) -> None:
     """Train `cast_tiny` on household shapes or LASO, and write the weights where EXPORT is given."""
     try:
-        from sab3r_ros.training.affordance_data import HouseholdShapes, Laso
+        from sab3r_ros.training.affordance_data import Laso
         from sab3r_ros.training.cast import segmentor_from_training_checkpoint, train_cast
     except ImportError as error:
         raise _needs_train_extra(error) from error
@@ -154,8 +164,8 @@ def train_affordance(
     from sab3r_ros.models.cast_weights import save_cast
     from sab3r_ros.models.image_prompt import ImagePromptEncoder, ImagePromptWeights
 
-    pictured = 0.0 if data.laso else data.pictured
-    source = Laso(data.laso) if data.laso else HouseholdShapes(settings.steps * settings.batch, pictured=pictured)
+    source = Laso(data.laso) if data.laso else data.shapes(settings.steps * settings.batch)
+    pictured = data.pictured and not data.laso
     pictures = ImagePromptEncoder(load_checkpoint(data.pictures)) if pictured else None
     cfg = replace(CAST_PRESETS["cast_tiny"], image_dim=pictures.dim if pictures else 0)
     last = train_cast(run, cfg, source, settings, encoder, start, pictures)

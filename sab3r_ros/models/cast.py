@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sab3r_ros.models.local_shape import LocalShape
 from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig, gather_points, group_points, pointwise
 
 
@@ -15,7 +16,8 @@ class CastConfig:
 
     text_dim, image_dim: width of the prompt tokens of each kind; 0 = that kind is not taken. layout: "patch" fuses
     the prompt with patches and then spreads the result over the points (as the paper draws it); "point" spreads
-    first and fuses every point (as released, about (N/G)^2 times the attention pairs).
+    first and fuses every point (as released, about (N/G)^2 times the attention pairs). neighbours: how many of a
+    point's neighbours say more of its place than its patches do (`LocalShape`, not in the paper); 0 = none.
     """
 
     points: PointMaeConfig = field(default_factory=lambda: PointMaeConfig(groups=128))
@@ -28,15 +30,16 @@ class CastConfig:
     image_dim: int = 0
     dropout: float = 0.1
     layout: str = "patch"
+    neighbours: int = 0
 
 
 CAST_PRESETS = {
     "las_laso": CastConfig(layout="point"),
     "cast_tiny": CastConfig(
         points=PointMaeConfig(
-            dim=128, depth=4, heads=4, groups=64, patch_width=128, decoder_depth=2, decoder_heads=4, drop_path=0.0
+            dim=128, depth=4, heads=4, groups=128, patch_width=128, decoder_depth=2, decoder_heads=4, drop_path=0.0
         ),
-        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=64, image_dim=192, dropout=0.0,
+        dim=128, layers=3, heads=4, ffn=256, head_dim=64, text_dim=64, image_dim=192, dropout=0.0, neighbours=24,
     ),
 }  # fmt: skip
 
@@ -49,12 +52,14 @@ class FeaturePropagation(nn.Module):
         self.mlp_convs = nn.ModuleList(nn.Conv1d(dim, dim, 1) for _ in range(2))
         self.mlp_bns = nn.ModuleList(nn.BatchNorm1d(dim) for _ in range(2))
 
-    def forward(self, points: Tensor, centres: Tensor, features: Tensor) -> Tensor:
-        """points (B,N,3), centres (B,G,3), features (B,G,D) to (B,N,D)."""
+    def forward(self, points: Tensor, centres: Tensor, features: Tensor, local: Tensor | None = None) -> Tensor:
+        """points (B,N,3), centres (B,G,3), features (B,G,D) to (B,N,D); local (B,N,D): what points know themselves."""
         squared, nearest = torch.cdist(points, centres).square().topk(3, dim=-1, largest=False)
         weight = 1 / (squared + 1e-8)
         weight = weight / weight.sum(-1, keepdim=True)
         x = (gather_points(features, nearest) * weight[..., None]).sum(2)
+        if local is not None:
+            x = x + local
         shape = x.shape[:2]
         x = x.flatten(0, 1)
         for conv, norm in zip(self.mlp_convs, self.mlp_bns, strict=True):
@@ -120,14 +125,17 @@ class Prompt:
 
 @dataclass
 class EncodedCloud:
-    """Patches of clouds: centres (B,G,3) and projected tokens (B,G,D)."""
+    """Patches of clouds, centres (B,G,3) and projected tokens (B,G,D), and the places (B,M,3) that answers are for, with
+    what is known of each alone (B,M,D)."""
 
     centres: Tensor
     tokens: Tensor
+    places: Tensor
+    local: Tensor | None = None
 
     def repeat(self, times: int) -> "EncodedCloud":
         """The batch `times` over, one after the other."""
-        return EncodedCloud(self.centres.repeat(times, 1, 1), self.tokens.repeat(times, 1, 1))
+        return EncodedCloud(**{k: None if v is None else v.repeat(times, 1, 1) for k, v in vars(self).items()})
 
 
 class Cast(nn.Module):
@@ -152,6 +160,8 @@ class Cast(nn.Module):
             self.image_projection = _projection(cfg.image_dim, cfg.dim)
             self.image_type_embedding = _embedding(cfg.dim)
         self.feature_propagation = FeaturePropagation(cfg.dim)
+        if cfg.neighbours:
+            self.local_shape = LocalShape(cfg.dim, cfg.neighbours)
         self.co_attention_transformer = Fusion(cfg)
         self.segmentation_head = SegmentationHead(cfg)
 
@@ -160,24 +170,27 @@ class Cast(nn.Module):
 
         Raises ValueError for a prompt of a kind that the network does not take.
         """
-        return self.answer(self.encode(points), points, prompt)
+        return self.answer(self.encode(points), prompt)
 
-    def encode(self, points: Tensor) -> EncodedCloud:
-        """Clouds as for `forward` to their patches, which any number of prompts can be asked about."""
+    def encode(self, points: Tensor, places: Tensor | None = None) -> EncodedCloud:
+        """Clouds as for `forward` to what any number of prompts can be asked about; places (B,M,3): default all points."""
+        places = points if places is None else places
         centres, patches = group_points(
             points, self.cfg.points.groups, min(self.cfg.points.group_size, points.shape[1])
         )
-        return EncodedCloud(centres, self.point_projection(self.point_encoder.MAE_encoder(centres, patches)))
+        tokens = self.point_projection(self.point_encoder.MAE_encoder(centres, patches))
+        local = self.local_shape(places, points) if self.cfg.neighbours else None
+        return EncodedCloud(centres, tokens, places, local)
 
-    def answer(self, cloud: EncodedCloud, places: Tensor, prompt: Prompt) -> Tensor:
-        """Logits (B,M,1) at places (B,M,3) on the clouds' surfaces. Raises ValueError as `forward`."""
+    def answer(self, cloud: EncodedCloud, prompt: Prompt) -> Tensor:
+        """Logits (B,M,1) at the places of the clouds. Raises ValueError as `forward`."""
         tokens = cloud.tokens
         asked, padding = self._prompt_tokens(prompt, len(tokens), tokens.device)
         if self.cfg.layout == "point":
-            tokens = self.feature_propagation(places, cloud.centres, tokens)
+            tokens = self.feature_propagation(cloud.places, cloud.centres, tokens, cloud.local)
         fused = self.co_attention_transformer(tokens + self.point_type_embedding, asked, padding)
         if self.cfg.layout == "patch":
-            fused = self.feature_propagation(places, cloud.centres, fused)
+            fused = self.feature_propagation(cloud.places, cloud.centres, fused, cloud.local)
         return self.segmentation_head(fused)
 
     def _prompt_tokens(self, prompt: Prompt, batch: int, device) -> tuple[Tensor, Tensor]:

@@ -48,8 +48,8 @@ class CastTraining(Trained):
 
     def training_step(self, batch, _index):
         count = batch["target"].shape[-1]
-        cloud = self.network.cast.encode(batch["points"]).repeat(count)
-        logits = self.network.cast.answer(cloud, batch["places"].repeat(count, 1, 1), self._prompt(batch))
+        cloud = self.network.cast.encode(batch["points"], batch["places"]).repeat(count)
+        logits = self.network.cast.answer(cloud, self._prompt(batch))
         target = batch["target"].permute(2, 0, 1).flatten(0, 1)[..., None]
         loss = segmentation_loss(logits, target, self.focal_weight, self.dice_weight)
         return self.report(loss, {"segmentation": loss})

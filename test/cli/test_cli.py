@@ -10,6 +10,7 @@ import pytest
 from plyfile import PlyData, PlyElement
 from small_cast import write_small_cast
 
+from sab3r_ros.cli.app import run
 from sab3r_ros.synthetic.clouds import object_cloud
 from sab3r_ros.synthetic.exemplars import exemplar
 from sab3r_ros.synthetic.sequence import render_sequence
@@ -21,6 +22,15 @@ def sab3r(*arguments, code=0):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def last_words(arguments, monkeypatch, capsys):
+    """The last line on standard error of a command that ends with 1; run in this process, which starts faster."""
+    monkeypatch.setattr(sys, "argv", ["sab3r", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 1
+    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +107,9 @@ def test_config_lists_every_setting_with_its_meaning():
         (("eval", "recording", "/nowhere/at/all"), "No such file"),
     ],
 )
-def test_errors_are_one_line(arguments, why, tmp_path, monkeypatch):
+def test_errors_are_one_line(arguments, why, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    error = sab3r(*arguments, code=1).stderr.strip().splitlines()
-    assert why in error[-1]
+    assert why in last_words(arguments, monkeypatch, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,11 +175,12 @@ def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped
         (("distill", "run", "--heads", "coarse", "--export", "x"), "no weights to export"),
         (("distill", "run", "--clip-teacher", "none.ckpt", "--clip-weights", "none.bin"), "cannot load MaskCLIP"),
         (("cast", "run", "--laso", "nowhere"), "cannot read"),
+        (("cast", "run", "--often", "unicorn"), "no objects called unicorn"),
     ],
 )
-def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch):
+def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert why in sab3r("train", *arguments, code=1).stderr.strip().splitlines()[-1]
+    assert why in last_words(("train", *arguments), monkeypatch, capsys)
 
 
 @pytest.mark.slow

@@ -117,15 +117,14 @@ def test_a_cloud_is_asked_several_things():
 
 def test_answers_come_in_the_order_of_the_questions():
     """Encoded once and asked three things gives what three separate passes give."""
-    cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, dropout=0.0)
+    cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, dropout=0.0, neighbours=4)
     torch.manual_seed(0)
     segmentor = Segmentor(cfg).eval()
+    torch.nn.init.normal_(segmentor.cast.local_shape.mix[-1].weight)
     points, questions = torch.rand(2, 64, 3), ["grasp it", "pour", "which part is to open", "lift", "cut", "sit"]
     text, padding = segmentor.text(questions)
     with torch.inference_mode():
-        together = segmentor.cast.answer(
-            segmentor.cast.encode(points).repeat(3), points.repeat(3, 1, 1), Prompt(text, padding)
-        )
+        together = segmentor.cast.answer(segmentor.cast.encode(points).repeat(3), Prompt(text, padding))
         for k in range(6):
             alone = segmentor(points[k % 2 :][:1], Prompt(*segmentor.text([questions[k]])))
             assert torch.allclose(alone[0], together[k], atol=1e-4)
