@@ -162,7 +162,7 @@ class QuerySettings(Group):
         "", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names"
     )
     min_score: float = Field(
-        0.1,
+        0.04,
         ge=0.0,
         le=1.0,
         description="Smallest relevance of the points of a located object among all labels; chance is one over their number",

@@ -16,7 +16,7 @@ from sab3r_ros.models.text import TextEncoder, text_encoder_for
 from sab3r_ros.models.weights import Checkpoint
 
 UNLABELLED = 65535
-_LOGIT_SCALE = 25.0  # CLIP trains with 100; features averaged over views and pixels are less sharp
+_LOGIT_SCALE = 10.0  # CLIP trains with 100; features averaged over views and pixels are less sharp
 _SYNONYM = 0.8  # labels closer to the prompt than this cosine are not its competitors
 _LINK = 2.5  # voxels within this many edges of each other belong together
 _SUPPORT = 20  # voxels: fewer rank lower, so that a splinter does not come before the object it broke from

@@ -44,7 +44,7 @@ class MapperNodeSettings(Group):
     )
     max_path_poses: int = Field(2000, ge=2, description="Newest poses in ~/path")
     marker_min_score: float = Field(
-        0.6, ge=0.0, le=1.0, description="Smallest score of the vocabulary's objects shown in ~/markers"
+        0.2, ge=0.0, le=1.0, description="Smallest score of the vocabulary's objects shown in ~/markers"
     )
     warn_after: float = Field(
         5.0, gt=0.0, description="Seconds without an image after which the node says what publishers offer"
