@@ -10,15 +10,18 @@ from sab3r_ros.affordance.surface import spacing
 from sab3r_ros.geometry.groups import linked_groups, perpendicular
 
 _LINK = 3.0  # points within this many spacings of each other belong together
+_SURE = 0.8  # of the highest score: the points that say where a region is
 
 
 @dataclass
 class Region:
     """A part of an object's surface that affords an action.
 
-    score: mean over its points, in [0, 1]; peak_score. centroid (3,); contact (3,): its best-scoring surface point, normal
-    (3,): unit, outward, there. pose (4,4): at the centroid, z along the mean normal, x along the region's longest side;
-    size (3,): extent along these axes in metres. rows (N,): the points it is made of.
+    score: mean over its points, in [0, 1]; peak_score. centroid (3,): the one of its surest points (at least 0.8 of the
+    peak) that is nearest to their mean, so that it lies on the surface; contact (3,): its best-scoring surface point,
+    normal (3,): unit, outward, there. pose (4,4): at the centroid, z along the mean normal, x along the region's longest
+    side; size (3,): extent along these axes in metres, middle (3,): of the box with these sides. rows (N,): the points it
+    is made of.
     """
 
     score: float
@@ -28,6 +31,7 @@ class Region:
     normal: np.ndarray
     pose: np.ndarray
     size: np.ndarray
+    middle: np.ndarray
     rows: np.ndarray
     grasps: list[Grasp] = field(default_factory=list)
 
@@ -57,7 +61,8 @@ def find_regions(
 
 def _region(points, normals, scores, rows) -> Region:
     own, weight = points[rows], scores[rows] / scores[rows].sum()
-    centroid = weight @ own
+    sure = own[scores[rows] >= _SURE * scores[rows].max()]
+    centroid = sure[np.linalg.norm(sure - sure.mean(0), axis=1).argmin()]
     best = rows[np.argmax(_smoothed(own, scores[rows]))]
     pose = surface_frame(own, (normals[rows] * weight[:, None]).sum(0), normals[best])
     local = (own - centroid) @ pose[:3, :3]
@@ -70,6 +75,7 @@ def _region(points, normals, scores, rows) -> Region:
         normals[best],
         pose,
         np.ptp(local, axis=0),
+        centroid + pose[:3, :3] @ (local.min(0) + local.max(0)) / 2,
         rows,
     )
 

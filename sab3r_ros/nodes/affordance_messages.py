@@ -1,6 +1,7 @@
 """Regions and grasps as messages and markers."""
 
 import numpy as np
+from geometry_msgs.msg import Pose
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -51,15 +52,15 @@ def _grasp(grasp: Grasp, to_target: np.ndarray, doubt: float) -> GraspCandidate:
     return out
 
 
-def region_markers(regions: list[AffordanceRegion], head: Header) -> MarkerArray:
-    """Boxes of the regions and arrows of their best grasps, in place of what was shown before."""
+def region_markers(regions: list[AffordanceRegion], middles: np.ndarray, head: Header) -> MarkerArray:
+    """Boxes of the regions, around their middles (N,3), and arrows of their best grasps, in place of what was shown before."""
     out = [Marker(header=head, action=Marker.DELETEALL)]
     for k, region in enumerate(regions):
         box = Marker(
-            header=head, ns="regions", id=k, type=Marker.CUBE, color=_CYAN, pose=region.pose.pose, scale=region.size
-        )
-        for axis in "xyz":
-            setattr(box.scale, axis, max(getattr(region.size, axis), 0.004))
+            header=head, ns="regions", id=k, type=Marker.CUBE, color=_CYAN,
+            pose=Pose(position=convert.to_point(middles[k]), orientation=region.pose.pose.orientation),
+            scale=convert.to_vector(np.maximum(convert.from_xyz(region.size), 0.004)),
+        )  # fmt: skip
         out.append(box)
         for grasp in region.grasps[:1]:
             pose = convert.from_pose(grasp.pose.pose)

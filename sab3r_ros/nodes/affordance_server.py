@@ -113,7 +113,8 @@ class AffordanceServerNode(ManagedNode):
         if request.return_collision_cloud:
             moved = surroundings @ to_target[:3, :3].T + to_target[:3, 3]
             response.collision_cloud = convert.make_cloud(response.header, **convert.xyz_columns(moved))
-        self._markers.publish(region_markers(response.regions, response.header))
+        middles = np.array([r.middle for r in answer.regions]).reshape(-1, 3) @ to_target[:3, :3].T + to_target[:3, 3]
+        self._markers.publish(region_markers(response.regions, middles, response.header))
         if response.regions:
             _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", item.note])))
         else:
