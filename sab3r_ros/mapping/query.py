@@ -18,6 +18,7 @@ from sab3r_ros.models.weights import Checkpoint
 UNLABELLED = 65535
 _LOGIT_SCALE = 10.0  # CLIP trains with 100; features averaged over views and pixels are less sharp
 _SYNONYM = 0.8  # labels closer to the prompt than this cosine are not its competitors
+_OF_BEST = 0.25  # of the best voxels' score: without a threshold of the caller's own, less is not the same thing
 _LINK = 2.5  # voxels within this many edges of each other belong together
 _SUPPORT = 20  # voxels: fewer rank lower, so that a splinter does not come before the object it broke from
 _NEUTRAL = ("object", "thing", "surface", "background")  # what a prompt competes with beside the vocabulary
@@ -148,7 +149,7 @@ class MapQuery:
     ) -> list[LocatedObject]:
         """Objects that answer the prompts, best first: by score, and among similar scores by size.
 
-        max_objects: 0 = no limit. Raises VocabularyError for an empty prompt or score out of range.
+        min_score: default that of the settings and a quarter of what the best voxels score. max_objects: 0 = no limit. Raises VocabularyError for an empty prompt or score out of range.
         """  # fmt: skip
         prompts = checked_labels(prompts)
         negatives = checked_labels(negatives) if negatives else []
@@ -158,9 +159,9 @@ class MapQuery:
         found = []
         for index, prompt in enumerate(prompts):
             score = self.relevance(snapshot, prompt, negatives)
-            groups = linked_groups(
-                snapshot["xyz"].numpy(), np.flatnonzero(score >= floor), _LINK * voxel_size, self.settings.min_points
-            )
+            best = np.quantile(score, 0.999) if min_score is None and len(score) else 0.0
+            rows = np.flatnonzero(score >= max(floor, _OF_BEST * best))
+            groups = linked_groups(snapshot["xyz"].numpy(), rows, _LINK * voxel_size, self.settings.min_points)
             objects = [_describe(snapshot, rows, score[rows], prompt, index) for rows in groups]
             objects.sort(key=_rank)
             for k, item in enumerate(objects):
