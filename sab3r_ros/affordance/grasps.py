@@ -72,7 +72,7 @@ def find_grasps(
     best: list[Grasp] = []
     for a, b, quality in pairs:
         # A grasp scores at most its pair's quality, and these fall: nothing better can come any more.
-        if len(best) == max_grasps and best[-1].score >= quality:
+        if best and len(best) == max_grasps and best[-1].score >= quality:
             break
         grasp = _best_approach(points[a], points[b], quality, gripper, obstacles, tree)
         if grasp is not None:

@@ -149,7 +149,8 @@ class MapQuery:
     ) -> list[LocatedObject]:
         """Objects that answer the prompts, best first: by score, and among similar scores by size.
 
-        min_score: default that of the settings and a quarter of what the best voxels score. max_objects: 0 = no limit. Raises VocabularyError for an empty prompt or score out of range.
+        min_score: default that of the settings and a quarter of what the best voxels score. max_objects: 0 = no limit.
+        Raises VocabularyError for an empty prompt or score out of range.
         """  # fmt: skip
         prompts = checked_labels(prompts)
         negatives = checked_labels(negatives) if negatives else []
@@ -160,8 +161,8 @@ class MapQuery:
         for index, prompt in enumerate(prompts):
             score = self.relevance(snapshot, prompt, negatives)
             best = np.quantile(score, 0.999) if min_score is None and len(score) else 0.0
-            rows = np.flatnonzero(score >= max(floor, _OF_BEST * best))
-            groups = linked_groups(snapshot["xyz"].numpy(), rows, _LINK * voxel_size, self.settings.min_points)
+            answering = np.flatnonzero(score >= max(floor, _OF_BEST * best))
+            groups = linked_groups(snapshot["xyz"].numpy(), answering, _LINK * voxel_size, self.settings.min_points)
             objects = [_describe(snapshot, rows, score[rows], prompt, index) for rows in groups]
             objects.sort(key=_rank)
             for k, item in enumerate(objects):

@@ -1,5 +1,7 @@
 """Regions and grasps as messages and markers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from geometry_msgs.msg import Pose
 from sensor_msgs.msg import PointCloud2
@@ -8,6 +10,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.affordance.grasps import Grasp
 from sab3r_ros.affordance.regions import Region
+from sab3r_ros.geometry.projection import transform
 from sab3r_ros.msg import AffordanceRegion, GraspCandidate
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.map_client import FoundObject
@@ -22,7 +25,6 @@ def region_message(
 
     points (N,3) of the object in its own frame, scores (N,); to_target (4,4) from there to the answer's frame.
     """
-    rotation, shift = to_target[:3, :3], to_target[:3, 3]
     doubt = item.map_status.scale_stddev
     out = AffordanceRegion(
         id=f"{item.name}-{request.affordance}-{number}", affordance=request.affordance, object=item.name, score=region.score,
@@ -31,12 +33,13 @@ def region_message(
     out.pose.pose = convert.to_pose(to_target @ region.pose)
     out.pose.covariance = convert.scale_covariance(region.centroid, doubt)
     out.size = convert.to_vector(region.size)
-    out.contact = convert.to_point(rotation @ region.contact + shift)
-    out.normal = convert.to_vector(rotation @ region.normal)
+    out.contact = convert.to_point(transform(to_target, region.contact))
+    out.normal = convert.to_vector(to_target[:3, :3] @ region.normal)
     out.grasps = [_grasp(g, to_target, doubt) for g in region.grasps]
     if request.return_points:
-        moved = points[region.rows] @ rotation.T + shift
-        columns = convert.xyz_columns(moved) | {"score": scores[region.rows].astype(np.float32)}
+        columns = convert.xyz_columns(transform(to_target, points[region.rows])) | {
+            "score": scores[region.rows].astype(np.float32)
+        }
         out.points = convert.make_cloud(head, **columns)
     else:
         out.points = PointCloud2(header=head)
@@ -52,8 +55,8 @@ def _grasp(grasp: Grasp, to_target: np.ndarray, doubt: float) -> GraspCandidate:
     return out
 
 
-def region_markers(regions: list[AffordanceRegion], middles: np.ndarray, head: Header) -> MarkerArray:
-    """Boxes of the regions, around their middles (N,3), and arrows of their best grasps, in place of what was shown before."""
+def region_markers(regions: list[AffordanceRegion], middles: Sequence[np.ndarray], head: Header) -> MarkerArray:
+    """Boxes of the regions, around their middles (3,), and arrows of their best grasps, in place of what was shown before."""
     out = [Marker(header=head, action=Marker.DELETEALL)]
     for k, region in enumerate(regions):
         box = Marker(

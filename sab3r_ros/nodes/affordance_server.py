@@ -10,6 +10,7 @@ from visualization_msgs.msg import MarkerArray
 from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
 from sab3r_ros.affordance.grasps import Gripper
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter
+from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping.perception import choose_device
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes import parameters
@@ -95,7 +96,7 @@ class AffordanceServerNode(ManagedNode):
         target = request.target_frame or item.frame
         to_target = np.eye(4) if target == item.frame else self.transforms.lookup(target, item.frame)
         # The network wants z up, as the object's own frame has it; the caller's may be turned.
-        inside = _inside(item.points @ to_target[:3, :3].T + to_target[:3, 3], request)
+        inside = _inside(transform(to_target, item.points), request)
         upright = item.points[inside]
         # What the region of interest cuts off is in the way of a gripper as much as anything else.
         surroundings = np.concatenate([item.surroundings, around(upright, item.points[~inside])])
@@ -111,9 +112,9 @@ class AffordanceServerNode(ManagedNode):
             message = region_message(region, k, request, item, upright, answer.scores, to_target, response.header)
             response.regions.append(message)
         if request.return_collision_cloud:
-            moved = surroundings @ to_target[:3, :3].T + to_target[:3, 3]
-            response.collision_cloud = convert.make_cloud(response.header, **convert.xyz_columns(moved))
-        middles = np.array([r.middle for r in answer.regions]).reshape(-1, 3) @ to_target[:3, :3].T + to_target[:3, 3]
+            moved = convert.xyz_columns(transform(to_target, surroundings))
+            response.collision_cloud = convert.make_cloud(response.header, **moved)
+        middles = [transform(to_target, region.middle) for region in answer.regions]
         self._markers.publish(region_markers(response.regions, middles, response.header))
         if response.regions:
             _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", item.note])))
@@ -125,12 +126,9 @@ class AffordanceServerNode(ManagedNode):
     def _object(self, request) -> FoundObject:
         """The caller's cloud, or the object that the mapper finds."""
         if request.cloud.data or request.cloud.width:
-            fields = convert.read_cloud(request.cloud)
-            if not {"x", "y", "z"} <= fields.keys():
-                raise AffordanceRequestError("the cloud has no fields x, y and z")
+            points = convert.read_xyz(request.cloud)
             if not request.cloud.header.frame_id:
                 raise AffordanceRequestError("the cloud's header names no frame")
-            points = np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
             stamp = convert.nanoseconds(request.cloud.header.stamp)
             return FoundObject(request.object or "cloud", points, request.cloud.header.frame_id, stamp)
         return self._map.find(request, self.settings.map_timeout, self.get_clock().now().nanoseconds)

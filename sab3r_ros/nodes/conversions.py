@@ -160,6 +160,14 @@ def _quaternion(matrix: np.ndarray) -> Quaternion:
     return Quaternion(x=x, y=y, z=z, w=w)
 
 
+def read_xyz(message: PointCloud2) -> np.ndarray:
+    """A cloud's points (N,3) float64. Raises ValueError as `read_cloud`, and where x, y or z is missing."""
+    fields = read_cloud(message)
+    if not {"x", "y", "z"} <= fields.keys():
+        raise ValueError("the cloud has no fields x, y and z")
+    return np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
+
+
 def to_point(values) -> Point:
     """(3,) as a Point."""
     x, y, z = (float(v) for v in values)

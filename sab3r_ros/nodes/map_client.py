@@ -64,7 +64,8 @@ class MapClient:
         group = MutuallyExclusiveCallbackGroup()
         self._service = f"{mapper}/locate_object"
         self._locate = node.create_client(LocateObject, self._service, callback_group=group)
-        self._map, self._status = PointCloud2(), MapStatus()
+        self._map = convert.make_cloud(convert.header("", 0), **convert.xyz_columns(np.empty((0, 3))))
+        self._status = MapStatus()
         node.create_subscription(PointCloud2, f"{mapper}/map", self._keep_map, LATCHED, callback_group=group)
         node.create_subscription(MapStatus, f"{mapper}/status", self._keep_status, LATCHED, callback_group=group)
 
@@ -87,7 +88,7 @@ class MapClient:
         raise NotAnswered(_STATUS.INVALID_REQUEST, text)
 
     def _everything(self, request, now: int) -> FoundObject:
-        points = _points(self._map)
+        points = convert.read_xyz(self._map)
         if not len(points):
             raise NotAnswered(_STATUS.EMPTY_MAP, "nothing has been mapped yet")
         stamp = convert.nanoseconds(self._map.header.stamp)
@@ -98,9 +99,9 @@ class MapClient:
         answer = self._ask(request.object, timeout)
         stamp = convert.nanoseconds(answer.header.stamp)
         _check(answer.map_status, stamp, request, now)
-        points = _points(answer.objects[0].points)
+        points = convert.read_xyz(answer.objects[0].points)
         return FoundObject(
-            request.object, points, answer.header.frame_id, stamp, answer.map_status, around(points, _points(self._map)),
+            request.object, points, answer.header.frame_id, stamp, answer.map_status, around(points, convert.read_xyz(self._map)),
             ambiguity(answer.objects),
         )  # fmt: skip
 
@@ -124,14 +125,6 @@ class MapClient:
             same.NOT_CONFIGURED: _STATUS.NOT_ACTIVE,
         }  # fmt: skip
         raise NotAnswered(known.get(answer.status, _STATUS.FAILED), f"{name!r}: {answer.message}")
-
-
-def _points(message: PointCloud2) -> np.ndarray:
-    """(N,3) metres; none of a message that was never filled."""
-    if not message.fields:
-        return np.empty((0, 3))
-    fields = convert.read_cloud(message)
-    return np.stack([fields[k] for k in "xyz"], 1).astype(np.float64)
 
 
 def _check(status: MapStatus, stamp: int, request: QueryAffordance.Request, now: int) -> None:

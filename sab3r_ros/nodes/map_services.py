@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from std_srvs.srv import SetBool, Trigger
 
+from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping import storage
 from sab3r_ros.mapping.query import LocatedObject, VocabularyError
 from sab3r_ros.mapping.voxel_map import packed_rgb
@@ -94,11 +95,11 @@ class MapServices:
         out.pose.pose = convert.to_pose(pose)
         out.pose.covariance = convert.scale_covariance(item.box_pose[:3, 3], self._node.mapper.scale.stddev)
         out.size = convert.to_vector(item.size)
-        out.centroid = convert.to_point(to_target[:3, :3] @ item.centroid + to_target[:3, 3])
+        out.centroid = convert.to_point(transform(to_target, item.centroid))
         out.last_seen = convert.to_stamp(item.last_seen)
         if with_points:
-            points = item.points @ to_target[:3, :3].T + to_target[:3, 3]
-            out.points = convert.make_cloud(head, **convert.xyz_columns(points), rgb=packed_rgb(item.rgb))
+            columns = convert.xyz_columns(transform(to_target, item.points))
+            out.points = convert.make_cloud(head, **columns, rgb=packed_rgb(item.rgb))
         return out
 
     def set_vocabulary(self, request: SetVocabulary.Request, response: SetVocabulary.Response):

@@ -195,8 +195,8 @@ def train_distill(
     """Train on groups of views; resumes from OUT/last.ckpt, whose path is returned.
 
     text_model: open_clip text encoder for the label teacher. start: a network to go on from, or a checkpoint of an
-    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads; fixed_encoder: train the rest
-    alone.
+    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads; fixed_encoder:
+    train the rest alone.
     Raises ValueError for unusable data sets or checkpoints, and as `fit`.
     """
     L.seed_everything(seed)

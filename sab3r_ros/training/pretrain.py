@@ -94,6 +94,10 @@ class EncoderPretraining(Trained):
         self.register_buffer("colours", codes.colours)
         self.register_buffer("weights", weights)
 
+    def on_fit_start(self):
+        for anchor in self._anchor:
+            anchor.to(self.device)
+
     def training_step(self, batch, _index):
         image = batch["image"].float() / 127.5 - 1
         view = self.network.encode(image)
@@ -116,7 +120,7 @@ class EncoderPretraining(Trained):
         total = terms["points"] + terms["label"] + _COLOUR_WEIGHT * terms["colour"]
         for anchor in self._anchor:
             with torch.no_grad():
-                known = anchor.to(self.device).encode(image).tokens
+                known = anchor.encode(image).tokens
             terms["anchor"] = (view.tokens - known).square().mean() / known.var(dim=(0, 1)).mean()
             total = total + _ANCHOR_WEIGHT * terms["anchor"]
         return self.report(total, terms)

@@ -119,6 +119,7 @@ def test_a_bottle_is_grasped_across_and_the_contacts_lie_on_it():
     assert np.allclose(best.pose[:3, 3] - best.depth * rotation[:, 2], best.contacts.mean(0))
     assert all(a.score >= b.score for a, b in zip(grasps, grasps[1:], strict=False))
     assert 0 < best.approach_distance <= Gripper().clearance
+    assert find_grasps(cloud.points, cloud.normals, scores, np.arange(len(scores)), max_grasps=0) == []
 
 
 def test_what_is_too_wide_has_no_grasp():
