@@ -82,12 +82,19 @@ class TrackingSettings(Group):
         description="Correspondences from matched descriptors; otherwise, and where too few match, from the pointmaps as predicted",
     )
     ray_residual: float = Field(
-        0.1,
+        0.05,
         gt=0.0,
         le=1.0,
-        description="Angle in radians at which a matched pixel's influence on the refined pose has fallen to a quarter",
+        description="Standard deviation in radians of the direction of a pixel matched by descriptors",
     )
-    match_step: int = Field(8, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
+    keypoints: int = Field(
+        1000,
+        ge=0,
+        le=10000,
+        description="Keypoints (SIFT) of the camera's own picture that refine the pose; 0 = none, where the network is large",
+    )
+    keypoint_views: int = Field(8, ge=1, le=100, description="Keyframes that keypoints are matched with")
+    match_step: int = Field(12, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
     use_intrinsics: bool = Field(
         True, description="Where the camera's intrinsics are known, put the points on their rays"
     )

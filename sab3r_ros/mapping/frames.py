@@ -6,6 +6,7 @@ from enum import IntEnum
 import numpy as np
 from torch import Tensor
 
+from sab3r_ros.mapping.keypoints import Keypoints
 from sab3r_ros.models.preprocess import Framing
 from sab3r_ros.models.sab3r import EncodedView
 
@@ -51,13 +52,15 @@ class Frame:
 
 @dataclass
 class View:
-    """A frame prepared for the network: rgb (h,w,3) uint8 after the crop, with the depth and intrinsics following."""
+    """A frame prepared for the network: rgb (h,w,3) uint8 after the crop, with the depth and intrinsics following, and the
+    keypoints of the camera's own picture where they are used."""
 
     rgb: np.ndarray
     stamp: int
     framing: Framing
     depth: np.ndarray | None
     intrinsics: np.ndarray | None
+    keypoints: Keypoints | None = None
 
 
 @dataclass
@@ -65,7 +68,8 @@ class Keyframe:
     """A frame that the newest ones are compared with.
 
     tokens: its encoded view (1 sample); points (h,w,3) canonical pointmap in its own camera; conf (h,w);
-    pose (4,4) float64 similarity, camera to map; signature (C,) for finding it again; rgb (h,w,3) uint8.
+    pose (4,4) float64 similarity, camera to map; signature (C,) for finding it again; rgb (h,w,3) uint8; keypoints of the
+    camera's own picture, where they are used.
     """
 
     tokens: EncodedView
@@ -75,6 +79,7 @@ class Keyframe:
     stamp: int
     signature: Tensor
     rgb: np.ndarray
+    keypoints: Keypoints | None = None
 
 
 @dataclass

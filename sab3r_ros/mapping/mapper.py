@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import Settings
+from sab3r_ros.geometry.pointmaps import focal_from_pointmap
 from sab3r_ros.geometry.projection import known_rays
 from sab3r_ros.geometry.sim3 import rigid_part, split_sim3, transform_points
 from sab3r_ros.mapping.feature_codec import FeatureCodec
 from sab3r_ros.mapping.frames import BadFrame, Cloud, Frame, FrameResult, Keyframe, ScaleSource, Tracking, View
+from sab3r_ros.mapping.keypoints import detect_keypoints, match_keypoints
+from sab3r_ros.mapping.match_refinement import KeypointMatches
 from sab3r_ros.mapping.perception import Comparison, Perception
-from sab3r_ros.mapping.tracking import Alignment, align_to_window, with_measured_scale
+from sab3r_ros.mapping.tracking import FOCAL_BOUNDS, Alignment, align_to_window, with_measured_scale
 from sab3r_ros.mapping.voxel_map import VoxelMap, surface_mask
 
 # Optical axes (x right, y down, z forward) seen from a level z-up frame (x forward, y left, z up): REP-103.
@@ -41,6 +45,7 @@ class SemanticMapper:
         self.settings = settings or Settings()
         self.perception = perception or Perception(self.settings.model)
         self.lock = threading.RLock()
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="keypoints")
         self.first_pose = self._level_pose()
         self.revision = 0
         self.frames = 0
@@ -66,6 +71,7 @@ class SemanticMapper:
         self.tracking = Tracking.IDLE
         self.scale = Scale()
         self._scale_ratios: deque[float] = deque(maxlen=50)
+        self._focals: deque[float] = deque(maxlen=50)
         self._newest: tuple[Alignment, View] | None = None
         self._last_stamp: int | None = None
 
@@ -91,16 +97,22 @@ class SemanticMapper:
         self._check(frame)
         revision = self.revision
         view = self.perception.prepare(frame)
+        track = self.settings.tracking
+        detected = None
+        if track.keypoints:  # beside the network, which waits for nothing of it
+            detected = self._aside.submit(detect_keypoints, frame.rgb, view.framing, track.keypoints)
         tokens = self.perception.encode(view.rgb)
         looks = signature(tokens.tokens)
-        references = self._references(looks)
+        candidates = self._candidates(looks)
+        references = candidates[: self.settings.window.size]
         compared = [k.tokens for k in references] or [tokens]
-        track = self.settings.tracking
         step = track.match_step if references and track.matching else 0
         comparison = self.perception.compare(
             tokens, compared, self.settings.window.symmetric and bool(references), step
         )
-        alignment = self._align(comparison, references, view)
+        view.keypoints = detected.result() if detected else None
+        self._focals.append(focal_from_pointmap(comparison.own[0], clip=FOCAL_BOUNDS))
+        alignment = self._align(comparison, references, view, self._match_keypoints(view, candidates))
         feature = comparison.features() if self._is_keyframe(alignment, references) else None
         with self.lock:
             if self.revision != revision:  # the map was reset or replaced while the network ran
@@ -126,8 +138,8 @@ class SemanticMapper:
                 )
             self.relocalise()
 
-    def _references(self, looks: Tensor) -> list[Keyframe]:
-        """The newest keyframes; when lost, those that look most alike. All of one picture size."""
+    def _candidates(self, looks: Tensor) -> list[Keyframe]:
+        """The keyframes to compare with, best first: the newest; when lost, those that look most alike. All of one picture size."""
         with self.lock:
             kept = list(self.keyframes)
         if not kept:
@@ -137,14 +149,37 @@ class SemanticMapper:
             kept = [kept[i] for i in alike.argsort(descending=True).tolist()]
         else:
             kept.reverse()
-        return [k for k in kept if k.points.shape == kept[0].points.shape][: self.settings.window.size]
+        return [k for k in kept if k.points.shape == kept[0].points.shape]
 
-    def _align(self, comparison: Comparison, references: list[Keyframe], view: View) -> Alignment:
+    def _match_keypoints(self, view: View, candidates: list[Keyframe]) -> KeypointMatches | None:
+        """Matches of a view's keypoints with those of the first candidates that have any; None where there are none."""
+        if view.keypoints is None or not candidates:
+            return None
+        intrinsics = view.intrinsics if self.settings.tracking.use_intrinsics else None
+        if intrinsics is None:
+            width, height = view.framing.cropped
+            focal = float(np.median(self._focals))
+            intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+        found = []
+        for keyframe in candidates[: self.settings.tracking.keypoint_views]:
+            if keyframe.keypoints is not None:
+                match = match_keypoints(view.keypoints, keyframe.keypoints)
+                found += [(keyframe, match)] if match else []
+        if not found:
+            return None
+        keyframes, matches = zip(*found, strict=True)
+        return KeypointMatches(list(keyframes), list(matches), view.keypoints.error, intrinsics)
+
+    def _align(
+        self, comparison: Comparison, references: list[Keyframe], view: View, keypoints: KeypointMatches | None
+    ) -> Alignment:
         if references:
-            alignment = align_to_window(comparison, references, self.settings.tracking, self._expected_scale())
+            alignment = align_to_window(
+                comparison, references, self.settings.tracking, self._expected_scale(), keypoints
+            )
         else:
             pose = torch.from_numpy(self.first_pose).to(comparison.own.device)
-            alignment = Alignment(pose, 1.0, [0.0], comparison.own[0], comparison.own_conf[0], 0.0)
+            alignment = Alignment(pose, 1.0, [0.0], comparison.own[0], comparison.own_conf[0], self._focals[-1])
         if view.intrinsics is not None and self.settings.tracking.use_intrinsics:
             rays = torch.from_numpy(known_rays(alignment.points.shape[:2], view.intrinsics)).to(alignment.points)
             alignment.points = rays * alignment.points[..., 2:]
@@ -170,7 +205,9 @@ class SemanticMapper:
         self.trajectory.append((frame.stamp, rigid_part(alignment.pose).cpu().numpy()))
         is_keyframe = self._is_keyframe(alignment, references)
         if is_keyframe:
-            keyframe = Keyframe(tokens, alignment.points, alignment.conf, alignment.pose, frame.stamp, looks, view.rgb)
+            keyframe = Keyframe(
+                tokens, alignment.points, alignment.conf, alignment.pose, frame.stamp, looks, view.rgb, view.keypoints
+            )
             self.keyframes.append(keyframe)
             self.num_keyframes += 1
             self._fuse(keyframe, feature)

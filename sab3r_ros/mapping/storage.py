@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from sab3r_ros.mapping.feature_codec import FeatureCodec
 from sab3r_ros.mapping.frames import Keyframe, ScaleSource
+from sab3r_ros.mapping.keypoints import detect_keypoints
 from sab3r_ros.mapping.mapper import Scale, SemanticMapper, signature
 from sab3r_ros.mapping.voxel_map import VoxelMap
+from sab3r_ros.models.preprocess import Framing
 
 FORMAT, VERSION = "sab3r_map", 1
 _ROWS = ("xyz", "rgb", "feature", "weight", "hits", "stamp")
@@ -234,6 +236,7 @@ def _revive(mapper: SemanticMapper, stored) -> Keyframe:
     tokens = perception.encode(rgb)
     device = perception.device
     points, conf = stored["points"].float().to(device), stored["conf"].float().to(device)
-    return Keyframe(
-        tokens, points, conf, stored["pose"].double().to(device), int(stored["stamp"]), signature(tokens.tokens), rgb
-    )
+    pose, limit = stored["pose"].double().to(device), mapper.settings.tracking.keypoints
+    size = rgb.shape[1], rgb.shape[0]
+    keypoints = detect_keypoints(rgb, Framing(size, size, (0, 0), size), limit) if limit else None
+    return Keyframe(tokens, points, conf, pose, int(stored["stamp"]), signature(tokens.tokens), rgb, keypoints)

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from sab3r_ros.config import TrackingSettings
 from sab3r_ros.geometry.pointmaps import focal_from_pointmap
-from sab3r_ros.geometry.ray_refinement import refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.frames import Keyframe
+from sab3r_ros.mapping.match_refinement import FEWEST_MATCHES, KeypointMatches, refine_by_matches
 from sab3r_ros.mapping.perception import Comparison
 
-_FEWEST_MATCHES = 12
+FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
 
 
 @dataclass
@@ -35,15 +35,11 @@ class Alignment:
 
 @dataclass
 class Correspondences:
-    """Points in the new camera (N,3), the same points in the map (N,3), and weights (N,); float64.
-
-    pixelwise: whether they are matched pixels, so that both directions are known better than the depths.
-    """
+    """Points in the new camera (N,3), the same points in the map (N,3), and weights (N,); float64."""
 
     source: Tensor
     target: Tensor
     weight: Tensor
-    pixelwise: bool
 
 
 def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> Correspondences:
@@ -53,11 +49,11 @@ def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> Corre
     With both orders also the new view's pixels: its own points against their prediction in the keyframe's camera,
     whose unit is tied to the keyframe's by the median ratio of depths.
     """
-    if comparison.matches is not None and len(comparison.matches[k][0]) >= _FEWEST_MATCHES:
+    if comparison.matches is not None and len(comparison.matches[k][0]) >= FEWEST_MATCHES:
         here, there, weight = comparison.matches[k]
         source = comparison.own[k][here[:, 1], here[:, 0]]
         target = keyframe.points[there[:, 1], there[:, 0]]
-        return Correspondences(source.double(), transform_points(keyframe.pose, target.double()), weight.double(), True)
+        return Correspondences(source.double(), transform_points(keyframe.pose, target.double()), weight.double())
     source_parts = [comparison.seen[k].reshape(-1, 3)]
     target_parts = [keyframe.points.reshape(-1, 3)]
     weights = [((comparison.seen_conf[k] - 1) * (keyframe.conf - 1)).sqrt().flatten()]
@@ -69,15 +65,20 @@ def correspondences(comparison: Comparison, k: int, keyframe: Keyframe) -> Corre
         target_parts.append(comparison.back[k].reshape(-1, 3) * ratio)
         weights.append(((comparison.back_conf[k] - 1) * (comparison.own_conf[k] - 1)).sqrt().flatten())
     target = transform_points(keyframe.pose, torch.cat(target_parts).double())
-    return Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double(), False)
+    return Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
 
 
 def align_to_window(
-    comparison: Comparison, keyframes: list[Keyframe], settings: TrackingSettings, expected_scale: float = 1.0
+    comparison: Comparison,
+    keyframes: list[Keyframe],
+    settings: TrackingSettings,
+    expected_scale: float = 1.0,
+    keypoints: KeypointMatches | None = None,
 ) -> Alignment:
-    """Closed-form robust Sim(3) per keyframe, then one refinement over the correspondences of all of them.
+    """Closed-form robust Sim(3) per keyframe, then over the correspondences of all of them, then by the rays of matches.
 
-    expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards.
+    expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of
+    the whole pictures, with these and with further keyframes, and the intrinsics that are believed.
     Raises ValueError when the correspondences carry no weight.
     """
     found = [correspondences(comparison, k, keyframe) for k, keyframe in enumerate(keyframes)]
@@ -98,12 +99,12 @@ def align_to_window(
     if settings.scale_prior > 0:
         scale = own_scale ** (1 - settings.scale_prior) * expected_scale**settings.scale_prior
         pose, robust = fit_sim3_robust(source, target, weight, spread, iterations=4, fixed_scale=scale, initial=pose)
-    if all(pair.pixelwise for pair in found):
-        centres = torch.cat([k.pose[:3, 3].expand(len(p.source), 3) for k, p in zip(keyframes, found, strict=True)])
-        pose, robust = refine_by_rays(source, target, centres, weight, pose, settings.ray_residual)
     inliers = float((weight * robust).sum() / weight.sum())
     points, conf = _canonical(comparison, torch.stack(ratios).to(comparison.own))
-    focal = focal_from_pointmap(points, clip=(0.5, 3.5))
+    focal = focal_from_pointmap(points, clip=FOCAL_BOUNDS)
+    refined = refine_by_matches(comparison, keyframes, points, pose, settings, focal, keypoints)
+    if refined is not None:
+        pose, inliers = refined
     to_camera = torch.linalg.inv(pose)
     overlap = [_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes]
     return Alignment(pose, inliers, overlap, points, conf, focal, own_scale)

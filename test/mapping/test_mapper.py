@@ -8,9 +8,12 @@ from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.evaluation.stream import geometry_figures, map_stream
 from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking
 from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper
+from sab3r_ros.mapping.storage import load_map, save_map
 from sab3r_ros.synthetic.objects import LABELS
 
-SETTINGS = settings_from_dotted({"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.8})
+POINTMAPS = {"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.8}
+SETTINGS = settings_from_dotted({**POINTMAPS, "tracking.keypoints": 0})
+WITH_KEYPOINTS = settings_from_dotted(POINTMAPS)
 
 
 def frames(walk, start=0):
@@ -32,6 +35,29 @@ def test_noisy_pointmaps_give_nearly_the_true_trajectory(walk):
     figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
     assert figures["rra15"] == 100.0
     assert figures["ate"] < 0.05
+
+
+def test_keypoints_track_where_pointmaps_are_too_noisy_to(walk):
+    runs = {}
+    for name, setup in {"pointmaps": SETTINGS, "keypoints": WITH_KEYPOINTS}.items():
+        mapper = SemanticMapper(setup, OraclePerception(walk.views, noise=0.3))
+        runs[name] = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    assert runs["pointmaps"]["frames_kept"] < 5
+    assert runs["keypoints"]["frames_kept"] == 20
+    assert runs["keypoints"]["rra15"] == 100.0
+    assert runs["keypoints"]["ate"] < 0.15
+
+
+def test_keypoints_find_the_camera_in_a_map_that_was_loaded(walk, tmp_path):
+    mapper = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
+    map_stream(mapper, frames(walk)[:15])
+    save_map(mapper, tmp_path / "map")
+    other = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
+    load_map(other, tmp_path / "map")
+    assert all(len(k.keypoints) > 20 for k in other.keyframes)
+    result = other.register_frame(frames(walk)[10])
+    assert result.tracking == Tracking.OK
+    assert np.abs(result.pose - dict(mapper.trajectory)[result.stamp]).max() < 0.1
 
 
 def test_the_map_lies_on_the_true_surfaces(walk):

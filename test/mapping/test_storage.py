@@ -15,7 +15,7 @@ from sab3r_ros.mapping.frames import Frame, Tracking
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.synthetic.objects import LABELS
 
-SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8})
+SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8, "tracking.keypoints": 0})
 _LABELS = len(LABELS)
 
 

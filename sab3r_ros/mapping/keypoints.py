@@ -1,0 +1,87 @@
+"""Keypoints of whole pictures (SIFT, Lowe 2004) and their matches.
+
+A network that sees 128 pixels places a match to within two of them. The camera's own picture says more about
+where things are, if less about what they are.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from sab3r_ros.models.preprocess import Framing
+
+_LONG_SIDE = 480  # pixels at which keypoints are looked for; smaller pictures are enlarged
+_CONTRAST = 0.02
+_RATIO = 0.8  # the best match must be nearer than this share of the second best
+_LOCATED = 1.2  # pixels, of the camera's picture or of the one keypoints are looked for in
+_FEWEST = 15
+
+
+@dataclass
+class Keypoints:
+    """pixels (N,2) float64 as (x, y) in the network's picture; descriptors (N,128) float32 of unit length; error: standard
+    deviation of the pixels, in pixels of the network's picture."""
+
+    pixels: np.ndarray
+    descriptors: np.ndarray
+    error: float
+
+    def __len__(self):
+        return len(self.pixels)
+
+
+@dataclass
+class KeypointMatch:
+    """Pixels (M,2) of the new view and of an older one; some of the pairs are wrong."""
+
+    here: np.ndarray
+    there: np.ndarray
+
+    def __len__(self):
+        return len(self.here)
+
+
+def detect_keypoints(rgb: np.ndarray, framing: Framing, limit: int) -> Keypoints:
+    """At most `limit` keypoints of a picture (H,W,3) uint8 that the network sees as `framing` says."""
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    scale = _LONG_SIDE / max(grey.shape)
+    resized = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    found, codes = cv2.SIFT.create(limit, contrastThreshold=_CONTRAST).detectAndCompute(resized, None)
+    shrunk = np.array(framing.resized) / np.array(framing.size)
+    error = _LOCATED * float(shrunk.max()) / min(scale, 1.0)
+    if not found:
+        return Keypoints(np.zeros((0, 2)), np.zeros((0, 128), np.float32), error)
+    pixels = (np.array([k.pt for k in found], np.float64) + 0.5) / (np.array(resized.shape[::-1]) / framing.size)
+    pixels = pixels * shrunk - 0.5 - np.array(framing.crop_offset)
+    inside = ((pixels >= 0) & (pixels <= np.array(framing.cropped) - 1)).all(1)
+    # The root of the normalised histogram compares better than the histogram (RootSIFT, Arandjelovic 2012).
+    codes = np.sqrt(codes / np.maximum(codes.sum(1, keepdims=True), 1e-6))
+    return Keypoints(pixels[inside], codes[inside].astype(np.float32), error)
+
+
+def match_keypoints(new: Keypoints, old: Keypoints) -> KeypointMatch | None:
+    """Keypoints that look alike, and unlike the next best; None where fewer than 15 do."""
+    if len(new) < _FEWEST or len(old) < _FEWEST:
+        return None
+    best = (torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T).topk(2)
+    distance = (2 - 2 * best.values).clamp(min=0).sqrt()
+    distinct = (distance[:, 0] < _RATIO * distance[:, 1]).numpy()
+    if distinct.sum() < _FEWEST:
+        return None
+    return KeypointMatch(new.pixels[distinct], old.pixels[best.indices[:, 0].numpy()[distinct]])
+
+
+def relative_rotation(match: KeypointMatch, error: float, intrinsics: np.ndarray) -> np.ndarray | None:
+    """The rotation (3,3), new camera to older, with which most matches agree (five points, MAGSAC); None without one.
+
+    error: standard deviation of a pixel; intrinsics (3,3), both of the network's picture.
+    """
+    essential, mask = cv2.findEssentialMat(
+        match.here, match.there, intrinsics, method=cv2.USAC_MAGSAC, prob=0.999, threshold=error
+    )
+    if essential is None or essential.shape != (3, 3) or mask.sum() < _FEWEST:
+        return None
+    agreeing = mask[:, 0] > 0
+    return cv2.recoverPose(essential, match.here[agreeing], match.there[agreeing], intrinsics)[1]
