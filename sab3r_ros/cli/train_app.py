@@ -13,6 +13,9 @@ RateOption = Annotated[float, typer.Option(min=0.0, help="Learning rate")]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder for checkpoints and logs; a run in it is resumed")
 ]
+Bfloat16Option = Annotated[
+    bool, typer.Option("--bfloat16", help="Mixed precision on a CPU too: faster where it has AMX; GPUs always use it")
+]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that prepare samples")]
 
 
@@ -63,11 +66,13 @@ def encoder(
         ),
     ] = "",
     workers: WorkersOption = 1,
+    bfloat16: Bfloat16Option = False,
 ) -> None:
     """Pre-train the encoder of the tiny network on single views."""
-    from sab3r_ros.cli.training import pretrain
+    from sab3r_ros.cli.training import pretrain, run_settings
 
-    pretrain(run, cache, steps, batch, lr, start, workers)
+    settings = run_settings(steps, batch, lr, decay=0.3, save_every=100, workers=workers, bfloat16=bfloat16)
+    pretrain(run, cache, settings, start)
 
 
 @train.command("lift")
@@ -94,12 +99,12 @@ def cmat(
     batch: Annotated[int, typer.Option(min=1, help="Clouds of a step, over all processes")] = 32,
     lr: RateOption = 5e-4,
     workers: WorkersOption = 1,
+    bfloat16: Bfloat16Option = False,
 ) -> None:
     """Pre-train the affordance network's point encoder (CMAT): reconstruction, affinity to 2D features, diversity."""
-    from sab3r_ros.cli.training import pretrain_points
-    from sab3r_ros.training.runs import RunConfig
+    from sab3r_ros.cli.training import pretrain_points, run_settings
 
-    pretrain_points(run, data, RunConfig(steps=steps, batch=batch, lr=lr, warmup=200, workers=workers))
+    pretrain_points(run, data, run_settings(steps, batch, lr, warmup=200, workers=workers, bfloat16=bfloat16))
 
 
 @train.command("cast")
@@ -121,13 +126,15 @@ def cast(
         list[str] | None, typer.Option(help="A kind of household object to see three times as often; may be repeated")
     ] = None,
     workers: WorkersOption = 1,
+    bfloat16: Bfloat16Option = False,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
     """Train the affordance network on clouds with questions and pictures."""
-    from sab3r_ros.cli.training import AffordanceData, train_affordance
-    from sab3r_ros.training.runs import RunConfig
+    from sab3r_ros.cli.training import AffordanceData, run_settings, train_affordance
 
-    settings = RunConfig(steps=steps, batch=batch, lr=lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers)
+    settings = run_settings(
+        steps, batch, lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers, bfloat16=bfloat16
+    )
     train_affordance(
         run, settings, AffordanceData(laso, pictured, pictures, tuple(often or ())), encoder, start, export
     )
@@ -166,13 +173,13 @@ def distill(
         str, typer.Option(help="dinov2_vits14_pretrain.pth; default: timm's copy from the hub")
     ] = "",
     workers: WorkersOption = 1,
+    bfloat16: Bfloat16Option = False,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
     """Train SAB3R: the tiny network from nothing, or a MASt3R checkpoint with new feature heads. Runs under torchrun."""
-    from sab3r_ros.cli.training import TeacherFiles, train_sab3r
-    from sab3r_ros.training.runs import RunConfig
+    from sab3r_ros.cli.training import TeacherFiles, run_settings, train_sab3r
 
-    settings = RunConfig(steps=steps, batch=batch, lr=lr, accumulate=accumulate, workers=workers)
+    settings = run_settings(steps, batch, lr, accumulate=accumulate, workers=workers, bfloat16=bfloat16)
     files = TeacherFiles(clip_teacher, clip_weights, dino_teacher, dino_weights)
     train_sab3r(
         run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export, fixed_encoder

@@ -26,6 +26,16 @@ def _needs_train_extra(error: ImportError) -> ValueError:
     return ValueError(f"training needs {error.name}: pip install 'sab3r_ros[train]'")
 
 
+def run_settings(steps: int, batch: int, lr: float, **changes):
+    """A `RunConfig`. Raises ValueError where the packages for training are missing."""
+    try:
+        from sab3r_ros.training.runs import RunConfig
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+
+    return RunConfig(steps, batch, lr, **changes)
+
+
 def text_tower(out: Path, wordnet: Path, steps: int) -> None:
     """Train the text tower and say how well it fits."""
     from sab3r_ros.training.text_tower import train_text_tower
@@ -43,18 +53,17 @@ def render_views(out: Path, groups: int, workers: int) -> None:
         render_cache(out, 0, groups, workers, bar.update)
 
 
-def pretrain(run: Path, caches: list[Path], steps: int, batch: int, lr: float, start: str, workers: int) -> None:
+def pretrain(run: Path, caches: list[Path], settings, start: str) -> None:
     """Pre-train the tiny encoder, or go on with that of a checkpoint."""
     try:
         from sab3r_ros.training.pretrain import pretrain_encoder
-        from sab3r_ros.training.runs import RunConfig
     except ImportError as error:
         raise _needs_train_extra(error) from error
 
-    settings = RunConfig(steps=steps, batch=batch, lr=lr, decay=0.3, save_every=100, workers=workers)
     earlier = _training_checkpoint(start)
     whole = load_checkpoint(start).network if start and earlier is None else None
-    print(f"trained {steps} steps -> {pretrain_encoder(run, PRESETS['tiny'], caches, settings, earlier or whole)}")
+    last = pretrain_encoder(run, PRESETS["tiny"], caches, settings, earlier or whole)
+    print(f"trained {settings.steps} steps -> {last}")
 
 
 def _training_checkpoint(start: str) -> Path | None:

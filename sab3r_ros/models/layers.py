@@ -46,6 +46,15 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention of (B,heads,N,dim) tensors."""
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        # torch's gradient of it takes ten times as long in bfloat16 as in float32.
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(v.dtype)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention over (B,N,dim)."""
 
@@ -57,7 +66,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         q, k, v = (_split_heads(t, self.heads) for t in self.qkv(x).chunk(3, -1))
-        out = F.scaled_dot_product_attention(rotate(q, rotation), rotate(k, rotation), v)
+        out = attend(rotate(q, rotation), rotate(k, rotation), v)
         return self.proj(out.transpose(1, 2).flatten(-2))
 
 
@@ -76,7 +85,7 @@ class CrossAttention(nn.Module):
         q = rotate(_split_heads(self.projq(x), self.heads), rotation_x)
         k = rotate(_split_heads(self.projk(y), self.heads), rotation_y)
         v = _split_heads(self.projv(y), self.heads)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
+        return self.proj(attend(q, k, v).transpose(1, 2).flatten(-2))
 
 
 class EncoderBlock(nn.Module):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sab3r_ros.models.layers import Mlp
+from sab3r_ros.models.layers import Mlp, attend
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
+        return self.proj(attend(q, k, v).transpose(1, 2).flatten(-2))
 
 
 class Block(nn.Module):

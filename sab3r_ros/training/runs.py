@@ -18,7 +18,8 @@ class RunConfig:
 
     steps: optimiser steps. batch: samples of one step, over all processes. accumulate: how many parts a step's batch
     is computed in. decay: share of the steps at the end over which the rate falls to zero. stop_at: end after this
-    step although the schedule goes on. workers: processes that prepare samples.
+    step although the schedule goes on. workers: processes that prepare samples. bfloat16: mixed precision on a CPU too,
+    which pays where it multiplies bfloat16 matrices (AMX); GPUs always use it.
     """
 
     steps: int
@@ -33,6 +34,7 @@ class RunConfig:
     log_every: int = 20
     stop_at: int | None = None
     resume: bool = True
+    bfloat16: bool = False
 
 
 class Trained(L.LightningModule):
@@ -133,7 +135,7 @@ def fit(module: Trained, data: torch.utils.data.Dataset, out: Path) -> Path:
         logger=[L.pytorch.loggers.CSVLogger(out, name="log"), L.pytorch.loggers.TensorBoardLogger(out, name="tensorboard")],
         accelerator="gpu" if gpu else "cpu", devices=local, num_nodes=world // local, strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
         use_distributed_sampler=False, enable_checkpointing=False, enable_model_summary=False,
-        precision="bf16-mixed" if gpu else "32-true",
+        precision="bf16-mixed" if gpu or run.bfloat16 else "32-true",
     )  # fmt: skip
     trainer.fit(module, loader, ckpt_path=resume_from, weights_only=False)
     _Saver(last, 1).save(trainer)

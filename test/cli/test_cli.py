@@ -159,6 +159,13 @@ def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped
     assert "sab3r train cast" in lost.stderr
 
 
+def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch, capsys):
+    for name in [n for n in sys.modules if n.startswith("sab3r_ros.training.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    assert "pip install 'sab3r_ros[train]'" in last_words(("train", "distill", tmp_path / "run"), monkeypatch, capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

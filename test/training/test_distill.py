@@ -240,3 +240,12 @@ def test_a_picture_teacher_serves_unlabelled_pictures(tmp_path):
     train_distill(tmp_path / "without", SMALL, rooms, run_config(1), objective)
     rows = list(csv.DictReader(next((tmp_path / "without").glob("log/version_*/metrics.csv")).open()))
     assert "loss/clip" not in rows[0]
+
+
+def test_bfloat16_on_a_cpu_gives_nearly_the_losses_of_float32(tmp_path):
+    full = losses(train(tmp_path / "full", 3).parent)
+    mixed = losses(train(tmp_path / "mixed", 3, bfloat16=True).parent)
+    assert full.keys() == mixed.keys()
+    assert len(full) == 3
+    assert full != mixed
+    assert [mixed[k] for k in full] == pytest.approx(list(full.values()), rel=0.02)
