@@ -34,10 +34,11 @@ class Keypoints:
 
 @dataclass
 class KeypointMatch:
-    """Pixels (M,2) of the new view and of an older one; some of the pairs are wrong."""
+    """Pixels (M,2) of the new view and of an older one, of which some are wrong, and the standard deviation of the others."""
 
     here: np.ndarray
     there: np.ndarray
+    error: float
 
     def __len__(self):
         return len(self.here)
@@ -45,7 +46,7 @@ class KeypointMatch:
 
 def detect_keypoints(rgb: np.ndarray, framing: Framing, limit: int) -> Keypoints:
     """At most `limit` keypoints of a picture (H,W,3) uint8 that the network sees as `framing` says."""
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
     scale = _LONG_SIDE / max(grey.shape)
     resized = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     found, codes = cv2.SIFT.create(limit, contrastThreshold=_CONTRAST).detectAndCompute(resized, None)
@@ -70,16 +71,17 @@ def match_keypoints(new: Keypoints, old: Keypoints) -> KeypointMatch | None:
     distinct = (distance[:, 0] < _RATIO * distance[:, 1]).numpy()
     if distinct.sum() < _FEWEST:
         return None
-    return KeypointMatch(new.pixels[distinct], old.pixels[best.indices[:, 0].numpy()[distinct]])
+    partners = best.indices[:, 0].numpy()[distinct]
+    return KeypointMatch(new.pixels[distinct], old.pixels[partners], max(new.error, old.error))
 
 
-def relative_rotation(match: KeypointMatch, error: float, intrinsics: np.ndarray) -> np.ndarray | None:
+def relative_rotation(match: KeypointMatch, intrinsics: np.ndarray) -> np.ndarray | None:
     """The rotation (3,3), new camera to older, with which most matches agree (five points, MAGSAC); None without one.
 
-    error: standard deviation of a pixel; intrinsics (3,3), both of the network's picture.
+    intrinsics (3,3): of the network's picture.
     """
     essential, mask = cv2.findEssentialMat(
-        match.here, match.there, intrinsics, method=cv2.USAC_MAGSAC, prob=0.999, threshold=error
+        match.here, match.there, intrinsics, method=cv2.USAC_MAGSAC, prob=0.999, threshold=match.error
     )
     if essential is None or essential.shape != (3, 3) or mask.sum() < _FEWEST:
         return None

@@ -168,7 +168,7 @@ class SemanticMapper:
         if not found:
             return None
         keyframes, matches = zip(*found, strict=True)
-        return KeypointMatches(list(keyframes), list(matches), view.keypoints.error, intrinsics)
+        return KeypointMatches(list(keyframes), list(matches), intrinsics)
 
     def _align(
         self, comparison: Comparison, references: list[Keyframe], view: View, keypoints: KeypointMatches | None

@@ -21,12 +21,11 @@ _TRIALS = 6  # iterations from every start, before the best one is refined furth
 
 @dataclass
 class KeypointMatches:
-    """What keypoints say of a new view: the matches with each of some keyframes, the standard deviation of a pixel, and the
-    intrinsics (3,3) of the network's picture."""
+    """What keypoints say of a new view: the matches with each of some keyframes, and the intrinsics (3,3) of the network's
+    picture."""
 
     keyframes: list[Keyframe]
     matches: list[KeypointMatch]
-    error: float
     intrinsics: np.ndarray
 
 
@@ -52,11 +51,11 @@ def refine_by_matches(
     depth = points[..., 2].double().cpu() * scale
     parts, starts = [], [make_sim3(1.0, rotation, translation)]
     if keypoints is not None:
-        angle = keypoints.error / intrinsics[0, 0]
         for keyframe, match in zip(keypoints.keyframes, keypoints.matches, strict=True):
+            angle = match.error / intrinsics[0, 0]
             parts.append(_rays(depth, keyframe, match.here, match.there, angle, intrinsics))
         k = max(range(len(parts)), key=lambda k: len(parts[k]))
-        relative = relative_rotation(keypoints.matches[k], keypoints.error, intrinsics)
+        relative = relative_rotation(keypoints.matches[k], intrinsics)
         if relative is not None:
             starts.append(_turned(parts[k], keypoints.keyframes[k], relative))
     by_keypoints = sum(map(len, parts))

@@ -55,7 +55,7 @@ def test_matches_are_of_the_same_surface_and_tell_the_rotation(walk):
         landed = project(transform(np.linalg.inv(old.cam2world), points[row, column]), old.intrinsics)
         right += int((np.linalg.norm(landed - match.there, axis=1) < 3).sum())
         total += len(match)
-        rotation = relative_rotation(match, 0.5, new.intrinsics)
+        rotation = relative_rotation(match, new.intrinsics)
         if rotation is not None:
             true = np.linalg.inv(old.cam2world) @ new.cam2world
             angles.append(rotation_angle(rotation, true[:3, :3]))
