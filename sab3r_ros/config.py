@@ -88,12 +88,12 @@ class TrackingSettings(Group):
         description="Standard deviation in radians of the direction of a pixel matched by descriptors",
     )
     keypoints: int = Field(
-        1000,
+        800,
         ge=0,
         le=10000,
         description="Keypoints (SIFT) of the camera's own picture that refine the pose; 0 = none, where the network is large",
     )
-    keypoint_views: int = Field(8, ge=1, le=100, description="Keyframes that keypoints are matched with")
+    keypoint_views: int = Field(6, ge=1, le=100, description="Keyframes that keypoints are matched with")
     match_step: int = Field(12, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
     use_intrinsics: bool = Field(
         True, description="Where the camera's intrinsics are known, put the points on their rays"

@@ -42,6 +42,11 @@ class RayMatches:
         """All matches of several sets."""
         return RayMatches(*(torch.cat([vars(p)[name] for p in parts]) for name in RayMatches.__dataclass_fields__))
 
+    def thinned(self, most: int) -> "RayMatches":
+        """At most `most` of the matches, evenly from all of them."""
+        kept = slice(None, None, -(-len(self) // most))
+        return RayMatches(*(value[kept] for value in vars(self).values()))
+
 
 def refine_by_rays(
     matches: RayMatches, pose: Tensor, iterations: int = 15, widening: float = 6.0

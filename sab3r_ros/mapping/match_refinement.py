@@ -17,6 +17,8 @@ FEWEST_MATCHES = 12
 _ENOUGH_KEYPOINTS = 60  # matches whose agreement says, without the network's, that the place is right
 _CLOSED_FORM_SPREAD = 0.15  # relative to depth
 _TRIALS = 6  # iterations from every start, before the best one is refined further
+_TRIED = 200  # matches that tell which start is the best
+_ITERATIONS = 8  # of the best one, with all matches
 
 
 @dataclass
@@ -66,10 +68,11 @@ def refine_by_matches(
     if not parts:
         return None
     joint = RayMatches.join(parts)
-    starts.append(_closed_form(joint))
-    tried = [refine_by_rays(joint, start, _TRIALS) for start in starts]
+    few = joint.thinned(_TRIED)
+    starts.append(_closed_form(few))
+    tried = [refine_by_rays(few, start, _TRIALS) for start in starts]
     best, _ = max(tried, key=lambda found: float(found[1].sum()))
-    found, agreeing = refine_by_rays(joint, best, widening=1.0)
+    found, agreeing = refine_by_rays(joint, best, _ITERATIONS, widening=1.0)
     if not agreeing.any():
         return None
     inliers = float(agreeing[by_keypoints:].mean()) if by_keypoints < len(joint) else 0.0
