@@ -313,7 +313,8 @@ def test_lifecycle_by_hand(start, listener, pictures):
         return call(listener, ChangeState, f"{NAME}/change_state", transition=Transition(id=transition)).success
 
     def state():
-        return call(listener, GetState, f"{NAME}/get_state").current_state.id
+        assert mapper.alive, mapper.output
+        return call(listener, GetState, f"{NAME}/get_state", tries=3).current_state.id
 
     mapper = start("semantic_mapper", autostart=False)
     assert state() == State.PRIMARY_STATE_UNCONFIGURED
