@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +44,6 @@ class SemanticMapper:
         self.settings = settings or Settings()
         self.perception = perception or Perception(self.settings.model)
         self.lock = threading.RLock()
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="keypoints")
         self.first_pose = self._level_pose()
         self.revision = 0
         self.frames = 0
@@ -98,9 +96,8 @@ class SemanticMapper:
         revision = self.revision
         view = self.perception.prepare(frame)
         track = self.settings.tracking
-        detected = None
-        if track.keypoints:  # beside the network, which waits for nothing of it
-            detected = self._aside.submit(detect_keypoints, frame.rgb, view.framing, track.keypoints)
+        if track.keypoints:
+            view.keypoints = detect_keypoints(frame.rgb, view.framing, track.keypoints)
         tokens = self.perception.encode(view.rgb)
         looks = signature(tokens.tokens)
         candidates = self._candidates(looks)
@@ -110,7 +107,6 @@ class SemanticMapper:
         comparison = self.perception.compare(
             tokens, compared, self.settings.window.symmetric and bool(references), step
         )
-        view.keypoints = detected.result() if detected else None
         self._focals.append(focal_from_pointmap(comparison.own[0], clip=FOCAL_BOUNDS))
         alignment = self._align(comparison, references, view, self._match_keypoints(view, candidates))
         feature = comparison.features() if self._is_keyframe(alignment, references) else None

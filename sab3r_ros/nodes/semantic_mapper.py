@@ -132,11 +132,11 @@ class SemanticMapperNode(ManagedNode):
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
         self._subscriptions_made = []
-        if self.worker is not None:
-            self.worker.stop()
+        worker, self.worker = self.worker, None  # at once: the process may end while a clean-up is under way
+        if worker is not None:
+            worker.stop()
             received, dropped = self._counts
-            self._counts = received + self.worker.slot.received, dropped + self.worker.slot.dropped
-            self.worker = None
+            self._counts = received + worker.slot.received, dropped + worker.slot.dropped
 
     def drop(self) -> None:
         """Stop everything and let go of the model."""
