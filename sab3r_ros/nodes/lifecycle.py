@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -32,6 +32,15 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
 
+def _spin(executor: MultiThreadedExecutor) -> None:
+    """Spin until the end, also where a callback destroys what another thread is about to wait for, which rclpy raises."""
+    while rclpy.ok():
+        try:
+            executor.spin()
+        except InvalidHandle:
+            continue
+
+
 def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, threads: int = 3) -> None:
     """Run nodes in one process until it is told to end; a parameter that cannot be is one line and a failed exit."""
     rclpy.init(args=args)
@@ -44,7 +53,7 @@ def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, 
         for node in nodes:
             if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 node.trigger_activate()
-        executor.spin()
+        _spin(executor)
     except ParameterException as error:
         sys.exit(f"{name}: {error}")
     except (KeyboardInterrupt, ExternalShutdownException):
