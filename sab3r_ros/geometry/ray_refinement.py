@@ -37,6 +37,11 @@ class RayMatches:
     def __len__(self):
         return len(self.rays)
 
+    @property
+    def points(self) -> Tensor:
+        """The points (N,3) as the new view has them, in its camera."""
+        return self.rays * self.distances[:, None]
+
     @staticmethod
     def join(parts: "list[RayMatches]") -> "RayMatches":
         """All matches of several sets."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.pointmaps import focal_from_pointmap
-from sab3r_ros.geometry.projection import known_rays
+from sab3r_ros.geometry.projection import known_rays, pinhole
 from sab3r_ros.geometry.sim3 import rigid_part, split_sim3, transform_points
 from sab3r_ros.mapping.feature_codec import FeatureCodec
 from sab3r_ros.mapping.frames import BadFrame, Cloud, Frame, FrameResult, Keyframe, ScaleSource, Tracking, View
@@ -153,9 +153,7 @@ class SemanticMapper:
             return None
         intrinsics = view.intrinsics if self.settings.tracking.use_intrinsics else None
         if intrinsics is None:
-            width, height = view.framing.cropped
-            focal = float(np.median(self._focals))
-            intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+            intrinsics = pinhole(float(np.median(self._focals)), *view.framing.cropped)
         found = []
         for keyframe in candidates[: self.settings.tracking.keypoint_views]:
             if keyframe.keypoints is not None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import TrackingSettings
+from sab3r_ros.geometry.projection import pinhole
 from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.frames import Keyframe
@@ -44,11 +45,9 @@ def refine_by_matches(
 
     points (h,w,3): the new view's pointmap; pose: similarity to begin with; focal: of the network's picture in pixels,
     for want of intrinsics.
-    """  # fmt: skip
+    """
     h, w = points.shape[:2]
-    intrinsics = np.array([[focal, 0, (w - 1) / 2], [0, focal, (h - 1) / 2], [0, 0, 1]])
-    if keypoints is not None:
-        intrinsics = keypoints.intrinsics
+    intrinsics = pinhole(focal, w, h) if keypoints is None else keypoints.intrinsics
     scale, rotation, translation = (x.cpu() for x in split_sim3(pose))
     depth = points[..., 2].double().cpu() * scale
     parts, starts = [], [make_sim3(1.0, rotation, translation)]
@@ -104,12 +103,11 @@ def _lifted(depth: Tensor, pixels: np.ndarray, intrinsics: np.ndarray) -> Tensor
 def _turned(matches: RayMatches, keyframe: Keyframe, rotation: np.ndarray) -> Tensor:
     """The pose that turns as keypoints say, with the median of the points' translations."""
     turned = split_sim3(keyframe.pose.cpu())[1] @ torch.from_numpy(rotation)
-    source = matches.rays * matches.distances[:, None]
-    return make_sim3(1.0, turned, (matches.targets - source @ turned.T).median(0).values)
+    return make_sim3(1.0, turned, (matches.targets - matches.points @ turned.T).median(0).values)
 
 
 def _closed_form(matches: RayMatches) -> Tensor:
     """The rigid pose that brings the points of both views together."""
-    source = matches.rays * matches.distances[:, None]
+    source = matches.points
     spread = _CLOSED_FORM_SPREAD * source[:, 2].abs().clamp(min=0.1)
     return fit_sim3_robust(source, matches.targets, torch.ones_like(matches.distances), spread, fixed_scale=1.0)[0]

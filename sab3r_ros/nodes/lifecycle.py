@@ -34,9 +34,9 @@ class ManagedNode(LifecycleNode):
 
 def _spin(executor: MultiThreadedExecutor) -> None:
     """Spin until the end, also where a callback destroys what another thread is about to wait for, which rclpy raises."""
-    while rclpy.ok():
+    while True:
         try:
-            executor.spin()
+            return executor.spin()
         except InvalidHandle:
             continue
 

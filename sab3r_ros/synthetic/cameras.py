@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from sab3r_ros.geometry.projection import pinhole
+
 
 def look_at(position, target, roll=0.0):
     """Camera-to-world pose (4,4) of an optical frame (x right, y down, z forward) in a z-up world."""
@@ -21,7 +23,7 @@ def look_at(position, target, roll=0.0):
 def intrinsics(width: int, height: int, horizontal_fov: float):
     """Pinhole matrix (3,3) with square pixels and OpenCV's pixel centres; the angle is in radians."""
     f = width / 2 / np.tan(horizontal_fov / 2)
-    return np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]])
+    return pinhole(f, width, height)
 
 
 def _camera_height(rng, target_height, radius):

@@ -42,8 +42,8 @@ def error(pose, true):
 
 
 def closed_form(matches):
-    source = matches.rays * matches.distances[:, None]
-    return fit_sim3(source, matches.targets, torch.ones(len(source), dtype=torch.float64), fixed_scale=1.0)
+    weights = torch.ones(len(matches), dtype=torch.float64)
+    return fit_sim3(matches.points, matches.targets, weights, fixed_scale=1.0)
 
 
 @settings(max_examples=30, deadline=None)

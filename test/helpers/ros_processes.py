@@ -52,19 +52,13 @@ def spin_until(node, condition, timeout=60.0):
     return condition()
 
 
-def call(node, kind, name, timeout=60.0, tries=1, **fields):
-    """A service's answer; fails the test where there is none.
-
-    tries: how often to ask; a reply is lost where the server has not yet found a new client's reader, and what may be
-    asked twice then is.
-    """
+def call(node, kind, name, timeout=60.0, **fields):
+    """A service's answer; fails the test where there is none."""
     client = node.create_client(kind, name)
     try:
         assert client.wait_for_service(timeout), f"no service {name}"
-        for _ in range(tries):
-            future = client.call_async(kind.Request(**fields))
-            if spin_until(node, future.done, timeout / tries):
-                return future.result()
-        raise AssertionError(f"{name} did not answer")
+        future = client.call_async(kind.Request(**fields))
+        assert spin_until(node, future.done, timeout), f"{name} did not answer"
+        return future.result()
     finally:
         node.destroy_client(client)

@@ -314,7 +314,7 @@ def test_lifecycle_by_hand(start, listener, pictures):
 
     def state():
         assert mapper.alive, mapper.output
-        return call(listener, GetState, f"{NAME}/get_state", tries=3).current_state.id
+        return call(listener, GetState, f"{NAME}/get_state").current_state.id
 
     mapper = start("semantic_mapper", autostart=False)
     assert state() == State.PRIMARY_STATE_UNCONFIGURED
