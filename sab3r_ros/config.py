@@ -143,6 +143,9 @@ class MapSettings(Group):
         le=1024,
         description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis",
     )
+    feature_pieces: bool = Field(
+        True, description="Average features over pieces of one colour in the picture, so that they end where things end"
+    )
 
 
 class QuerySettings(Group):

@@ -13,6 +13,7 @@ _REQUIRED = (
     "open_clip_torch",
     "safetensors",
     "opencv-python-headless",
+    "scikit-image",
     "pydantic",
     "scipy",
     "plyfile",

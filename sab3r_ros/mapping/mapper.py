@@ -18,6 +18,7 @@ from sab3r_ros.mapping.frames import BadFrame, Cloud, Frame, FrameResult, Keyfra
 from sab3r_ros.mapping.keypoints import detect_keypoints, match_keypoints
 from sab3r_ros.mapping.match_refinement import KeypointMatches
 from sab3r_ros.mapping.perception import Comparison, Perception
+from sab3r_ros.mapping.segments import averaged_over_pieces, cut_into_pieces
 from sab3r_ros.mapping.tracking import FOCAL_BOUNDS, Alignment, align_to_window, with_measured_scale
 from sab3r_ros.mapping.voxel_map import VoxelMap, surface_mask
 
@@ -109,7 +110,7 @@ class SemanticMapper:
         )
         self._focals.append(focal_from_pointmap(comparison.own[0], clip=FOCAL_BOUNDS))
         alignment = self._align(comparison, references, view, self._match_keypoints(view, candidates))
-        feature = comparison.features() if self._is_keyframe(alignment, references) else None
+        feature = self._features(comparison, view) if self._is_keyframe(alignment, references) else None
         with self.lock:
             if self.revision != revision:  # the map was reset or replaced while the network ran
                 return self._result(
@@ -183,6 +184,13 @@ class SemanticMapper:
     def _is_keyframe(self, alignment: Alignment, references: list[Keyframe]) -> bool:
         found = not references or alignment.inliers >= self.settings.tracking.min_inliers
         return found and max(alignment.overlap) < self.settings.window.keyframe_overlap
+
+    def _features(self, comparison: Comparison, view: View) -> Tensor | None:
+        """The features (h,w,C) of a new keyframe, None where the network has none."""
+        feature = comparison.features()
+        if feature is None or not self.settings.map.feature_pieces:
+            return feature
+        return averaged_over_pieces(feature, cut_into_pieces(view.rgb))
 
     def _commit(self, frame, view, tokens, looks, feature, references, alignment, started) -> FrameResult:
         self._last_stamp = frame.stamp

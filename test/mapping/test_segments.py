@@ -1,0 +1,59 @@
+"""Features averaged over pieces of a picture."""
+
+import numpy as np
+import pytest
+import torch
+
+from sab3r_ros.mapping.segments import averaged_over_pieces, cut_into_pieces
+
+
+def halves(height, width, edge):
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[:, :edge] = 200, 60, 40
+    rgb[:, edge:] = 40, 90, 210
+    return rgb
+
+
+@pytest.mark.parametrize("size", [(120, 160), (96, 41), (480, 640)])
+def test_pieces_end_where_colours_do(size):
+    height, width = size
+    edge = width * 5 // 8
+    noise = np.random.default_rng(0).integers(-6, 7, (*size, 3))
+    pieces = cut_into_pieces((halves(height, width, edge) + noise).clip(0, 255).astype(np.uint8))
+    assert pieces.shape == size
+    assert set(np.unique(pieces)) == set(range(pieces.max() + 1))
+    reach = -(-max(size) // 160)  # pixels of the shrunk picture
+    left, right = pieces[:, : edge - reach], pieces[:, edge + reach :]
+    assert not set(np.unique(left)) & set(np.unique(right))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (17, 2)])
+def test_odd_pictures_are_cut_too(size):
+    pieces = cut_into_pieces(np.full((*size, 3), 90, np.uint8))
+    assert pieces.shape == size
+    assert not pieces.any()
+
+
+def test_a_piece_has_one_feature_and_noise_averages_out():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.zeros(60, 80, 8)
+    truth[:, :50, 0] = 1
+    truth[:, 50:, 1] = 1
+    noisy = torch.nn.functional.normalize(truth + 0.5 * torch.randn(60, 80, 8, generator=generator), dim=-1)
+    pieces = cut_into_pieces(halves(60, 80, 50))
+    smooth = averaged_over_pieces(noisy, pieces)
+    for number in np.unique(pieces):
+        inside = smooth[torch.from_numpy(pieces == number)]
+        assert torch.allclose(inside, inside[:1].expand_as(inside))
+    assert float((smooth * truth).sum(-1).min()) > 0.9
+    assert float((noisy * truth).sum(-1).median()) < 0.8
+
+
+def test_pixels_without_a_feature_count_for_nothing():
+    features = torch.zeros(4, 6, 3)
+    features[0, 0] = torch.tensor([0.0, 5.0, 0.0])
+    pieces = np.zeros((4, 6), np.int64)
+    pieces[:, 3:] = 1
+    smooth = averaged_over_pieces(features, pieces)
+    assert torch.equal(smooth[:, :3], torch.tensor([0.0, 1.0, 0.0]).expand(4, 3, 3))
+    assert not smooth[:, 3:].any()
