@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from sab3r_ros.models.preprocess import Framing
 
 _LONG_SIDE = 480  # pixels at which keypoints are looked for; smaller pictures are enlarged
 _CONTRAST = 0.02
 _RATIO = 0.8  # the best match must be nearer than this share of the second best
+_RATIO_NEAR = 0.9  # the same where few come into question
+_ALIKE = 0.7  # distance of descriptors, above which nothing is alike
 _LOCATED = 1.2  # pixels, of the camera's picture or of the one keypoints are looked for in
 _FEWEST = 15
 
@@ -73,6 +76,36 @@ def match_keypoints(new: Keypoints, old: Keypoints) -> KeypointMatch | None:
         return None
     partners = best.indices[:, 0].numpy()[distinct]
     return KeypointMatch(new.pixels[distinct], old.pixels[partners], max(new.error, old.error))
+
+
+def match_near(new: Keypoints, old: Keypoints, near: np.ndarray, far: np.ndarray, reach: float) -> KeypointMatch | None:
+    """Keypoints that look alike among those that lie where they should; None where fewer than 15 do.
+
+    near, far (N,2): where the older picture should have the new keypoints were they at the nearest and the farthest they may be; NaN for
+    those it cannot see. reach: pixels from the line between the two within which they are looked for.
+    """
+    if len(new) < _FEWEST or len(old) < _FEWEST:
+        return None
+    alike = torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T
+    alike[~(distance_from_lines(old.pixels, near, far) < reach)] = -1.0
+    best = alike.topk(2)
+    distance = (2 - 2 * best.values).clamp(min=0).sqrt()
+    mutual = alike.argmax(0)[best.indices[:, 0]] == torch.arange(len(new))
+    distinct = mutual & (distance[:, 0] < _RATIO_NEAR * distance[:, 1]) & (distance[:, 0] < _ALIKE)
+    kept = distinct.numpy()
+    if kept.sum() < _FEWEST:
+        return None
+    return KeypointMatch(new.pixels[kept], old.pixels[best.indices[:, 0].numpy()[kept]], max(new.error, old.error))
+
+
+def distance_from_lines(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Tensor:
+    """Distances (N,M) of points (M,2) from the lines between starts (N,2) and ends (N,2)."""
+    p, a, b = (torch.from_numpy(x).float() for x in (points, starts, ends))
+    along = b - a
+    square = along.square().sum(-1, keepdim=True).clamp(min=1e-6)
+    dot = along @ p.T - (along * a).sum(-1, keepdim=True)
+    share = (dot / square).clamp(0, 1)
+    return (torch.cdist(a, p).square() - 2 * share * dot + share.square() * square).clamp(min=0).sqrt()
 
 
 def relative_rotation(match: KeypointMatch, intrinsics: np.ndarray) -> np.ndarray | None:

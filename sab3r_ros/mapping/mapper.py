@@ -149,21 +149,18 @@ class SemanticMapper:
         return [k for k in kept if k.points.shape == kept[0].points.shape]
 
     def _match_keypoints(self, view: View, candidates: list[Keyframe]) -> KeypointMatches | None:
-        """Matches of a view's keypoints with those of the first candidates that have any; None where there are none."""
+        """Matches of a view's keypoints with those of the first candidates; None where it has none or there is nothing to match."""
         if view.keypoints is None or not candidates:
             return None
         intrinsics = view.intrinsics if self.settings.tracking.use_intrinsics else None
         if intrinsics is None:
             intrinsics = pinhole(float(np.median(self._focals)), *view.framing.cropped)
-        found = []
+        keyframes, matches = [], []
         for keyframe in candidates[: self.settings.tracking.keypoint_views]:
             if keyframe.keypoints is not None:
-                match = match_keypoints(view.keypoints, keyframe.keypoints)
-                found += [(keyframe, match)] if match else []
-        if not found:
-            return None
-        keyframes, matches = zip(*found, strict=True)
-        return KeypointMatches(list(keyframes), list(matches), intrinsics)
+                keyframes.append(keyframe)
+                matches.append(match_keypoints(view.keypoints, keyframe.keypoints))
+        return KeypointMatches(view.keypoints, keyframes, matches, intrinsics)
 
     def _align(
         self, comparison: Comparison, references: list[Keyframe], view: View, keypoints: KeypointMatches | None

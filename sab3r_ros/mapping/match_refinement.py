@@ -11,7 +11,7 @@ from sab3r_ros.geometry.projection import pinhole
 from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.frames import Keyframe
-from sab3r_ros.mapping.keypoints import KeypointMatch, relative_rotation
+from sab3r_ros.mapping.keypoints import KeypointMatch, Keypoints, match_near, relative_rotation
 from sab3r_ros.mapping.perception import Comparison
 
 FEWEST_MATCHES = 12
@@ -20,15 +20,18 @@ _CLOSED_FORM_SPREAD = 0.15  # relative to depth
 _TRIALS = 6  # iterations from every start, before the best one is refined further
 _TRIED = 200  # matches that tell which start is the best
 _ITERATIONS = 8  # of the best one, with all matches
+_DEPTH_RANGE = 1.5  # times the depth, and a share of it, between which a keypoint is looked for once the pose is known
+_REACH = 0.03  # of the picture's width, beside the line between the two
 
 
 @dataclass
 class KeypointMatches:
-    """What keypoints say of a new view: the matches with each of some keyframes, and the intrinsics (3,3) of the network's
-    picture."""
+    """What keypoints say of a new view: its own, some keyframes, the matches with each of them (None where too few look
+    alike), and the intrinsics (3,3) of the network's picture."""
 
+    own: Keypoints
     keyframes: list[Keyframe]
-    matches: list[KeypointMatch]
+    matches: list[KeypointMatch | None]
     intrinsics: np.ndarray
 
 
@@ -43,6 +46,7 @@ def refine_by_matches(
 ) -> tuple[Tensor, float] | None:
     """The pose (4,4) refined by the rays of all matches, and the share of them that agrees; None where there are none.
 
+    Keypoints are matched twice: first by looks alone, then, with the pose at hand, among those that lie where they should.
     points (h,w,3): the new view's pointmap; pose: similarity to begin with; focal: of the network's picture in pixels,
     for want of intrinsics.
     """
@@ -50,23 +54,20 @@ def refine_by_matches(
     intrinsics = pinhole(focal, w, h) if keypoints is None else keypoints.intrinsics
     scale, rotation, translation = (x.cpu() for x in split_sim3(pose))
     depth = points[..., 2].double().cpu() * scale
-    parts, starts = [], [make_sim3(1.0, rotation, translation)]
+    starts = [make_sim3(1.0, rotation, translation)]
+    by_keypoints: list[RayMatches] = []
     if keypoints is not None:
-        for keyframe, match in zip(keypoints.keyframes, keypoints.matches, strict=True):
-            angle = match.error / intrinsics[0, 0]
-            parts.append(_rays(depth, keyframe, match.here, match.there, angle, intrinsics))
-        k = max(range(len(parts)), key=lambda k: len(parts[k]))
-        relative = relative_rotation(keypoints.matches[k], intrinsics)
-        if relative is not None:
-            starts.append(_turned(parts[k], keypoints.keyframes[k], relative))
-    by_keypoints = sum(map(len, parts))
+        matched = [(k, m) for k, m in zip(keypoints.keyframes, keypoints.matches, strict=True) if m is not None]
+        by_keypoints = [_keypoint_rays(depth, k, m, intrinsics) for k, m in matched]
+        starts += _turned(by_keypoints, matched, intrinsics)
+    by_descriptors = []
     for keyframe, (mine, its, _) in zip(keyframes, comparison.matches or (), strict=False):
         if len(mine) >= FEWEST_MATCHES:
             here, there = (xy.cpu().numpy().astype(np.float64) for xy in (mine, its))
-            parts.append(_rays(depth, keyframe, here, there, settings.ray_residual, intrinsics))
-    if not parts:
+            by_descriptors.append(_rays(depth, keyframe, here, there, settings.ray_residual, intrinsics))
+    if not by_keypoints and not by_descriptors:
         return None
-    joint = RayMatches.join(parts)
+    joint = RayMatches.join(by_keypoints + by_descriptors)
     few = joint.thinned(_TRIED)
     starts.append(_closed_form(few))
     tried = [refine_by_rays(few, start, _TRIALS) for start in starts]
@@ -74,11 +75,49 @@ def refine_by_matches(
     found, agreeing = refine_by_rays(joint, best, _ITERATIONS, widening=1.0)
     if not agreeing.any():
         return None
-    inliers = float(agreeing[by_keypoints:].mean()) if by_keypoints < len(joint) else 0.0
-    if by_keypoints >= _ENOUGH_KEYPOINTS:
-        inliers = max(inliers, float(agreeing[:by_keypoints].mean()))
+    inliers = _agreement(agreeing, by_keypoints)
+    again = _matched_again(depth, keypoints, found) if keypoints is not None else []
+    if again:
+        second, agreeing = refine_by_rays(RayMatches.join(again + by_descriptors), found, _ITERATIONS, widening=1.0)
+        if agreeing.any():
+            found, inliers = second, max(inliers, _agreement(agreeing, again))
     _, rotation, translation = split_sim3(found)
     return make_sim3(scale, rotation, translation).to(pose), inliers
+
+
+def _agreement(agreeing: Tensor, by_keypoints: list[RayMatches]) -> float:
+    """The share of matches, those of keypoints first, that agrees: of descriptors, or of keypoints if more of them do."""
+    count = sum(map(len, by_keypoints))
+    inliers = float(agreeing[count:].mean()) if count < len(agreeing) else 0.0
+    return max(inliers, float(agreeing[:count].mean())) if count >= _ENOUGH_KEYPOINTS else inliers
+
+
+def _matched_again(depth: Tensor, keypoints: KeypointMatches, pose: Tensor) -> list[RayMatches]:
+    """Keypoints that look alike where this pose (4,4) of the new view says they should be."""
+    intrinsics, parts = keypoints.intrinsics, []
+    points = transform_points(pose, _lifted(depth, keypoints.own.pixels, intrinsics))
+    centre = pose[:3, 3]
+    for keyframe in keypoints.keyframes:
+        if keyframe.keypoints is None:
+            continue
+        near, far = (
+            _seen_by(keyframe, centre + (points - centre) * share, intrinsics)
+            for share in (1 / _DEPTH_RANGE, _DEPTH_RANGE)
+        )
+        match = match_near(keypoints.own, keyframe.keypoints, near, far, _REACH * depth.shape[1])
+        if match is not None:
+            parts.append(_keypoint_rays(depth, keyframe, match, intrinsics))
+    return parts
+
+
+def _seen_by(keyframe: Keyframe, points: Tensor, intrinsics: np.ndarray) -> np.ndarray:
+    """Pixels (N,2) of a keyframe at which points (N,3) of the map lie, NaN behind it."""
+    seen = transform_points(torch.linalg.inv(keyframe.pose.cpu()), points).numpy() @ intrinsics.T
+    return seen[:, :2] / np.where(seen[:, 2:] > 0, seen[:, 2:], np.nan)
+
+
+def _keypoint_rays(depth: Tensor, keyframe: Keyframe, match: KeypointMatch, intrinsics: np.ndarray) -> RayMatches:
+    return _rays(depth, keyframe, match.here, match.there, match.error / intrinsics[0, 0], intrinsics)
 
 
 def _rays(
@@ -100,10 +139,18 @@ def _lifted(depth: Tensor, pixels: np.ndarray, intrinsics: np.ndarray) -> Tensor
     return torch.from_numpy(rays) * depth[row, column].clamp(min=1e-3)[:, None]
 
 
-def _turned(matches: RayMatches, keyframe: Keyframe, rotation: np.ndarray) -> Tensor:
-    """The pose that turns as keypoints say, with the median of the points' translations."""
+def _turned(
+    rays: list[RayMatches], matched: list[tuple[Keyframe, KeypointMatch]], intrinsics: np.ndarray
+) -> list[Tensor]:
+    """The pose that turns as the keyframe with the most keypoints says, with the median of the points' translations."""
+    if not matched:
+        return []
+    matches, (keyframe, match) = max(zip(rays, matched, strict=True), key=lambda pair: len(pair[0]))
+    rotation = relative_rotation(match, intrinsics)
+    if rotation is None:
+        return []
     turned = split_sim3(keyframe.pose.cpu())[1] @ torch.from_numpy(rotation)
-    return make_sim3(1.0, turned, (matches.targets - matches.points @ turned.T).median(0).values)
+    return [make_sim3(1.0, turned, (matches.targets - matches.points @ turned.T).median(0).values)]
 
 
 def _closed_form(matches: RayMatches) -> Tensor:

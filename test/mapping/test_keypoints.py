@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from sab3r_ros.evaluation.poses import rotation_angle
 from sab3r_ros.geometry.projection import backproject, project, transform
-from sab3r_ros.mapping.keypoints import detect_keypoints, match_keypoints, relative_rotation
+from sab3r_ros.mapping.keypoints import (
+    detect_keypoints,
+    distance_from_lines,
+    match_keypoints,
+    match_near,
+    relative_rotation,
+)
 from sab3r_ros.models.preprocess import framing
 
 
@@ -57,17 +63,13 @@ def test_there_are_no_more_than_asked_for(walk, limit):
 
 
 def test_matches_are_of_the_same_surface_and_tell_the_rotation(walk):
-    plan = framing(128, 96, 128)
     right, total, angles = 0, 0, []
     for i in range(0, 18, 2):
         new, old = walk.views[i + 1], walk.views[i]
-        match = match_keypoints(detect_keypoints(new.rgb, plan, 1000), detect_keypoints(old.rgb, plan, 1000))
+        match = match_keypoints(*_detected(new, old))
         if match is None:
             continue
-        points = transform(new.cam2world, backproject(new.depth.astype(float), new.intrinsics))
-        column, row = np.round(match.here).astype(int).T
-        landed = project(transform(np.linalg.inv(old.cam2world), points[row, column]), old.intrinsics)
-        right += int((np.linalg.norm(landed - match.there, axis=1) < 3).sum())
+        right += int(_right(match, new, old).sum())
         total += len(match)
         rotation = relative_rotation(match, new.intrinsics)
         if rotation is not None:
@@ -77,3 +79,55 @@ def test_matches_are_of_the_same_surface_and_tell_the_rotation(walk):
     assert right > 0.7 * total
     assert len(angles) >= 5
     assert np.median(angles) < 4
+
+
+def test_more_match_once_it_is_known_where_to_look(walk):
+    right, wrong, by_looks = 0, 0, 0
+    for i in range(15):
+        new, old = walk.views[i + 3], walk.views[i]
+        mine, its = _detected(new, old)
+        near, far = (_seen_in(old, new, mine.pixels, share) for share in (1 / 1.5, 1.5))
+        match, unguided = match_near(mine, its, near, far, 4.0), match_keypoints(mine, its)
+        by_looks += int(_right(unguided, new, old).sum()) if unguided else 0
+        if match is not None:
+            agrees = _right(match, new, old)
+            right += int(agrees.sum())
+            wrong += int((~agrees).sum())
+    assert right > 1.3 * by_looks
+    assert right > 0.6 * (right + wrong)
+
+
+def test_nothing_matches_where_it_cannot_be(walk):
+    mine, its = _detected(walk.views[1], walk.views[0])
+    behind = np.full((len(mine), 2), np.nan)
+    aside = np.full((len(mine), 2), -500.0)
+    assert match_near(mine, its, behind, behind, 4.0) is None
+    assert match_near(mine, its, aside, aside, 4.0) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_distance_from_a_line_is_that_of_its_nearest_point(seed):
+    random = np.random.default_rng(seed)
+    points, starts, ends = (random.uniform(0, 100, (n, 2)) for n in (5, 7, 7))
+    ends[0] = starts[0]
+    steps = np.linspace(0, 1, 2001)[:, None, None]
+    on_line = starts + steps * (ends - starts)
+    nearest = np.linalg.norm(on_line[:, :, None] - points, axis=-1).min(0)
+    np.testing.assert_allclose(distance_from_lines(points, starts, ends).numpy(), nearest, atol=0.1)
+
+
+def _detected(*views):
+    plan = framing(128, 96, 128)
+    return [detect_keypoints(view.rgb, plan, 1000) for view in views]
+
+
+def _seen_in(old, new, pixels, share=1.0):
+    """Where the older view has pixels (N,2) of the new one, were they at this share of their depth."""
+    points = backproject(new.depth.astype(float), new.intrinsics) * share
+    column, row = np.round(pixels).astype(int).T
+    return project(transform(np.linalg.inv(old.cam2world) @ new.cam2world, points[row, column]), old.intrinsics)
+
+
+def _right(match, new, old):
+    return np.linalg.norm(_seen_in(old, new, match.here) - match.there, axis=1) < 3
