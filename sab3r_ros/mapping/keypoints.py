@@ -86,8 +86,8 @@ def match_near(new: Keypoints, old: Keypoints, near: np.ndarray, far: np.ndarray
     """
     if len(new) < _FEWEST or len(old) < _FEWEST:
         return None
-    alike = torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T
-    alike[~(distance_from_lines(old.pixels, near, far) < reach)] = -1.0
+    there = squared_distance_from_lines(old.pixels, near, far) < reach**2
+    alike = torch.where(there, torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T, -1.0)
     best = alike.topk(2)
     distance = (2 - 2 * best.values).clamp(min=0).sqrt()
     mutual = alike.argmax(0)[best.indices[:, 0]] == torch.arange(len(new))
@@ -98,14 +98,15 @@ def match_near(new: Keypoints, old: Keypoints, near: np.ndarray, far: np.ndarray
     return KeypointMatch(new.pixels[kept], old.pixels[best.indices[:, 0].numpy()[kept]], max(new.error, old.error))
 
 
-def distance_from_lines(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Tensor:
-    """Distances (N,M) of points (M,2) from the lines between starts (N,2) and ends (N,2)."""
+def squared_distance_from_lines(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Tensor:
+    """Squared distances (N,M) of points (M,2) from the lines between starts (N,2) and ends (N,2)."""
     p, a, b = (torch.from_numpy(x).float() for x in (points, starts, ends))
     along = b - a
     square = along.square().sum(-1, keepdim=True).clamp(min=1e-6)
     dot = along @ p.T - (along * a).sum(-1, keepdim=True)
     share = (dot / square).clamp(0, 1)
-    return (torch.cdist(a, p).square() - 2 * share * dot + share.square() * square).clamp(min=0).sqrt()
+    from_start = a.square().sum(-1, keepdim=True) + p.square().sum(-1) - 2 * a @ p.T
+    return from_start - share * (2 * dot - share * square)
 
 
 def relative_rotation(match: KeypointMatch, intrinsics: np.ndarray) -> np.ndarray | None:

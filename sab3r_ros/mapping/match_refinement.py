@@ -20,6 +20,7 @@ _CLOSED_FORM_SPREAD = 0.15  # relative to depth
 _TRIALS = 6  # iterations from every start, before the best one is refined further
 _TRIED = 200  # matches that tell which start is the best
 _ITERATIONS = 8  # of the best one, with all matches
+_AGAIN = 3  # keyframes, the first ones, whose keypoints are matched once more
 _DEPTH_RANGE = 1.5  # times the depth, and a share of it, between which a keypoint is looked for once the pose is known
 _REACH = 0.03  # of the picture's width, beside the line between the two
 
@@ -93,18 +94,17 @@ def _agreement(agreeing: Tensor, by_keypoints: list[RayMatches]) -> float:
 
 
 def _matched_again(depth: Tensor, keypoints: KeypointMatches, pose: Tensor) -> list[RayMatches]:
-    """Keypoints that look alike where this pose (4,4) of the new view says they should be."""
+    """The matches with every keyframe; with the first ones those that look alike where this pose (4,4) of the new view says."""
     intrinsics, parts = keypoints.intrinsics, []
     points = transform_points(pose, _lifted(depth, keypoints.own.pixels, intrinsics))
     centre = pose[:3, 3]
-    for keyframe in keypoints.keyframes:
-        if keyframe.keypoints is None:
-            continue
-        near, far = (
-            _seen_by(keyframe, centre + (points - centre) * share, intrinsics)
-            for share in (1 / _DEPTH_RANGE, _DEPTH_RANGE)
-        )
-        match = match_near(keypoints.own, keyframe.keypoints, near, far, _REACH * depth.shape[1])
+    for k, (keyframe, match) in enumerate(zip(keypoints.keyframes, keypoints.matches, strict=True)):
+        if k < _AGAIN and keyframe.keypoints is not None:
+            near, far = (
+                _seen_by(keyframe, centre + (points - centre) * share, intrinsics)
+                for share in (1 / _DEPTH_RANGE, _DEPTH_RANGE)
+            )
+            match = match_near(keypoints.own, keyframe.keypoints, near, far, _REACH * depth.shape[1]) or match
         if match is not None:
             parts.append(_keypoint_rays(depth, keyframe, match, intrinsics))
     return parts
