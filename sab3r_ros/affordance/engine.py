@@ -9,7 +9,9 @@ from sab3r_ros.affordance.regions import Region, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed
 
-_CONTACT_ERROR = 0.005 / 3  # metres, standard error: three of these are 5 mm, and fingers forgive no more
+_CONTACT_ERROR = (
+    0.005 / 3.5
+)  # metres, standard error of about ten neighbours: 3.5 of these are 5 mm, and fingers forgive no more
 
 
 @dataclass(frozen=True)
