@@ -9,9 +9,8 @@ from sab3r_ros.affordance.regions import Region, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed
 
-_CONTACT_ERROR = (
-    0.005 / 3.5
-)  # metres, standard error of about ten neighbours: 3.5 of these are 5 mm, and fingers forgive no more
+# Metres; the standard error is of about ten neighbours: 3.5 of these are 5 mm, and fingers forgive no more.
+_CONTACT_ERROR = 0.005 / 3.5
 
 
 @dataclass(frozen=True)

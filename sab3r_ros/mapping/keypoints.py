@@ -67,35 +67,44 @@ def detect_keypoints(rgb: np.ndarray, framing: Framing, limit: int) -> Keypoints
 
 def match_keypoints(new: Keypoints, old: Keypoints) -> KeypointMatch | None:
     """Keypoints that look alike, and unlike the next best; None where fewer than 15 do."""
-    if len(new) < _FEWEST or len(old) < _FEWEST:
+    if min(len(new), len(old)) < _FEWEST:
         return None
-    best = (torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T).topk(2)
-    distance = (2 - 2 * best.values).clamp(min=0).sqrt()
-    distinct = (distance[:, 0] < _RATIO * distance[:, 1]).numpy()
-    if distinct.sum() < _FEWEST:
-        return None
-    partners = best.indices[:, 0].numpy()[distinct]
-    return KeypointMatch(new.pixels[distinct], old.pixels[partners], max(new.error, old.error))
+    partners, distance = _nearest_two(_alikeness(new, old))
+    return _matched(new, old, partners, distance[:, 0] < _RATIO * distance[:, 1])
 
 
 def match_near(new: Keypoints, old: Keypoints, near: np.ndarray, far: np.ndarray, reach: float) -> KeypointMatch | None:
     """Keypoints that look alike among those that lie where they should; None where fewer than 15 do.
 
-    near, far (N,2): where the older picture should have the new keypoints were they at the nearest and the farthest they may be; NaN for
-    those it cannot see. reach: pixels from the line between the two within which they are looked for.
+    near, far (N,2): where the older picture should have the new keypoints were they at the nearest and the farthest they may be;
+    NaN for those it cannot see. reach: pixels from the line between the two within which they are looked for.
     """
-    if len(new) < _FEWEST or len(old) < _FEWEST:
+    if min(len(new), len(old)) < _FEWEST:
         return None
     there = squared_distance_from_lines(old.pixels, near, far) < reach**2
-    alike = torch.where(there, torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T, -1.0)
+    alike = torch.where(there, _alikeness(new, old), -1.0)
+    partners, distance = _nearest_two(alike)
+    mutual = alike.argmax(0)[partners] == torch.arange(len(new))
+    distinct = (distance[:, 0] < _RATIO_NEAR * distance[:, 1]) & (distance[:, 0] < _ALIKE)
+    return _matched(new, old, partners, mutual & distinct)
+
+
+def _alikeness(new: Keypoints, old: Keypoints) -> Tensor:
+    """Cosines (N,M) of all pairs of descriptors."""
+    return torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T
+
+
+def _nearest_two(alike: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns (N,) of the most alike, and the distances (N,2) of unit vectors to these and to the next best."""
     best = alike.topk(2)
-    distance = (2 - 2 * best.values).clamp(min=0).sqrt()
-    mutual = alike.argmax(0)[best.indices[:, 0]] == torch.arange(len(new))
-    distinct = mutual & (distance[:, 0] < _RATIO_NEAR * distance[:, 1]) & (distance[:, 0] < _ALIKE)
+    return best.indices[:, 0], (2 - 2 * best.values).clamp(min=0).sqrt()
+
+
+def _matched(new: Keypoints, old: Keypoints, partners: Tensor, distinct: Tensor) -> KeypointMatch | None:
     kept = distinct.numpy()
     if kept.sum() < _FEWEST:
         return None
-    return KeypointMatch(new.pixels[kept], old.pixels[best.indices[:, 0].numpy()[kept]], max(new.error, old.error))
+    return KeypointMatch(new.pixels[kept], old.pixels[partners.numpy()[kept]], max(new.error, old.error))
 
 
 def squared_distance_from_lines(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Tensor:

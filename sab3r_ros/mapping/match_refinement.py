@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import TrackingSettings
-from sab3r_ros.geometry.projection import pinhole
+from sab3r_ros.geometry.projection import pinhole, project, transform
 from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.frames import Keyframe
@@ -56,11 +56,12 @@ def refine_by_matches(
     scale, rotation, translation = (x.cpu() for x in split_sim3(pose))
     depth = points[..., 2].double().cpu() * scale
     starts = [make_sim3(1.0, rotation, translation)]
-    by_keypoints: list[RayMatches] = []
+    rays: dict[int, RayMatches] = {}  # by the number of the keyframe
     if keypoints is not None:
-        matched = [(k, m) for k, m in zip(keypoints.keyframes, keypoints.matches, strict=True) if m is not None]
-        by_keypoints = [_keypoint_rays(depth, k, m, intrinsics) for k, m in matched]
-        starts += _turned(by_keypoints, matched, intrinsics)
+        matched = enumerate(zip(keypoints.keyframes, keypoints.matches, strict=True))
+        rays = {i: _keypoint_rays(depth, k, m, intrinsics) for i, (k, m) in matched if m is not None}
+        starts += _turned(rays, keypoints)
+    by_keypoints = list(rays.values())
     by_descriptors = []
     for keyframe, (mine, its, _) in zip(keyframes, comparison.matches or (), strict=False):
         if len(mine) >= FEWEST_MATCHES:
@@ -77,7 +78,7 @@ def refine_by_matches(
     if not agreeing.any():
         return None
     inliers = _agreement(agreeing, by_keypoints)
-    again = _matched_again(depth, keypoints, found) if keypoints is not None else []
+    again = _matched_again(depth, keypoints, rays, found) if keypoints is not None else []
     if again:
         second, agreeing = refine_by_rays(RayMatches.join(again + by_descriptors), found, _ITERATIONS, widening=1.0)
         if agreeing.any():
@@ -93,27 +94,22 @@ def _agreement(agreeing: Tensor, by_keypoints: list[RayMatches]) -> float:
     return max(inliers, float(agreeing[:count].mean())) if count >= _ENOUGH_KEYPOINTS else inliers
 
 
-def _matched_again(depth: Tensor, keypoints: KeypointMatches, pose: Tensor) -> list[RayMatches]:
-    """The matches with every keyframe; with the first ones those that look alike where this pose (4,4) of the new view says."""
-    intrinsics, parts = keypoints.intrinsics, []
-    points = transform_points(pose, _lifted(depth, keypoints.own.pixels, intrinsics))
+def _matched_again(
+    depth: Tensor, keypoints: KeypointMatches, rays: dict[int, RayMatches], pose: Tensor
+) -> list[RayMatches]:
+    """The rays of every keyframe; of the first ones those that look alike where this pose (4,4) of the new view says."""
+    points = transform_points(pose, _lifted(depth, keypoints.own.pixels, keypoints.intrinsics))
     centre = pose[:3, 3]
-    for k, (keyframe, match) in enumerate(zip(keypoints.keyframes, keypoints.matches, strict=True)):
-        if k < _AGAIN and keyframe.keypoints is not None:
-            near, far = (
-                _seen_by(keyframe, centre + (points - centre) * share, intrinsics)
-                for share in (1 / _DEPTH_RANGE, _DEPTH_RANGE)
-            )
-            match = match_near(keypoints.own, keyframe.keypoints, near, far, _REACH * depth.shape[1]) or match
+    ends = torch.stack([centre + (points - centre) * share for share in (1 / _DEPTH_RANGE, _DEPTH_RANGE)]).numpy()
+    again = dict(rays)
+    for i, keyframe in enumerate(keypoints.keyframes[:_AGAIN]):
+        if keyframe.keypoints is None:
+            continue
+        near, far = project(transform(np.linalg.inv(keyframe.pose.cpu().numpy()), ends), keypoints.intrinsics)
+        match = match_near(keypoints.own, keyframe.keypoints, near, far, _REACH * depth.shape[1])
         if match is not None:
-            parts.append(_keypoint_rays(depth, keyframe, match, intrinsics))
-    return parts
-
-
-def _seen_by(keyframe: Keyframe, points: Tensor, intrinsics: np.ndarray) -> np.ndarray:
-    """Pixels (N,2) of a keyframe at which points (N,3) of the map lie, NaN behind it."""
-    seen = transform_points(torch.linalg.inv(keyframe.pose.cpu()), points).numpy() @ intrinsics.T
-    return seen[:, :2] / np.where(seen[:, 2:] > 0, seen[:, 2:], np.nan)
+            again[i] = _keypoint_rays(depth, keyframe, match, keypoints.intrinsics)
+    return list(again.values())
 
 
 def _keypoint_rays(depth: Tensor, keyframe: Keyframe, match: KeypointMatch, intrinsics: np.ndarray) -> RayMatches:
@@ -139,14 +135,14 @@ def _lifted(depth: Tensor, pixels: np.ndarray, intrinsics: np.ndarray) -> Tensor
     return torch.from_numpy(rays) * depth[row, column].clamp(min=1e-3)[:, None]
 
 
-def _turned(
-    rays: list[RayMatches], matched: list[tuple[Keyframe, KeypointMatch]], intrinsics: np.ndarray
-) -> list[Tensor]:
+def _turned(rays: dict[int, RayMatches], keypoints: KeypointMatches) -> list[Tensor]:
     """The pose that turns as the keyframe with the most keypoints says, with the median of the points' translations."""
-    if not matched:
+    if not rays:
         return []
-    matches, (keyframe, match) = max(zip(rays, matched, strict=True), key=lambda pair: len(pair[0]))
-    rotation = relative_rotation(match, intrinsics)
+    most = max(rays, key=lambda i: len(rays[i]))
+    matches, keyframe, match = rays[most], keypoints.keyframes[most], keypoints.matches[most]
+    assert match is not None
+    rotation = relative_rotation(match, keypoints.intrinsics)
     if rotation is None:
         return []
     turned = split_sim3(keyframe.pose.cpu())[1] @ torch.from_numpy(rotation)

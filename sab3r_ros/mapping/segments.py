@@ -21,7 +21,7 @@ def cut_into_pieces(rgb: np.ndarray) -> np.ndarray:
     height, width = rgb.shape[:2]
     shrink = min(1.0, _LONG_SIDE / max(height, width))
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if shrink < 1 else rgb
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     smallest = max(1, small.shape[0] * small.shape[1] // _SMALLEST)
     pieces = felzenszwalb(small, scale=_SCALE, sigma=_BLUR, min_size=smallest)
     whole = cv2.resize(pieces.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST)
