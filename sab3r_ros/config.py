@@ -94,6 +94,7 @@ class TrackingSettings(Group):
         description="Keypoints (SIFT) of the camera's own picture that refine the pose; 0 = none, where the network is large",
     )
     keypoint_views: int = Field(6, ge=1, le=100, description="Keyframes that keypoints are matched with")
+    correct_depth: bool = Field(True, description="Correct the network's depth by what matched keypoints triangulate")
     match_step: int = Field(12, ge=1, le=64, description="Pixels between the seeds of descriptor matching")
     use_intrinsics: bool = Field(
         True, description="Where the camera's intrinsics are known, put the points on their rays"

@@ -113,15 +113,15 @@ def draw_answer(path: Path, points: np.ndarray, answer: AffordanceAnswer, title:
     pyplot.close(figure)
 
 
-def affordance_figures(checkpoint: str, shapes: int) -> dict:
-    """Figures on held-out household shapes."""
+def affordance_figures(checkpoint: str, shapes: int, first: int) -> dict:
+    """Figures on held-out household shapes from number FIRST on."""
     from tqdm import tqdm
 
     from sab3r_ros.evaluation.affordance_shapes import evaluate_affordance
 
     segmenter = AffordanceSegmenter(checkpoint)
     with tqdm(total=(2 if segmenter.checkpoint.image is None else 3) * shapes, unit="shape") as bar:
-        return evaluate_affordance(segmenter, shapes, bar.update)
+        return evaluate_affordance(segmenter, shapes, first, bar.update)
 
 
 def scan_figures(checkpoint: str, folder: Path, out: Path | None) -> dict:

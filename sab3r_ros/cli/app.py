@@ -30,6 +30,9 @@ SetOption = Annotated[
 CheckpointOption = Annotated[
     str, typer.Option(help="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")
 ]
+FirstOption = Annotated[
+    int, typer.Option(min=0, help="Number of the first sample: others show how much a figure owes to chance")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON")]
 
 
@@ -194,6 +197,7 @@ def show_config(config: ConfigOption = None, overrides: SetOption = None) -> Non
 def evaluate_rooms_command(
     rooms: Annotated[int, typer.Option(min=1, help="Number of held-out rooms")] = 10,
     frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 24,
+    first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -202,12 +206,13 @@ def evaluate_rooms_command(
     """Pose, depth and locate figures on procedural rooms that no training has seen."""
     from sab3r_ros.cli.evaluation import rooms_figures
 
-    _print_figures(rooms_figures(_settings(config, overrides, checkpoint), rooms, frames), as_json)
+    _print_figures(rooms_figures(_settings(config, overrides, checkpoint), rooms, frames, first), as_json)
 
 
 @evaluate.command("household")
 def evaluate_household_command(
     groups: Annotated[int, typer.Option(min=3, help="Groups of 2, 3 and 4 views, each of a held-out room")] = 48,
+    first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -216,19 +221,20 @@ def evaluate_household_command(
     """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen."""
     from sab3r_ros.cli.evaluation import household_figures
 
-    _print_figures(household_figures(_settings(config, overrides, checkpoint), groups), as_json)
+    _print_figures(household_figures(_settings(config, overrides, checkpoint), groups, first), as_json)
 
 
 @evaluate.command("affordance")
 def evaluate_affordance_command(
     shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
+    first: FirstOption = 0,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
 ) -> None:
     """Affordance figures by the peers' protocol on household shapes that no training has seen."""
     from sab3r_ros.cli.affordance import affordance_figures
 
-    _print_figures(affordance_figures(segmenter, shapes), as_json)
+    _print_figures(affordance_figures(segmenter, shapes, first), as_json)
 
 
 @evaluate.command("scans")

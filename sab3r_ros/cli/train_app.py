@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sab3r_ros.training.parts import Part
+
 train = typer.Typer(no_args_is_help=True, help="Make the default weights, or a SAB3R from MASt3R and CLIP.")
 
 StepsOption = Annotated[int, typer.Option(min=1, help="Optimiser steps in all")]
@@ -44,12 +46,13 @@ def text(
 def render(
     out: Annotated[Path, typer.Argument(metavar="CACHE", help="Folder for the rendered views; interrupted runs go on")],
     groups: Annotated[int, typer.Option(min=1, help="Walks of four views, 350 kB each")] = 8000,
+    first: Annotated[int, typer.Option(min=0, help="Seed of the first room: other rooms for another cache")] = 0,
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Render household rooms once, so that training reads them from disk."""
     from sab3r_ros.cli.training import render_views
 
-    render_views(out, groups, workers)
+    render_views(out, first, groups, workers)
 
 
 @train.command("encoder")
@@ -154,7 +157,9 @@ def distill(
         typer.Option(help="Weights to go on from: last.ckpt of an earlier stage, or a checkpoint as for --checkpoint"),
     ] = "",
     heads: Annotated[Heads, typer.Option(help="coarse: cheap linear heads, for a first stage")] = Heads.full,
-    fixed_encoder: Annotated[bool, typer.Option("--fixed-encoder", help="Train decoders and heads alone")] = False,
+    only: Annotated[
+        Part, typer.Option(help="decoders: with all heads, beside a fixed encoder; features: the feature heads alone")
+    ] = Part.everything,
     steps: StepsOption = 5000,
     batch: Annotated[int, typer.Option(min=1, help="Groups of four views in a step, over all processes")] = 3,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts that a step's batch is computed in")] = 1,
@@ -181,6 +186,4 @@ def distill(
 
     settings = run_settings(steps, batch, lr, accumulate=accumulate, workers=workers, bfloat16=bfloat16)
     files = TeacherFiles(clip_teacher, clip_weights, dino_teacher, dino_weights)
-    train_sab3r(
-        run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export, fixed_encoder
-    )
+    train_sab3r(run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export, only)

@@ -6,9 +6,10 @@ from pathlib import Path
 from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
 from sab3r_ros.models.weights import ASSETS, load_checkpoint, save_checkpoint
 from sab3r_ros.training.objective import ObjectiveConfig
+from sab3r_ros.training.parts import Part
 
 # The paper's weights are for fine-tuning MASt3R; here descriptors and features must be learnt from nothing.
-TINY_OBJECTIVE = replace(ObjectiveConfig(), matching_weight=0.3, clip_weight=60.0, label_weight=0.5)
+TINY_OBJECTIVE = replace(ObjectiveConfig(), matching_weight=0.3, clip_weight=60.0, label_weight=1.0)
 _TEXT = f"local-dir:{ASSETS / 'sab3r_tiny' / 'text'}"
 
 
@@ -43,14 +44,14 @@ def text_tower(out: Path, wordnet: Path, steps: int) -> None:
     print(f"mean cosine {train_text_tower(out, wordnet, PRESETS['tiny'].clip_dim, steps=steps):.3f} -> {out}")
 
 
-def render_views(out: Path, groups: int, workers: int) -> None:
-    """Render the training views."""
+def render_views(out: Path, first: int, groups: int, workers: int) -> None:
+    """Render the training views. Raises ValueError when the seeds would reach the held-out ones."""
     from tqdm import tqdm
 
     from sab3r_ros.training.view_cache import render_cache
 
     with tqdm(total=groups, unit="walk") as bar:
-        render_cache(out, 0, groups, workers, bar.update)
+        render_cache(out, first, groups, workers, bar.update)
 
 
 def pretrain(run: Path, caches: list[Path], settings, start: str) -> None:
@@ -77,7 +78,7 @@ def _training_checkpoint(start: str) -> Path | None:
 
 def train_sab3r(
     run: Path, data: list[str], settings, start: str, coarse: bool, text: str, files: TeacherFiles, export: Path | None,
-    fixed_encoder: bool = False,
+    part: Part = Part.everything,
 ) -> None:  # fmt: skip
     """Train, and write the weights as a checkpoint folder where EXPORT is given."""
     try:
@@ -98,7 +99,7 @@ def train_sab3r(
     sources = [source for name in data for source in open_data(name, size)]
     last = train_distill(
         run, cfg, sources, settings, TINY_OBJECTIVE if ours else ObjectiveConfig(), label_text,
-        *_teachers(files), start=network or earlier, coarse=coarse, fixed_encoder=fixed_encoder,
+        *_teachers(files), start=network or earlier, coarse=coarse, part=part,
     )  # fmt: skip
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:

@@ -27,9 +27,9 @@ def part_first(points: np.ndarray, regions: list[Region], target: np.ndarray) ->
 
 
 def evaluate_affordance(
-    segmenter: AffordanceSegmenter, shapes: int = 200, report: Callable[[], None] = lambda: None
+    segmenter: AffordanceSegmenter, shapes: int = 200, first: int = 0, report: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
-    """Figures by the peers' protocol over `shapes` held-out shapes whole, and as many seen from one side.
+    """Figures by the peers' protocol over `shapes` held-out shapes from number `first` on, whole, and as many from one side.
 
     *_whole, *_partial: aiou, auc (percent), sim, mae (fractions); right_part_* (percent); grasp_* (percent of answers
     with a grasp that fits the gripper); grasp_on_object_* (percent of these whose contacts lie within 5 mm of the true
@@ -37,10 +37,10 @@ def evaluate_affordance(
     *_image: whole shapes asked by a picture alone, where the checkpoint takes one.
     """
     started = time.perf_counter()
-    first = HELD_OUT_SEEDS.start
-    sources = {"whole": HouseholdShapes(shapes, first, 0.0), "partial": HouseholdShapes(shapes, first + 50_000, 1.0)}
+    seed = HELD_OUT_SEEDS[first]
+    sources = {"whole": HouseholdShapes(shapes, seed, 0.0), "partial": HouseholdShapes(shapes, seed + 50_000, 1.0)}
     if segmenter.checkpoint.image is not None:
-        sources["image"] = HouseholdShapes(shapes, first, 0.0, pictured=1.0)
+        sources["image"] = HouseholdShapes(shapes, seed, 0.0, pictured=1.0)
     figures: dict[str, float] = {}
     for name, source in sources.items():
         figures |= {f"{k}_{name}": v for k, v in _figures(segmenter, source, report).items()}

@@ -45,9 +45,10 @@ def evaluate_household(
     perception: Perception,
     query: MapQuery,
     groups: int = 48,
+    first: int = 0,
     report: Callable[[], None] = lambda: None,
 ) -> dict:
-    """Figures over `groups` groups of 2, 3 and 4 views in turn, each of a room of its own.
+    """Figures over `groups` groups, from number `first` on, of 2, 3 and 4 views in turn, each of a room of its own.
 
     rra15, rta15 (percent, over all pairs at least 15 degrees or 0.25 m apart with 30 % overlap), abs_rel (median-scaled,
     mean over views), miou and acc (percent; Map and Locate, aligned by the first view), synonym_top1 (percent).
@@ -57,7 +58,7 @@ def evaluate_household(
     query.set_vocabulary(LABELS)
     score, rotation, direction, depths = LabelScore(len(LABELS)), [], [], []
     lost = 0
-    for k in range(groups):
+    for k in range(first, first + groups):
         views = 2 + k % 3
         seed = HELD_OUT_SEEDS[_FIRST_SEED + k]
         sweep = float(np.random.default_rng([seed, 23]).uniform(0.3, 0.6)) * (views - 1)

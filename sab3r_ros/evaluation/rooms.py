@@ -13,7 +13,7 @@ from sab3r_ros.mapping.frames import Frame, nth_stamp
 from sab3r_ros.mapping.mapper import SemanticMapper
 from sab3r_ros.mapping.perception import Perception
 from sab3r_ros.mapping.query import LocatedObject, MapQuery
-from sab3r_ros.synthetic.objects import STRUCTURE
+from sab3r_ros.synthetic.objects import LABELS, STRUCTURE
 from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.synthetic.sequence import Sequence, render_sequence
 
@@ -29,6 +29,12 @@ def query_targets(sequence: Sequence, min_share: float = 0.015) -> list[str]:
         if item.label not in STRUCTURE:
             best[item.label] = max(best.get(item.label, 0.0), float((instances == k).mean()))
     return [label for label, share in sorted(best.items(), key=lambda i: -i[1]) if share >= min_share]
+
+
+def absent_labels(sequence: Sequence) -> list[str]:
+    """Labels of furniture and things that the room has none of."""
+    there = {item.label for item in sequence.room.objects}
+    return [label for label in LABELS if label not in there and label not in STRUCTURE]
 
 
 def located_figures(
@@ -66,9 +72,11 @@ def evaluate_rooms(
     first: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict:
-    """Mean figures over `rooms` held-out rooms, with each room's own under "rooms".
+    """Mean figures over `rooms` held-out rooms from number `first` on, with each room's own under "rooms".
 
-    located: rooms in which the query for the most visible object is answered with an IoU of at least 0.3.
+    located: rooms in which the query for the most visible object is answered with an IoU of at least 0.3;
+    visible_located: the same over everything that is seen well, of visible_asked. absent_answered: of absent_asked queries for
+    things that no room of theirs has, how many get an answer at all.
     """
     started = time.perf_counter()
     each = []
@@ -77,16 +85,20 @@ def evaluate_rooms(
         mapper = SemanticMapper(settings, perception)
         run: Run = map_stream(mapper, sequence_frames(sequence))
         figures: dict = geometry_figures(run, sequence.views, perception.image_size)
-        figures["located"], _ = located_figures(mapper, query, sequence, query_targets(sequence)[:1])
+        figures["visible"], _ = located_figures(mapper, query, sequence, query_targets(sequence))
+        figures["located"] = figures["visible"][:1]
+        figures["absent"], _ = located_figures(mapper, query, sequence, absent_labels(sequence))
         figures["fps"] = run.fps
         each.append({"seed": seed, **figures})
         report(json.dumps(each[-1]))
     means = {
         k: finite_mean([r[k] for r in each]) for k in ("rra15", "rta15", "abs_rel", "abs_rel_metric", "ate", "fps")
     }
-    asked = [item for r in each for item in r["located"]]
+    asked, visible, absent = ([item for r in each for item in r[k]] for k in ("located", "visible", "absent"))
     return {
         **means, "frames_kept": sum(r["frames_kept"] for r in each), "frames": sum(r["frames"] for r in each),
         "pairs": sum(r["pairs"] for r in each), "located": sum(a["iou"] >= _FOUND for a in asked), "asked": len(asked),
-        "iou": finite_mean([a["iou"] for a in asked]), "seconds": time.perf_counter() - started, "rooms": each,
+        "iou": finite_mean([a["iou"] for a in asked]),
+        "visible_located": sum(v["iou"] >= _FOUND for v in visible), "visible_asked": len(visible),
+        "absent_answered": sum(a["score"] > 0 for a in absent), "absent_asked": len(absent), "seconds": time.perf_counter() - started, "rooms": each,
     }  # fmt: skip

@@ -10,6 +10,7 @@ from sab3r_ros.config import TrackingSettings
 from sab3r_ros.geometry.projection import pinhole, project, transform
 from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
+from sab3r_ros.mapping.depth_correction import depth_correction
 from sab3r_ros.mapping.frames import Keyframe
 from sab3r_ros.mapping.keypoints import KeypointMatch, Keypoints, match_near, relative_rotation
 from sab3r_ros.mapping.perception import Comparison
@@ -44,8 +45,9 @@ def refine_by_matches(
     settings: TrackingSettings,
     focal: float,
     keypoints: KeypointMatches | None,
-) -> tuple[Tensor, float] | None:
-    """The pose (4,4) refined by the rays of all matches, and the share of them that agrees; None where there are none.
+) -> tuple[Tensor, float, Tensor | None] | None:
+    """The pose (4,4) refined by the rays of all matches, the share of them that agrees, and the factors (h,w) that
+    keypoints correct the depth by (None where too few do); None where there are no matches.
 
     Keypoints are matched twice: first by looks alone, then, with the pose at hand, among those that lie where they should.
     points (h,w,3): the new view's pointmap; pose: similarity to begin with; focal: of the network's picture in pixels,
@@ -78,13 +80,18 @@ def refine_by_matches(
     if not agreeing.any():
         return None
     inliers = _agreement(agreeing, by_keypoints)
+    told = by_keypoints
     again = _matched_again(depth, keypoints, rays, found) if keypoints is not None else []
     if again:
         second, agreeing = refine_by_rays(RayMatches.join(again + by_descriptors), found, _ITERATIONS, widening=1.0)
         if agreeing.any():
-            found, inliers = second, max(inliers, _agreement(agreeing, again))
+            found, inliers, told = second, max(inliers, _agreement(agreeing, again)), again
     _, rotation, translation = split_sim3(found)
-    return make_sim3(scale, rotation, translation).to(pose), inliers
+    correction = None
+    if told and settings.correct_depth:
+        seen = RayMatches.join(told)
+        correction = depth_correction(seen, agreeing[: len(seen)], found, depth, intrinsics)
+    return make_sim3(scale, rotation, translation).to(pose), inliers, correction
 
 
 def _agreement(agreeing: Tensor, by_keypoints: list[RayMatches]) -> float:

@@ -17,8 +17,10 @@ from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, EncoderBlock, rotary
 class Sab3rConfig:
     """Sizes of the network.
 
-    `clip_head`, `dino_head`: "dpt", "linear" or None. `desc_conf_floor`: 0 in MASt3R's checkpoints (exp(c)),
-    1 in SAB3R's (1 + exp(c)). `image_size` is the long side in pixels that the weights were trained for.
+    `clip_head`, `dino_head`: "dpt", "linear" or None. `feature_dpt_dim`, `feature_last_dim`, `feature_layer_dims`: sizes of
+    the feature heads' DPT where they are not those of the points' (None): features have more numbers than points, and in a
+    small network they do not fit through heads that are wide enough for points. `desc_conf_floor`: 0 in MASt3R's checkpoints
+    (exp(c)), 1 in SAB3R's (1 + exp(c)). `image_size` is the long side in pixels that the weights were trained for.
     """
 
     enc_dim: int = 1024
@@ -33,6 +35,9 @@ class Sab3rConfig:
     dpt_dim: int = 256
     dpt_last_dim: int = 128
     dpt_layer_dims: tuple[int, int, int, int] = (96, 192, 384, 768)
+    feature_dpt_dim: int | None = None
+    feature_last_dim: int | None = None
+    feature_layer_dims: tuple[int, int, int, int] | None = None
     desc_dim: int = 24
     desc_hidden_factor: float = 4.0
     desc_conf_floor: float = 0.0
@@ -53,7 +58,7 @@ PRESETS = {
     "tiny": Sab3rConfig(
         enc_dim=192, enc_depth=5, enc_heads=6, dec_dim=128, dec_depth=4, dec_heads=4, image_size=128,
         dpt_dim=40, dpt_last_dim=24, dpt_layer_dims=(24, 48, 96, 96), desc_dim=16, desc_hidden_factor=0.25,
-        clip_head="dpt", clip_dim=48,
+        clip_head="dpt", clip_dim=48, feature_dpt_dim=64, feature_last_dim=64, feature_layer_dims=(64, 64, 96, 96),
     ),
 }  # fmt: skip
 
@@ -130,15 +135,21 @@ class ViewHead(nn.Module):
         token_dims = (cfg.enc_dim, cfg.dec_dim, cfg.dec_dim, cfg.dec_dim)
         pair_dim = cfg.enc_dim + cfg.dec_dim
 
-        def dpt(out_dim):
-            return DPTHead(token_dims, cfg.dpt_layer_dims, cfg.dpt_dim, cfg.dpt_last_dim, out_dim)
-
         def feature_head(kind, out_dim):
             if kind is None:
                 return None
-            return dpt(out_dim) if kind == "dpt" else PixelShuffleMlp(pair_dim, pair_dim, out_dim)
+            if kind == "linear":
+                return PixelShuffleMlp(pair_dim, pair_dim, out_dim)
+            layers = cfg.feature_layer_dims or cfg.dpt_layer_dims
+            return DPTHead(
+                token_dims,
+                layers,
+                cfg.feature_dpt_dim or cfg.dpt_dim,
+                cfg.feature_last_dim or cfg.dpt_last_dim,
+                out_dim,
+            )
 
-        self.dpt = dpt(4)
+        self.dpt = DPTHead(token_dims, cfg.dpt_layer_dims, cfg.dpt_dim, cfg.dpt_last_dim, 4)
         self.head_local_features = PixelShuffleMlp(pair_dim, int(cfg.desc_hidden_factor * pair_dim), cfg.desc_dim + 1)
         self.clip_head = feature_head(cfg.clip_head, cfg.clip_dim)
         self.dino_head = feature_head(cfg.dino_head, cfg.dino_dim)
@@ -167,6 +178,11 @@ class ViewHead(nn.Module):
     def language(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
         """The language-aligned features (B,16h,16w,C) alone."""
         return exp_vector(self._dense(self.clip_head, [t.float() for t in layers], grid))
+
+    def raw_features(self, layers: list[Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
+        """What the feature heads there are, "clip" and "dino", say before the activation, each (B,16h,16w,C)."""
+        heads = {"clip": self.clip_head, "dino": self.dino_head}
+        return {name: self._dense(head, layers, grid) for name, head in heads.items() if head is not None}
 
     def _dense(self, head, layers, grid):
         if isinstance(head, DPTHead):
@@ -264,6 +280,14 @@ class Sab3r(nn.Module):
             return None
         with torch.autocast(layers[0].device.type, enabled=False):
             return self.downstream_head1.language(layers, (view.shape[0] // PATCH, view.shape[1] // PATCH))
+
+    def raw_features(self, side: int, layers: list[Tensor], view: EncodedView) -> dict[str, Tensor]:
+        """The feature heads' dense outputs of side 1 or 2 before their activation, for training them alone.
+
+        Each (B,H,W,C): "clip" and "dino" as far as there are such heads; untransposed views; autocast holds here.
+        """
+        module = self.downstream_head1 if side == 1 else self.downstream_head2
+        return module.raw_features(layers, (view.shape[0] // PATCH, view.shape[1] // PATCH))
 
     def predict(
         self, view1: EncodedView, view2: EncodedView, features: bool = True, descriptors: bool = True

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from sab3r_ros.models.heads import exp_vector
 from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
-from sab3r_ros.training.coarse_heads import CoarseHead, cells, use_coarse_heads
+from sab3r_ros.training.coarse_heads import CELL, CoarseHead, cells, use_coarse_heads
 from sab3r_ros.training.groups import GroupSource, PairSamples
-from sab3r_ros.training.objective import ObjectiveConfig, sab3r_loss
-from sab3r_ros.training.pretrain import ENCODER
+from sab3r_ros.training.objective import ObjectiveConfig, feature_loss, sab3r_loss
+from sab3r_ros.training.parts import Part
 from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
 
@@ -70,19 +71,18 @@ class Distillation(Trained):
     """One optimisation step over groups of views; every view is encoded once and decoded in several pairs.
 
     clip_teacher: what gives the CLIP features of pictures without labels, images in [-1, 1] (B,3,H,W) to
-    (B,H,W,C); dino_teacher likewise. Without a teacher for it, a picture does not enter that loss. fixed_encoder: only
-    decoders and heads are trained, which leaves a pre-trained encoder what it knows and costs less.
+    (B,H,W,C); dino_teacher likewise. Without a teacher for it, a picture does not enter that loss. part: what is
+    trained; the less, the less a step costs, and the rest keeps what it knows.
     """
 
     def __init__(
         self, network: Sab3r, objective: ObjectiveConfig, run: RunConfig, labels: LabelTeacher | None = None,
-        clip_teacher: nn.Module | None = None, dino_teacher: nn.Module | None = None, fixed_encoder: bool = False,
+        clip_teacher: nn.Module | None = None, dino_teacher: nn.Module | None = None, part: Part = Part.everything,
     ):  # fmt: skip
         super().__init__(run)
-        self.network, self.objective = network, objective
-        fixed = ("mask_token", *(ENCODER if fixed_encoder else ()))
+        self.network, self.objective, self.part = network, objective, part
         for name, parameter in network.named_parameters():
-            parameter.requires_grad = not name.startswith(fixed)
+            parameter.requires_grad = part.trains(name)
         self.labels = labels
         # In a list, so that the frozen teachers are not parts of the checkpoints.
         self._teachers = [("clip", clip_teacher), ("dino", dino_teacher)]
@@ -100,33 +100,62 @@ class Distillation(Trained):
         encoded = self.network.encode(images)
         offset = torch.arange(groups, device=images.device)[:, None] * views
         first, second = ((batch["pairs"][..., k] + offset).flatten() for k in (0, 1))
+        teachers = self._features(batch, images)
+        if self.part is Part.features:
+            return self._feature_step(batch, encoded, (first, second), teachers)
         pred1, pred2 = self.network.predict(encoded[first], encoded[second])
-        features = self._features(batch, images)
-        target1, target2 = (self._target(batch, index, side, features) for side, index in ((1, first), (2, second)))
+        target1, target2 = (self._target(batch, index, side, teachers) for side, index in ((1, first), (2, second)))
         total, terms = sab3r_loss(target1, target2, pred1, pred2, self.objective)
+        # On one pixel of every cell: neighbours add little to this term, and all of them much to compute.
+        dense = [p.clip if self._coarse else cells(p.clip) for p in (pred1, pred2)] if self.labels is not None else []
+        return self._with_labels(batch, total, terms, dense, (first, second), cells)
+
+    def _feature_step(self, batch, encoded, sides, teachers):
+        """The feature heads' terms alone, on one pixel of every cell and another one in every step."""
+        pair = [encoded[index] for index in sides]
+        predictions = []
+        for side, layers in enumerate(self.network.decode(*pair), 1):
+            raw = self.network.raw_features(side, layers, pair[side - 1])
+            predictions.append({name: exp_vector(self._seen(dense).float()) for name, dense in raw.items()})
+        weights = {"clip": self.objective.clip_weight, "dino": self.objective.dino_weight}
+        terms = {
+            name: sum(
+                feature_loss(p[name], target[index], weight[index]) for p, index in zip(predictions, sides, strict=True)
+            )
+            for name, (target, weight) in teachers.items()
+        }
+        total = sum(weights[name] * term for name, term in terms.items())
+        dense = [p["clip"] for p in predictions if "clip" in p]
+        return self._with_labels(batch, total, terms, dense, sides, self._seen)
+
+    def _with_labels(self, batch, total, terms, dense, sides, pick):
+        """Add the labels' cross entropy of the features DENSE of both sides, at the pixels that PICK picks; report."""
         if self.labels is not None and self.objective.label_weight:
-            terms["label"] = self._contrast(batch, pred1, first) + self._contrast(batch, pred2, second)
+            terms["label"] = sum(self._contrast(batch, d, index, pick) for d, index in zip(dense, sides, strict=True))
             total = total + self.objective.label_weight * terms["label"]
         return self.report(total, terms)
 
-    def _contrast(self, batch, pred, index):
-        """On one pixel of every cell: neighbours add little, and all of them much to compute."""
-        concept, valid = (cells(batch[k].flatten(0, 1))[index] for k in ("concept", "valid"))
+    def _contrast(self, batch, dense, index, pick):
+        concept, valid = (pick(batch[k].flatten(0, 1))[index] for k in ("concept", "valid"))
         labelled = batch["labelled"].flatten()[index][:, None, None]
-        dense = pred.clip if self._coarse else cells(pred.clip)
         return self.labels.contrast(dense, concept, self.labels.weight(concept, valid & labelled))
 
     @property
     def _coarse(self):
         return isinstance(self.network.downstream_head1.dpt, CoarseHead)
 
+    def _seen(self, x):
+        """The pixels of dense maps (B,H,W,...) that this stage's feature terms look at."""
+        if self.part is Part.features:
+            row, column = divmod(self.global_step % CELL**2, CELL)
+            return x[:, row::CELL, column::CELL]
+        return cells(x) if self._coarse else x
+
     @torch.no_grad()
     def _features(self, batch, images):
-        """Per view: CLIP and DINOv2 targets (G*V,H,W,C) and weights (G*V,H,W), as far as there are teachers."""
-        valid, concept = batch["valid"].flatten(0, 1), batch["concept"].flatten(0, 1)
+        """Per view: CLIP and DINOv2 targets (G*V,h,w,C) and weights (G*V,h,w), as far as there are teachers."""
+        valid, concept = (self._seen(batch[k].flatten(0, 1)) for k in ("valid", "concept"))
         labelled = batch["labelled"].flatten()
-        if self._coarse:
-            valid, concept = cells(valid), cells(concept)
         out = {}
         for name, teacher in self._teachers:
             if getattr(self.network.cfg, f"{name}_head") is None:
@@ -141,8 +170,7 @@ class Distillation(Trained):
             rest = (~by_label).nonzero()[:, 0]
             if teacher is not None:
                 for k in rest.tolist():  # one picture at a time: dense features are large
-                    dense = teacher(images[k : k + 1])
-                    target[k], weight[k] = (cells(dense) if self._coarse else dense)[0], 1.0
+                    target[k], weight[k] = self._seen(teacher(images[k : k + 1]))[0], 1.0
             if by_label.any() or teacher is not None:
                 out[name] = target, weight
         return out
@@ -189,17 +217,20 @@ def train_distill(
     dino_teacher: nn.Module | None = None,
     start: Path | Sab3r | None = None,
     coarse: bool = False,
-    fixed_encoder: bool = False,
+    part: Part = Part.everything,
     seed: int = 0,
 ) -> Path:
     """Train on groups of views; resumes from OUT/last.ckpt, whose path is returned.
 
     text_model: open_clip text encoder for the label teacher. start: a network to go on from, or a checkpoint of an
-    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads; fixed_encoder:
-    train the rest alone.
-    Raises ValueError for unusable data sets or checkpoints, and as `fit`.
+    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads. part: what is
+    trained.
+    Raises ValueError for unusable data sets or checkpoints, for feature heads alone where there are none or coarse ones,
+    and as `fit`.
     """
     L.seed_everything(seed)
+    if part is Part.features and (coarse or not (network_config.clip_head or network_config.dino_head)):
+        raise ValueError("to train feature heads alone the network needs some, and full ones, not the coarse stand-ins")
     network = start if isinstance(start, Sab3r) else Sab3r(network_config)
     if coarse:
         use_coarse_heads(network)
@@ -210,10 +241,10 @@ def train_distill(
     if not torch.cuda.is_available():
         network = network.to(memory_format=torch.channels_last)
     labels = LabelTeacher(TextEncoder(text_model)) if text_model and network.cfg.clip_head else None
-    module = Distillation(
-        network, objective or ObjectiveConfig(), run, labels, clip_teacher, dino_teacher, fixed_encoder
-    )
-    return fit(module, PairSamples(sources, seed=seed), out)
+    module = Distillation(network, objective or ObjectiveConfig(), run, labels, clip_teacher, dino_teacher, part)
+    # What a picture means changes little with its partner: other pictures teach the feature heads more than other pairs.
+    pairs = 2 if part is Part.features else 4
+    return fit(module, PairSamples(sources, pairs=pairs, seed=seed), out)
 
 
 def network_from_training_checkpoint(path: Path, cfg: Sab3rConfig) -> Sab3r:

@@ -21,6 +21,7 @@ from sab3r_ros.synthetic.camera_effects import photograph
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.training.coarse_heads import CELL, CoarseHead
+from sab3r_ros.training.parts import ENCODER
 from sab3r_ros.training.runs import RunConfig, Trained, fit, start_from
 from sab3r_ros.training.text_tower import concept_codes
 from sab3r_ros.training.view_cache import ViewCache
@@ -29,7 +30,6 @@ _TEMPERATURE = 0.07
 _COLOUR_WEIGHT = 0.3
 _RARITY = -0.35  # between counting pixels (0) and counting labels (-1)
 _ANCHOR_WEIGHT = 0.5
-ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")
 
 
 class SingleViews(Dataset):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
+from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.synthetic.sequence import render_sequence
 from sab3r_ros.training import array_folder
 
@@ -47,8 +48,10 @@ def render_cache(
 ) -> None:
     """Render `groups` walks into FOLDER; an interrupted run goes on where it stopped.
 
-    Raises ValueError when FOLDER holds a cache of another length.
+    Raises ValueError when FOLDER holds a cache of another length, or the seeds would reach the held-out ones.
     """
+    if first_seed + groups > HELD_OUT_SEEDS.start:
+        raise ValueError("the training seeds would reach the held-out rooms; choose a smaller first one")
     missing = array_folder.begin(
         folder, {k: (dtype, (_VIEWS, *shape)) for k, (dtype, shape) in _FIELDS.items()}, groups
     )

@@ -69,6 +69,8 @@ def test_room_figures_have_every_key(perception):
     lines = []
     figures = evaluate_rooms(Settings(), perception, query, rooms=1, frames=6, report=lines.append)
     assert {"rra15", "rta15", "abs_rel", "ate", "located", "asked", "iou", "frames_kept", "seconds"} <= set(figures)
+    assert figures["located"] <= figures["visible_located"] <= figures["visible_asked"]
+    assert 0 <= figures["absent_answered"] <= figures["absent_asked"] > 20
     assert figures["frames"] == 6
     assert json.loads(lines[0])["seed"] == 900_000_000
 

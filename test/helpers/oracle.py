@@ -21,13 +21,15 @@ class OracleTokens:
 
 
 class OraclePerception:
-    """Sees the views of a rendered sequence; `noise` is relative to depth, `unit` scales each frame's metres."""
+    """Sees the views of a rendered sequence; `noise` is relative to depth, `bend` how much nearer each view's left is than its
+    right, `unit` scales each frame's metres."""
 
     device = "cpu"
     image_size = 128
 
-    def __init__(self, views, noise=0.0, unit=1.0, features=None, blind=()):
+    def __init__(self, views, noise=0.0, unit=1.0, features=None, blind=(), bend=0.0):
         self.views, self.noise, self.unit, self.features = views, noise, unit, features
+        self.bend = bend
         self.blind = set(blind)  # views whose comparison is rubbish
         self.checkpoint = SimpleNamespace(id="oracle-1", licence="none", text_encoder=None)
         self.feature_dim = 0 if features is None else features[0].shape[-1]
@@ -49,7 +51,8 @@ class OraclePerception:
         """View i's points in camera j."""
         a, b = self.views[i], self.views[j]
         points = transform(np.linalg.inv(b.cam2world) @ a.cam2world, backproject(a.depth.astype(float), a.intrinsics))
-        points = points * self.unit * (1 + self.noise * self.rng.normal(size=(*a.depth.shape, 1)))
+        factors = np.exp(self.bend * np.linspace(-0.5, 0.5, a.depth.shape[1]))[:, None]
+        points = points * factors * self.unit * (1 + self.noise * self.rng.normal(size=(*a.depth.shape, 1)))
         if i in self.blind or j in self.blind:
             points = self.rng.normal(size=points.shape) + [0, 0, 3]
         return torch.from_numpy(points).float()

@@ -48,6 +48,16 @@ def test_keypoints_track_where_pointmaps_are_too_noisy_to(walk):
     assert runs["keypoints"]["ate"] < 0.15
 
 
+def test_keypoints_straighten_depth_that_is_bent(walk):
+    figures = {}
+    for name in (False, True):
+        setup = settings_from_dotted({**POINTMAPS, "tracking.correct_depth": name})
+        mapper = SemanticMapper(setup, OraclePerception(walk.views, bend=0.5))
+        figures[name] = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    assert figures[True]["frames_kept"] == 20
+    assert figures[True]["abs_rel"] < 0.9 * figures[False]["abs_rel"]
+
+
 def test_keypoints_find_the_camera_in_a_map_that_was_loaded(walk, tmp_path):
     mapper = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
     map_stream(mapper, frames(walk)[:15])

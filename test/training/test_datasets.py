@@ -95,10 +95,10 @@ def test_a_mirrored_view_shows_the_mirrored_world(walk):
 
 
 def test_a_cache_gives_what_rendering_gives_and_goes_on_where_it_stopped(tmp_path):
-    render_cache(tmp_path / "c", SEED, 2, 1)
+    render_cache(tmp_path / "c", 40, 2, 1)
     done = np.load(tmp_path / "c" / "done.npy")
     assert done.all()
-    cached, rendered = CachedRooms(tmp_path / "c").group(1), HouseholdRooms.group(HeldOut(2, (128, 96), 4), 1)
+    cached, rendered = CachedRooms(tmp_path / "c").group(1), HouseholdRooms(2, first_seed=40).group(1)
     for a, b in zip(cached, rendered, strict=True):
         assert np.array_equal(a.rgb, b.rgb)
         assert np.abs(a.depth - b.depth).max() < 0.005
@@ -108,10 +108,12 @@ def test_a_cache_gives_what_rendering_gives_and_goes_on_where_it_stopped(tmp_pat
     with pytest.raises(ValueError, match="was interrupted"):
         ViewCache(tmp_path / "c")
     calls = []
-    render_cache(tmp_path / "c", SEED, 2, 1, lambda: calls.append(1))
+    render_cache(tmp_path / "c", 40, 2, 1, lambda: calls.append(1))
     assert len(calls) == 1
     with pytest.raises(ValueError, match="was begun with 2"):
-        render_cache(tmp_path / "c", SEED, 3, 1)
+        render_cache(tmp_path / "c", 40, 3, 1)
+    with pytest.raises(ValueError, match="would reach the held-out rooms"):
+        render_cache(tmp_path / "d", SEED, 2, 1)
     with pytest.raises(ValueError, match="needs 512 x 384"):
         CachedRooms(tmp_path / "c", (512, 384))
 

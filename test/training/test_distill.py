@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from sab3r_ros.training.coarse_heads import use_coarse_heads
 from sab3r_ros.training.datasets import HouseholdRooms
 from sab3r_ros.training.distill import LabelTeacher, network_from_training_checkpoint, start_alike, train_distill
 from sab3r_ros.training.objective import ObjectiveConfig
-from sab3r_ros.training.pretrain import ENCODER, SingleViews, label_weights, pretrain_encoder
+from sab3r_ros.training.parts import ENCODER, Part
+from sab3r_ros.training.pretrain import SingleViews, label_weights, pretrain_encoder
 from sab3r_ros.training.runs import RunConfig, network_state, start_from
 from sab3r_ros.training.view_cache import ViewCache, render_cache
 
@@ -143,10 +145,24 @@ def test_an_encoder_learns_on_beside_its_decoders_and_stays_fixed_when_asked_to(
     assert losses(tmp_path / "further", "loss/anchor")[0] == 0
     network = load_checkpoint("sab3r_tiny").network
     fixed = train_distill(
-        tmp_path / "fixed", network.cfg, [HouseholdRooms(4)], run_config(1), text_model=TEXT, start=network, fixed_encoder=True
+        tmp_path / "fixed", network.cfg, [HouseholdRooms(4)], run_config(1), text_model=TEXT, start=network, part=Part.decoders
     )  # fmt: skip
     assert changed(fixed)
     assert not any(name.startswith(ENCODER) for name in changed(fixed))
+    network = load_checkpoint("sab3r_tiny").network
+    features = train_distill(
+        tmp_path / "features", network.cfg, [HouseholdRooms(4)], run_config(1), text_model=TEXT, start=network, part=Part.features
+    )  # fmt: skip
+    assert changed(features)
+    assert all(".clip_head." in name for name in changed(features))
+    assert losses(tmp_path / "features", "loss/clip")
+    assert losses(tmp_path / "features", "loss/label")
+
+
+def test_feature_heads_alone_need_full_feature_heads(tmp_path):
+    for network, coarse in ((SMALL, True), (replace(SMALL, clip_head=None), False)):
+        with pytest.raises(ValueError, match="feature heads alone"):
+            train_distill(tmp_path, network, [HouseholdRooms(4)], run_config(1), coarse=coarse, part=Part.features)
 
 
 def test_single_views_carry_true_points(tmp_path):
