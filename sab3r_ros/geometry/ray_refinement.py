@@ -65,9 +65,9 @@ def refine_by_rays(
     Returns the pose and the robust weights (N,), all zero where the pose has run away from the points.
     """
     scale, rotation, translation = split_sim3(pose)
-    eye = torch.eye(3, dtype=pose.dtype, device=pose.device)
     depth = (matches.targets - matches.centres).norm(dim=-1)
     robust = torch.ones_like(matches.angles)
+    typical = float(matches.distances.median())
     for k in range(iterations):
         widened = max(1.0, widening * 0.6**k)
         look = matches.rays @ rotation.T
@@ -77,10 +77,13 @@ def refine_by_rays(
         spread = torch.stack(
             [matches.angles, (matches.angles**2 + (_DEPTH_SPREAD * parallax.clamp(max=_WIDEST)) ** 2).sqrt()], 1
         )
+        # Both axes are square to the ray: turning it moves it along one of them by what it is turned about the other.
+        off = torch.stack([(across * seen).sum(-1), (within * seen).sum(-1)], 1) / spread
+        robust = (1 + off.square().sum(-1) / (2 * widened**2)).pow(-2)
         axes = torch.stack([across, within], 1) / spread[..., None]
-        residual = (axes @ (seen - look)[..., None])[..., 0]
-        robust = (1 + residual.square().sum(-1) / (2 * widened**2)).pow(-2)
-        jacobian = axes @ torch.cat([_cross(look), (seen[:, :, None] * seen[:, None] - eye) / gap[:, None, None]], 2)
+        turning = torch.stack([within, -across], 1) / spread[..., None]
+        moving = (off[..., None] * seen[:, None] - axes) / gap[:, None, None]
+        jacobian = torch.cat([turning, moving], 2)
         ratio = (gap / matches.distances).log()
         along = torch.cat([torch.zeros_like(seen), -seen / gap[:, None]], 1)
         # Not redescending: points that recede for ever would agree with any ray.
@@ -90,8 +93,8 @@ def refine_by_rays(
         weighted = rows * weight[:, None]
         normal = rows.T @ weighted
         normal = normal + 1e-9 * normal.diagonal().mean() * torch.eye(6, dtype=normal.dtype, device=normal.device)
-        step = torch.linalg.solve(normal, -(weighted.T @ torch.cat([residual.flatten(), ratio])))
-        step = step * _shortened(step, float(matches.distances.median()))
+        step = torch.linalg.solve(normal, -(weighted.T @ torch.cat([off.flatten(), ratio])))
+        step = step * _shortened(step, typical)
         rotation = torch.linalg.matrix_exp(_cross(step[None, :3])[0]) @ rotation
         translation = translation + step[3:]
         if widened == 1.0 and float(step.abs().max()) < 1e-7:

@@ -81,10 +81,9 @@ def match_near(new: Keypoints, old: Keypoints, near: np.ndarray, far: np.ndarray
     """
     if min(len(new), len(old)) < _FEWEST:
         return None
-    there = squared_distance_from_lines(old.pixels, near, far) < reach**2
-    alike = torch.where(there, _alikeness(new, old), -1.0)
+    alike = torch.where(beside_lines(old.pixels, near, far, reach), _alikeness(new, old), -1.0)
     partners, distance = _nearest_two(alike)
-    mutual = alike.argmax(0)[partners] == torch.arange(len(new))
+    mutual = alike.max(0).indices[partners] == torch.arange(len(new))
     distinct = (distance[:, 0] < _RATIO_NEAR * distance[:, 1]) & (distance[:, 0] < _ALIKE)
     return _matched(new, old, partners, mutual & distinct)
 
@@ -107,15 +106,18 @@ def _matched(new: Keypoints, old: Keypoints, partners: Tensor, distinct: Tensor)
     return KeypointMatch(new.pixels[kept], old.pixels[partners.numpy()[kept]], max(new.error, old.error))
 
 
-def squared_distance_from_lines(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Tensor:
-    """Squared distances (N,M) of points (M,2) from the lines between starts (N,2) and ends (N,2)."""
+def beside_lines(points: np.ndarray, starts: np.ndarray, ends: np.ndarray, reach: float) -> Tensor:
+    """Which points (M,2) lie in the rectangles (N,M) that reach so far beyond the lines from starts (N,2) to ends (N,2) on all
+    sides; none in those of NaN."""
     p, a, b = (torch.from_numpy(x).float() for x in (points, starts, ends))
-    along = b - a
-    square = along.square().sum(-1, keepdim=True).clamp(min=1e-6)
-    dot = along @ p.T - (along * a).sum(-1, keepdim=True)
-    share = (dot / square).clamp(0, 1)
-    from_start = a.square().sum(-1, keepdim=True) + p.square().sum(-1) - 2 * a @ p.T
-    return from_start - share * (2 * dot - share * square)
+    length = (b - a).norm(dim=-1, keepdim=True)
+    along = torch.where(length > 1e-6, (b - a) / length, torch.tensor([1.0, 0.0]))
+    across = torch.stack([-along[:, 1], along[:, 0]], -1)
+    # Both coordinates in units of the rectangle's half sides, which two products of matrices give for all pairs at once.
+    inside = []
+    for axis, middle in ((along / (reach + length / 2), (a + b) / 2), (across / reach, a)):
+        inside.append(torch.addmm(-(axis * middle).sum(-1, keepdim=True), axis, p.T).abs_())
+    return torch.maximum(*inside) < 1
 
 
 def relative_rotation(match: KeypointMatch, intrinsics: np.ndarray) -> np.ndarray | None:

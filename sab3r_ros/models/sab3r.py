@@ -282,7 +282,7 @@ class Sab3r(nn.Module):
             return self.downstream_head1.language(layers, (view.shape[0] // PATCH, view.shape[1] // PATCH))
 
     def raw_features(self, side: int, layers: list[Tensor], view: EncodedView) -> dict[str, Tensor]:
-        """The feature heads' dense outputs of side 1 or 2 before their activation, for training them alone.
+        """The feature heads' dense outputs of side 1 or 2 before their activation, for training, which may look at a part of them.
 
         Each (B,H,W,C): "clip" and "dino" as far as there are such heads; untransposed views; autocast holds here.
         """

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from sab3r_ros.models.heads import exp_vector
-from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig
+from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig, ViewPrediction
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.training.coarse_heads import CELL, CoarseHead, cells, use_coarse_heads
 from sab3r_ros.training.groups import GroupSource, PairSamples
-from sab3r_ros.training.objective import ObjectiveConfig, feature_loss, sab3r_loss
+from sab3r_ros.training.objective import ObjectiveConfig, feature_terms, sab3r_loss
 from sab3r_ros.training.parts import Part
 from sab3r_ros.training.regression import ViewTarget
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
@@ -99,44 +99,35 @@ class Distillation(Trained):
             images = images.contiguous(memory_format=torch.channels_last)
         encoded = self.network.encode(images)
         offset = torch.arange(groups, device=images.device)[:, None] * views
-        first, second = ((batch["pairs"][..., k] + offset).flatten() for k in (0, 1))
+        sides = [(batch["pairs"][..., k] + offset).flatten() for k in (0, 1)]
+        predictions = self._predict([encoded[index] for index in sides])
         teachers = self._features(batch, images)
-        if self.part is Part.features:
-            return self._feature_step(batch, encoded, (first, second), teachers)
-        pred1, pred2 = self.network.predict(encoded[first], encoded[second])
-        target1, target2 = (self._target(batch, index, side, teachers) for side, index in ((1, first), (2, second)))
-        total, terms = sab3r_loss(target1, target2, pred1, pred2, self.objective)
-        # On one pixel of every cell: neighbours add little to this term, and all of them much to compute.
-        dense = [p.clip if self._coarse else cells(p.clip) for p in (pred1, pred2)] if self.labels is not None else []
-        return self._with_labels(batch, total, terms, dense, (first, second), cells)
-
-    def _feature_step(self, batch, encoded, sides, teachers):
-        """The feature heads' terms alone, on one pixel of every cell and another one in every step."""
-        pair = [encoded[index] for index in sides]
-        predictions = []
-        for side, layers in enumerate(self.network.decode(*pair), 1):
-            raw = self.network.raw_features(side, layers, pair[side - 1])
-            predictions.append({name: exp_vector(self._seen(dense).float()) for name, dense in raw.items()})
-        weights = {"clip": self.objective.clip_weight, "dino": self.objective.dino_weight}
-        terms = {
-            name: sum(
-                feature_loss(p[name], target[index], weight[index]) for p, index in zip(predictions, sides, strict=True)
-            )
-            for name, (target, weight) in teachers.items()
-        }
-        total = sum(weights[name] * term for name, term in terms.items())
-        dense = [p["clip"] for p in predictions if "clip" in p]
-        return self._with_labels(batch, total, terms, dense, sides, self._seen)
-
-    def _with_labels(self, batch, total, terms, dense, sides, pick):
-        """Add the labels' cross entropy of the features DENSE of both sides, at the pixels that PICK picks; report."""
+        targets = [self._target(batch, index, side, teachers) for side, index in enumerate(sides, 1)]
+        loss = feature_terms if self.part is Part.features else sab3r_loss
+        total, terms = loss(*targets, *predictions, self.objective)
         if self.labels is not None and self.objective.label_weight:
-            terms["label"] = sum(self._contrast(batch, d, index, pick) for d, index in zip(dense, sides, strict=True))
+            terms["label"] = sum(
+                self._contrast(batch, p.clip, index) for p, index in zip(predictions, sides, strict=True)
+            )
             total = total + self.objective.label_weight * terms["label"]
         return self.report(total, terms)
 
-    def _contrast(self, batch, dense, index, pick):
-        concept, valid = (pick(batch[k].flatten(0, 1))[index] for k in ("concept", "valid"))
+    def _predict(self, pair):
+        """Both sides' predictions; features at the pixels that `_seen` picks, points and descriptors only where they are trained."""
+        predictions = []
+        for side, layers in enumerate(self.network.decode(*pair), 1):
+            view = pair[side - 1]
+            if self.part is Part.features:
+                prediction = ViewPrediction(None, None, None, None)
+            else:
+                prediction = self.network.head(side, layers, view, features=False)
+            for name, raw in self.network.raw_features(side, layers, view).items():
+                setattr(prediction, name, exp_vector((raw if self._coarse else self._seen(raw)).float()))
+            predictions.append(prediction)
+        return predictions
+
+    def _contrast(self, batch, dense, index):
+        concept, valid = (self._seen(batch[k].flatten(0, 1))[index] for k in ("concept", "valid"))
         labelled = batch["labelled"].flatten()[index][:, None, None]
         return self.labels.contrast(dense, concept, self.labels.weight(concept, valid & labelled))
 
@@ -145,11 +136,14 @@ class Distillation(Trained):
         return isinstance(self.network.downstream_head1.dpt, CoarseHead)
 
     def _seen(self, x):
-        """The pixels of dense maps (B,H,W,...) that this stage's feature terms look at."""
-        if self.part is Part.features:
-            row, column = divmod(self.global_step % CELL**2, CELL)
-            return x[:, row::CELL, column::CELL]
-        return cells(x) if self._coarse else x
+        """The pixels of maps (B,H,W,...) that features are compared at: one of every cell, and another one in every step.
+
+        Neighbours add little, and all of them much to compute.
+        """
+        if self._coarse:
+            return cells(x)
+        row, column = divmod(self.global_step % CELL**2, CELL)
+        return x[:, row::CELL, column::CELL]
 
     @torch.no_grad()
     def _features(self, batch, images):

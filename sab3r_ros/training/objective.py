@@ -42,6 +42,16 @@ def sab3r_loss(
     if target1.corres is not None and pred1.desc is not None and cfg.matching_weight:
         terms["matching"] = confidence_matching_loss(target1, target2, pred1, pred2, cfg.matching_alpha)
         total = total + cfg.matching_weight * terms["matching"]
+    features, more = feature_terms(target1, target2, pred1, pred2, cfg)
+    return total + features, terms | more
+
+
+def feature_terms(
+    target1: ViewTarget, target2: ViewTarget, pred1: ViewPrediction, pred2: ViewPrediction, cfg: ObjectiveConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The part of `sab3r_loss` that is about features, and its terms; these may be known at fewer pixels than the points."""
+    terms = {}
+    total = torch.zeros((), device=target1.valid.device)
     for name, weight in (("clip", cfg.clip_weight), ("dino", cfg.dino_weight)):
         if getattr(target1, name) is None or getattr(pred1, name) is None or not weight:
             continue

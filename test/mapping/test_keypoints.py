@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sab3r_ros.evaluation.poses import rotation_angle
 from sab3r_ros.geometry.projection import backproject, project, transform
 from sab3r_ros.mapping.keypoints import (
+    beside_lines,
     detect_keypoints,
     match_keypoints,
     match_near,
     relative_rotation,
-    squared_distance_from_lines,
 )
 from sab3r_ros.models.preprocess import framing
 
@@ -107,14 +107,18 @@ def test_nothing_matches_where_it_cannot_be(walk):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
-def test_the_distance_from_a_line_is_that_of_its_nearest_point(seed):
+def test_points_beside_a_line_are_those_near_it(seed):
     random = np.random.default_rng(seed)
     points, starts, ends = (random.uniform(0, 100, (n, 2)) for n in (5, 7, 7))
     ends[0] = starts[0]
+    starts[1, 0] = np.nan
     steps = np.linspace(0, 1, 2001)[:, None, None]
     on_line = starts + steps * (ends - starts)
     nearest = np.linalg.norm(on_line[:, :, None] - points, axis=-1).min(0)
-    np.testing.assert_allclose(squared_distance_from_lines(points, starts, ends), nearest**2, rtol=1e-2, atol=0.1)
+    inside = beside_lines(points, starts, ends, 20.0).numpy()
+    assert inside[nearest < 19.9].all()
+    assert not inside[nearest > 20.1 * np.sqrt(2)].any()  # a rectangle's corners lie so far off
+    assert not inside[1].any()
 
 
 def _detected(*views):

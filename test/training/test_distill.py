@@ -156,7 +156,6 @@ def test_an_encoder_learns_on_beside_its_decoders_and_stays_fixed_when_asked_to(
     assert changed(features)
     assert all(".clip_head." in name for name in changed(features))
     assert losses(tmp_path / "features", "loss/clip")
-    assert losses(tmp_path / "features", "loss/label")
 
 
 def test_feature_heads_alone_need_full_feature_heads(tmp_path):
