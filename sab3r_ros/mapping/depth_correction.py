@@ -1,7 +1,7 @@
 """A view's depth corrected by what its keypoints triangulate.
 
 A network's depth is smooth and plausible, and wrong by a fifth; keypoints seen from two known places tell depth exactly, but
-few of them, and only with a baseline. The logarithm of their ratio is taken for a sample of a smooth function of the pixel and
+few of them, and only with a baseline. The logarithm of the ratio is taken for a sample of a smooth function of the pixel and
 of its predicted depth, and a Gaussian process (Rasmussen and Williams 2006, section 2.2) says what it is everywhere else.
 """
 

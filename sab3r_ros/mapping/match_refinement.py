@@ -37,6 +37,16 @@ class KeypointMatches:
     intrinsics: np.ndarray
 
 
+@dataclass
+class Refined:
+    """pose (4,4) of a new view, the share of matches that agrees with it, and the factors (h,w) by which keypoints correct the
+    view's depth, None where too few of them tell."""
+
+    pose: Tensor
+    inliers: float
+    correction: Tensor | None
+
+
 def refine_by_matches(
     comparison: Comparison,
     keyframes: list[Keyframe],
@@ -45,9 +55,8 @@ def refine_by_matches(
     settings: TrackingSettings,
     focal: float,
     keypoints: KeypointMatches | None,
-) -> tuple[Tensor, float, Tensor | None] | None:
-    """The pose (4,4) refined by the rays of all matches, the share of them that agrees, and the factors (h,w) that
-    keypoints correct the depth by (None where too few do); None where there are no matches.
+) -> Refined | None:
+    """The pose refined by the rays of all matches; None where there are none, or where they agree on nothing.
 
     Keypoints are matched twice: first by looks alone, then, with the pose at hand, among those that lie where they should.
     points (h,w,3): the new view's pointmap; pose: similarity to begin with; focal: of the network's picture in pixels,
@@ -91,7 +100,7 @@ def refine_by_matches(
     if told and settings.correct_depth:
         seen = RayMatches.join(told)
         correction = depth_correction(seen, agreeing[: len(seen)], found, depth, intrinsics)
-    return make_sim3(scale, rotation, translation).to(pose), inliers, correction
+    return Refined(make_sim3(scale, rotation, translation).to(pose), inliers, correction)
 
 
 def _agreement(agreeing: Tensor, by_keypoints: list[RayMatches]) -> float:

@@ -104,9 +104,9 @@ def align_to_window(
     focal = focal_from_pointmap(points, clip=FOCAL_BOUNDS)
     refined = refine_by_matches(comparison, keyframes, points, pose, settings, focal, keypoints)
     if refined is not None:
-        pose, inliers, correction = refined
-        if correction is not None:
-            points = points * correction[..., None].to(points)
+        pose, inliers = refined.pose, refined.inliers
+        if refined.correction is not None:
+            points = points * refined.correction[..., None].to(points)
     to_camera = torch.linalg.inv(pose)
     overlap = [_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes]
     return Alignment(pose, inliers, overlap, points, conf, focal, own_scale)

@@ -5,12 +5,21 @@ frame, confidences, matching descriptors and features. Module names are those of
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sab3r_ros.models.heads import PATCH, DPTHead, PixelShuffleMlp, exp_confidence, exp_vector
 from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, EncoderBlock, rotary_table
+
+
+class DptSizes(NamedTuple):
+    """Channels of a DPT head: of what it makes of the tokens of each depth, of its maps, and before its last layer."""
+
+    layer_dims: tuple[int, int, int, int]
+    dim: int
+    last_dim: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,17 @@ class Sab3rConfig:
         """Which entries of the decoder's list the DPT heads read."""
         n = self.dec_depth
         return 0, n * 2 // 4, n * 3 // 4, n
+
+    @property
+    def point_sizes(self) -> "DptSizes":
+        """Of the points' DPT."""
+        return DptSizes(self.dpt_layer_dims, self.dpt_dim, self.dpt_last_dim)
+
+    @property
+    def feature_sizes(self) -> "DptSizes":
+        """Of the feature heads' DPT."""
+        layers, dim, last = self.point_sizes
+        return DptSizes(self.feature_layer_dims or layers, self.feature_dpt_dim or dim, self.feature_last_dim or last)
 
 
 PRESETS = {
@@ -140,16 +160,9 @@ class ViewHead(nn.Module):
                 return None
             if kind == "linear":
                 return PixelShuffleMlp(pair_dim, pair_dim, out_dim)
-            layers = cfg.feature_layer_dims or cfg.dpt_layer_dims
-            return DPTHead(
-                token_dims,
-                layers,
-                cfg.feature_dpt_dim or cfg.dpt_dim,
-                cfg.feature_last_dim or cfg.dpt_last_dim,
-                out_dim,
-            )
+            return DPTHead(token_dims, *cfg.feature_sizes, out_dim)
 
-        self.dpt = DPTHead(token_dims, cfg.dpt_layer_dims, cfg.dpt_dim, cfg.dpt_last_dim, 4)
+        self.dpt = DPTHead(token_dims, *cfg.point_sizes, 4)
         self.head_local_features = PixelShuffleMlp(pair_dim, int(cfg.desc_hidden_factor * pair_dim), cfg.desc_dim + 1)
         self.clip_head = feature_head(cfg.clip_head, cfg.clip_dim)
         self.dino_head = feature_head(cfg.dino_head, cfg.dino_dim)

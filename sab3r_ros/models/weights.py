@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sab3r_ros.files import replacing, write_json
-from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
+from sab3r_ros.models.sab3r import DptSizes, Sab3r, Sab3rConfig
 
 FORMAT, VERSION = "sab3r", 1
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -280,32 +280,32 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
     mlp = state["downstream_head1.head_local_features.fc1.weight"].shape[0]
     desc_mode = hints.get("desc_conf_mode") or ("exp", 0)
     size = hints.get("img_size") or 512
-    dpt_dim, dpt_last_dim, dpt_layer_dims = _dpt_sizes(state, "downstream_head1.dpt.")
+    points = _dpt_sizes(state, "dpt")
     config = Sab3rConfig(
         enc_dim=enc_dim, enc_depth=count("enc_blocks"), enc_heads=hints.get("enc_num_heads") or enc_dim // 64,
         dec_dim=dec_dim, dec_depth=count("dec_blocks"), dec_heads=hints.get("dec_num_heads") or dec_dim // 64,
         image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
-        dpt_dim=dpt_dim, dpt_last_dim=dpt_last_dim, dpt_layer_dims=dpt_layer_dims,
+        dpt_dim=points.dim, dpt_last_dim=points.last_dim, dpt_layer_dims=points.layer_dims,
         desc_dim=state["downstream_head1.head_local_features.fc2.weight"].shape[0] // 256 - 1,
         desc_hidden_factor=mlp / (enc_dim + dec_dim), desc_conf_floor=float(desc_mode[1]),
     )  # fmt: skip
     (clip, clip_dim), (dino, dino_dim) = feature("clip_head"), feature("dino_head")
-    for name, kind in (("clip_head", clip), ("dino_head", dino)):
-        if kind == "dpt" and (sizes := _dpt_sizes(state, f"downstream_head1.{name}.")) != (
-            dpt_dim,
-            dpt_last_dim,
-            dpt_layer_dims,
-        ):
-            config = replace(config, feature_dpt_dim=sizes[0], feature_last_dim=sizes[1], feature_layer_dims=sizes[2])
+    wider = {_dpt_sizes(state, name) for name, kind in (("clip_head", clip), ("dino_head", dino)) if kind == "dpt"} - {
+        points
+    }
+    for layers, dim, last in wider:
+        config = replace(config, feature_layer_dims=layers, feature_dpt_dim=dim, feature_last_dim=last)
     if clip:
         config = replace(config, clip_head=clip, clip_dim=clip_dim)
     return replace(config, dino_head=dino, dino_dim=dino_dim) if dino else config
 
 
-def _dpt_sizes(state: dict[str, Tensor], head: str) -> tuple[int, int, tuple[int, ...]]:
-    """Width of a DPT head's maps, of its last hidden layer, and of what it makes of the tokens of each depth."""
-    layers = tuple(state[f"{head}act_postprocess.{k}.0.weight"].shape[0] for k in range(4))
-    return state[f"{head}scratch.refinenet1.out_conv.weight"].shape[0], state[f"{head}head.2.weight"].shape[0], layers
+def _dpt_sizes(state: dict[str, Tensor], name: str) -> DptSizes:
+    def width(key):
+        return state[f"downstream_head1.{name}.{key}.weight"].shape[0]
+
+    layers = (width(f"act_postprocess.{k}.0") for k in range(4))
+    return DptSizes(tuple(layers), width("scratch.refinenet1.out_conv"), width("head.2"))
 
 
 def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str) -> Sab3r:

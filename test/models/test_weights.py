@@ -115,6 +115,13 @@ def test_sizes_of_the_large_network_follow_from_its_weights():
     assert inferred == PRESETS["vit_large_512"]
 
 
+def test_feature_heads_of_other_sizes_are_recognised():
+    given = PRESETS["tiny"]
+    assert given.feature_sizes != given.point_sizes
+    hints = {"enc_num_heads": 6, "dec_num_heads": 4, "img_size": 128, "desc_conf_mode": ("exp", 0)}
+    assert infer_config(Sab3r(given).state_dict(), hints) == given
+
+
 def test_nothing_in_a_checkpoint_is_ever_run(tmp_path):
     class Evil:
         def __reduce__(self):
