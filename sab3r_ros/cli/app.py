@@ -31,7 +31,8 @@ CheckpointOption = Annotated[
     str, typer.Option(help="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")
 ]
 FirstOption = Annotated[
-    int, typer.Option(min=0, help="Number of the first sample: others show how much a figure owes to chance")
+    int,
+    typer.Option(min=0, max=40_000, help="Number of the first sample: others show how much a figure owes to chance"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON")]
 

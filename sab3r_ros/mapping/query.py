@@ -149,12 +149,14 @@ class MapQuery:
     ) -> list[LocatedObject]:
         """Objects that answer the prompts, best first: by score, and among similar scores by size.
 
-        min_score: default that of the settings and a quarter of what the best voxels score. max_objects: 0 = no limit.
+        min_score: of every voxel; default that of the settings and a quarter of what the best voxels score, and for an object's
+        mean `min_object_score`. max_objects: 0 = no limit.
         Raises VocabularyError for an empty prompt or score out of range.
         """  # fmt: skip
         prompts = checked_labels(prompts)
         negatives = checked_labels(negatives) if negatives else []
         floor = self.settings.min_score if min_score is None else min_score
+        least = self.settings.min_object_score if min_score is None else floor
         if not 0 <= floor <= 1:
             raise VocabularyError(f"min_score must lie in [0, 1], got {floor}")
         found = []
@@ -163,6 +165,7 @@ class MapQuery:
             best = np.quantile(score, 0.999) if min_score is None and len(score) else 0.0
             answering = np.flatnonzero(score >= max(floor, _OF_BEST * best))
             groups = linked_groups(snapshot["xyz"].numpy(), answering, _LINK * voxel_size, self.settings.min_points)
+            groups = [rows for rows in groups if score[rows].mean() >= least]
             objects = [_describe(snapshot, rows, score[rows], prompt, index) for rows in groups]
             objects.sort(key=_rank)
             for k, item in enumerate(objects):

@@ -53,6 +53,13 @@ def test_voxels_get_the_label_of_their_feature(query, scene):
     assert score[-1] == 0
 
 
+def test_weak_objects_are_no_answers_unless_asked_for(query, scene):
+    score = max(o.score for o in query.locate(scene, ["mug"], 0.04))
+    query.settings = query.settings.model_copy(update={"min_object_score": (score + 1) / 2})
+    assert query.locate(scene, ["mug"], 0.04) == []
+    assert query.locate(scene, ["mug"], 0.04, min_score=0.3)
+
+
 def test_locate_separates_instances_and_describes_them(query, scene):
     found = query.locate(scene, ["mug"], voxel_size=0.04)
     assert [o.id for o in found] == ["mug-0", "mug-1"] or [o.id for o in found] == ["mug-1", "mug-0"]
