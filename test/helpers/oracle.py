@@ -21,8 +21,8 @@ class OracleTokens:
 
 
 class OraclePerception:
-    """Sees the views of a rendered sequence; `noise` is relative to depth, `bend` how much nearer each view's left is than its
-    right, `unit` scales each frame's metres."""
+    """Sees the views of a rendered sequence; `noise` is relative to depth, `bend` how much nearer the left of every second view
+    is than its right, and the right of the others, `unit` scales each frame's metres."""
 
     device = "cpu"
     image_size = 128
@@ -51,7 +51,7 @@ class OraclePerception:
         """View i's points in camera j."""
         a, b = self.views[i], self.views[j]
         points = transform(np.linalg.inv(b.cam2world) @ a.cam2world, backproject(a.depth.astype(float), a.intrinsics))
-        factors = np.exp(self.bend * np.linspace(-0.5, 0.5, a.depth.shape[1]))[:, None]
+        factors = np.exp((-1) ** i * self.bend * np.linspace(-0.5, 0.5, a.depth.shape[1]))[:, None]
         points = points * factors * self.unit * (1 + self.noise * self.rng.normal(size=(*a.depth.shape, 1)))
         if i in self.blind or j in self.blind:
             points = self.rng.normal(size=points.shape) + [0, 0, 3]
