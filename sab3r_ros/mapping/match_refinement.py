@@ -92,9 +92,11 @@ def refine_by_matches(
     told = by_keypoints
     again = _matched_again(depth, keypoints, rays, found) if keypoints is not None else []
     if again:
-        second, agreeing = refine_by_rays(RayMatches.join(again + by_descriptors), found, _ITERATIONS, widening=1.0)
-        if agreeing.any():
-            found, inliers, told = second, max(inliers, _agreement(agreeing, again)), again
+        joint = RayMatches.join(again + by_descriptors)
+        second, agreeing_again = refine_by_rays(joint, found, _ITERATIONS, widening=1.0)
+        if agreeing_again.any():
+            found, agreeing, told = second, agreeing_again, again
+            inliers = max(inliers, _agreement(agreeing, told))
     _, rotation, translation = split_sim3(found)
     correction = None
     if told and settings.correct_depth:

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from oracle import OraclePerception
 
 from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.evaluation.stream import geometry_figures, map_stream
+from sab3r_ros.geometry.ray_refinement import RayMatches
+from sab3r_ros.mapping import match_refinement
 from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking
 from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper
 from sab3r_ros.mapping.storage import load_map, save_map
@@ -46,6 +49,24 @@ def test_keypoints_track_where_pointmaps_are_too_noisy_to(walk):
     assert runs["keypoints"]["frames_kept"] == 20
     assert runs["keypoints"]["rra15"] == 100.0
     assert runs["keypoints"]["ate"] < 0.15
+
+
+def test_a_second_matching_that_leads_nowhere_is_forgotten(walk, monkeypatch):
+    refine = match_refinement.refine_by_rays
+
+    def lost(matches, pose, *args, **kwargs):
+        found, agreeing = refine(matches, pose, *args, **kwargs)
+        return found, torch.zeros_like(agreeing) if len(matches) <= 9 else agreeing
+
+    def three_of_each(depth, keypoints, rays, pose):
+        return [RayMatches(*(value[:3] for value in vars(part).values())) for part in list(rays.values())[:3]]
+
+    monkeypatch.setattr(match_refinement, "refine_by_rays", lost)
+    monkeypatch.setattr(match_refinement, "_matched_again", three_of_each)
+    mapper = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
+    figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    assert figures["frames_kept"] == 20
+    assert figures["ate"] < 0.05
 
 
 def test_keypoints_straighten_depth_that_is_bent(walk):
