@@ -85,9 +85,10 @@ def evaluate_rooms(
         mapper = SemanticMapper(settings, perception)
         run: Run = map_stream(mapper, sequence_frames(sequence))
         figures: dict = geometry_figures(run, sequence.views, perception.image_size)
-        figures["visible"], _ = located_figures(mapper, query, sequence, query_targets(sequence))
+        targets = query_targets(sequence)
+        answers, _ = located_figures(mapper, query, sequence, targets + absent_labels(sequence))
+        figures["visible"], figures["absent"] = answers[: len(targets)], answers[len(targets) :]
         figures["located"] = figures["visible"][:1]
-        figures["absent"], _ = located_figures(mapper, query, sequence, absent_labels(sequence))
         figures["fps"] = run.fps
         each.append({"seed": seed, **figures})
         report(json.dumps(each[-1]))

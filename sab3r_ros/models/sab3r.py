@@ -99,6 +99,11 @@ class EncodedView:
     def __len__(self):
         return len(self.tokens)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of the stored pictures."""
+        return self.shape[0] // PATCH, self.shape[1] // PATCH
+
     def __getitem__(self, index) -> "EncodedView":
         portrait = None if self.portrait is None else self.portrait[index]
         return replace(self, tokens=self.tokens[index], positions=self.positions[index], portrait=portrait)
@@ -182,10 +187,9 @@ class ViewHead(nn.Module):
             raw = dense(self.head_local_features)
             out.desc = raw[..., :-1] * raw[..., :-1].norm(dim=-1, keepdim=True).reciprocal()
             out.desc_conf = exp_confidence(raw[..., -1], self.cfg.desc_conf_floor)
-        if features and self.clip_head is not None:
-            out.clip = self.language(layers, grid)
-        if features and self.dino_head is not None:
-            out.dino = exp_vector(dense(self.dino_head))
+        if features:
+            for name, raw in self.raw_features(layers, grid).items():
+                setattr(out, name, exp_vector(raw))
         return out
 
     def language(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
@@ -266,8 +270,8 @@ class Sab3r(nn.Module):
         self, side: int, layers: list[Tensor], view: EncodedView, features: bool = True, descriptors: bool = True
     ) -> ViewPrediction:
         """Dense outputs of side 1 or 2, always in float32, in the orientation the pictures are stored in."""
-        module = self.downstream_head1 if side == 1 else self.downstream_head2
-        h, w = view.shape[0] // PATCH, view.shape[1] // PATCH
+        module = self._heads(side)
+        h, w = view.grid
         with torch.autocast(layers[0].device.type, enabled=False):
             if view.portrait is None:
                 return module(layers, (h, w), features, descriptors)
@@ -292,15 +296,17 @@ class Sab3r(nn.Module):
         if self.downstream_head1.clip_head is None:
             return None
         with torch.autocast(layers[0].device.type, enabled=False):
-            return self.downstream_head1.language(layers, (view.shape[0] // PATCH, view.shape[1] // PATCH))
+            return self.downstream_head1.language(layers, view.grid)
 
     def raw_features(self, side: int, layers: list[Tensor], view: EncodedView) -> dict[str, Tensor]:
         """The feature heads' dense outputs of side 1 or 2 before their activation, for training, which may look at a part of them.
 
         Each (B,H,W,C): "clip" and "dino" as far as there are such heads; untransposed views; autocast holds here.
         """
-        module = self.downstream_head1 if side == 1 else self.downstream_head2
-        return module.raw_features(layers, (view.shape[0] // PATCH, view.shape[1] // PATCH))
+        return self._heads(side).raw_features(layers, view.grid)
+
+    def _heads(self, side: int) -> ViewHead:
+        return self.downstream_head1 if side == 1 else self.downstream_head2
 
     def predict(
         self, view1: EncodedView, view2: EncodedView, features: bool = True, descriptors: bool = True

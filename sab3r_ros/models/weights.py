@@ -290,11 +290,10 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
         desc_hidden_factor=mlp / (enc_dim + dec_dim), desc_conf_floor=float(desc_mode[1]),
     )  # fmt: skip
     (clip, clip_dim), (dino, dino_dim) = feature("clip_head"), feature("dino_head")
-    wider = {_dpt_sizes(state, name) for name, kind in (("clip_head", clip), ("dino_head", dino)) if kind == "dpt"} - {
-        points
-    }
-    for layers, dim, last in wider:
-        config = replace(config, feature_layer_dims=layers, feature_dpt_dim=dim, feature_last_dim=last)
+    for name, kind in (("clip_head", clip), ("dino_head", dino)):
+        if kind == "dpt" and (sizes := _dpt_sizes(state, name)) != points:
+            layers, dim, last = sizes
+            config = replace(config, feature_layer_dims=layers, feature_dpt_dim=dim, feature_last_dim=last)
     if clip:
         config = replace(config, clip_head=clip, clip_dim=clip_dim)
     return replace(config, dino_head=dino, dino_dim=dino_dim) if dino else config

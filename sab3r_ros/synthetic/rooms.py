@@ -14,6 +14,12 @@ _WALL_COLOURS = ("white", "white", "white", "white", "grey", "yellow", "blue", "
 _FLOOR_COLOURS = ("white", "black", "grey", "brown", "brown", "grey", "brown", "grey", "red")
 
 
+def check_training_seeds(first: int, count: int, of: str = "rooms") -> None:
+    """Raises ValueError when `count` seeds from `first` on would reach the held-out ones."""
+    if first + count > HELD_OUT_SEEDS.start:
+        raise ValueError(f"the training seeds would reach the held-out {of}; choose a smaller first one")
+
+
 @dataclass
 class Light:
     """A point light: position (3,) in metres, colour (3,)."""

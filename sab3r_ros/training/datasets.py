@@ -8,7 +8,7 @@ import numpy as np
 
 from sab3r_ros.geometry.projection import scaled_intrinsics
 from sab3r_ros.sources.readers import read_intrinsics
-from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.synthetic.rooms import check_training_seeds
 from sab3r_ros.synthetic.sequence import render_sequence
 from sab3r_ros.training.groups import GroupSource, PosedView
 from sab3r_ros.training.view_cache import ViewCache, concepts
@@ -25,8 +25,7 @@ class HouseholdRooms(GroupSource):
     """
 
     def __init__(self, length: int, first_seed: int = 0, size=(128, 96), views: int = 4):
-        if first_seed + length > HELD_OUT_SEEDS.start:
-            raise ValueError("the training seeds would reach the held-out rooms; choose a smaller first_seed")
+        check_training_seeds(first_seed, length)
         self.length, self.first_seed, self.size, self.views = length, first_seed, size, views
 
     def __len__(self):

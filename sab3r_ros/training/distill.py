@@ -223,9 +223,9 @@ def train_distill(
     and as `fit`.
     """
     L.seed_everything(seed)
-    if part is Part.features and (coarse or not (network_config.clip_head or network_config.dino_head)):
-        raise ValueError("to train feature heads alone the network needs some, and full ones, not the coarse stand-ins")
     network = start if isinstance(start, Sab3r) else Sab3r(network_config)
+    if part is Part.features and (coarse or not (network.cfg.clip_head or network.cfg.dino_head)):
+        raise ValueError("to train feature heads alone the network needs some, and full ones, not the coarse stand-ins")
     if coarse:
         use_coarse_heads(network)
     if not isinstance(start, Sab3r):

@@ -15,7 +15,7 @@ from sab3r_ros.models.teachers.maskclip import imagenet_normalised
 from sab3r_ros.synthetic.clouds import ObjectSampler
 from sab3r_ros.synthetic.objects import BUILDERS, build_object
 from sab3r_ros.synthetic.render import View
-from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.synthetic.rooms import check_training_seeds
 from sab3r_ros.synthetic.studio import Studio, directions_around
 from sab3r_ros.training import array_folder
 
@@ -89,8 +89,7 @@ class PicturedShapes(Dataset):
     """
 
     def __init__(self, indices: list[int], first_seed: int = 0):
-        if indices and first_seed + max(indices) >= HELD_OUT_SEEDS.start:
-            raise ValueError("the training seeds would reach the held-out objects; choose a smaller first_seed")
+        check_training_seeds(first_seed, max(indices, default=-1) + 1, "objects")
         self.indices, self.first_seed = indices, first_seed
 
     def __len__(self):

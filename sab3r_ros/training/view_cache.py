@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
-from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.synthetic.rooms import check_training_seeds
 from sab3r_ros.synthetic.sequence import render_sequence
 from sab3r_ros.training import array_folder
 
@@ -50,8 +50,7 @@ def render_cache(
 
     Raises ValueError when FOLDER holds a cache of another length, or the seeds would reach the held-out ones.
     """
-    if first_seed + groups > HELD_OUT_SEEDS.start:
-        raise ValueError("the training seeds would reach the held-out rooms; choose a smaller first one")
+    check_training_seeds(first_seed, groups)
     missing = array_folder.begin(
         folder, {k: (dtype, (_VIEWS, *shape)) for k, (dtype, shape) in _FIELDS.items()}, groups
     )
