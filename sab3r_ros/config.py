@@ -179,7 +179,7 @@ class QuerySettings(Group):
         description="Smallest relevance of the points of a located object among all labels; chance is one over their number",
     )
     min_object_score: float = Field(
-        0.05,
+        0.06,
         ge=0.0,
         le=1.0,
         description="Smallest mean relevance of a located object, unless the request names a score of its own; higher values answer less often for things that are not there",

@@ -1,5 +1,6 @@
-"""Writing files so that a good one is only ever replaced by a whole one."""
+"""Writing files so that a good one is only ever replaced by a whole one, and telling files apart."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,3 +24,12 @@ def write_json(path: Path, content: Any) -> None:
     """JSON, indented, as a whole or not at all. Raises ValueError for numbers that JSON does not have."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

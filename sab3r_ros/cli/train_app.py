@@ -12,11 +12,17 @@ train = typer.Typer(no_args_is_help=True, help="Make the default weights, or a S
 
 StepsOption = Annotated[int, typer.Option(min=1, help="Optimiser steps in all")]
 RateOption = Annotated[float, typer.Option(min=0.0, help="Learning rate")]
+DecayOption = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Share of the steps, at the end, over which the rate falls to zero")
+]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder for checkpoints and logs; a run in it is resumed")
 ]
 Bfloat16Option = Annotated[
     bool, typer.Option("--bfloat16", help="Mixed precision on a CPU too: faster where it has AMX; GPUs always use it")
+]
+MuonOption = Annotated[
+    bool, typer.Option("--muon", help="Muon instead of AdamW for the matrices of transformer blocks: fewer steps")
 ]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that prepare samples")]
 
@@ -62,6 +68,7 @@ def encoder(
     steps: StepsOption = 8000,
     batch: Annotated[int, typer.Option(min=1, help="Views of a step")] = 64,
     lr: RateOption = 1e-3,
+    decay: DecayOption = 0.3,
     start: Annotated[
         str,
         typer.Option(
@@ -70,11 +77,14 @@ def encoder(
     ] = "",
     workers: WorkersOption = 1,
     bfloat16: Bfloat16Option = False,
+    muon: MuonOption = False,
 ) -> None:
     """Pre-train the encoder of the tiny network on single views."""
     from sab3r_ros.cli.training import pretrain, run_settings
 
-    settings = run_settings(steps, batch, lr, decay=0.3, save_every=100, workers=workers, bfloat16=bfloat16)
+    settings = run_settings(
+        steps, batch, lr, decay=decay, save_every=100, workers=workers, bfloat16=bfloat16, muon=muon
+    )
     pretrain(run, cache, settings, start)
 
 
@@ -164,6 +174,7 @@ def distill(
     batch: Annotated[int, typer.Option(min=1, help="Groups of four views in a step, over all processes")] = 3,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts that a step's batch is computed in")] = 1,
     lr: RateOption = 6e-4,
+    decay: DecayOption = 0.2,
     text_model: Annotated[
         str, typer.Option("--text", help="open_clip text encoder of the label teacher; default: that of sab3r_tiny")
     ] = "",
@@ -179,11 +190,14 @@ def distill(
     ] = "",
     workers: WorkersOption = 1,
     bfloat16: Bfloat16Option = False,
+    muon: MuonOption = False,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
     """Train SAB3R: the tiny network from nothing, or a MASt3R checkpoint with new feature heads. Runs under torchrun."""
     from sab3r_ros.cli.training import TeacherFiles, run_settings, train_sab3r
 
-    settings = run_settings(steps, batch, lr, accumulate=accumulate, workers=workers, bfloat16=bfloat16)
+    settings = run_settings(
+        steps, batch, lr, decay=decay, accumulate=accumulate, workers=workers, bfloat16=bfloat16, muon=muon
+    )
     files = TeacherFiles(clip_teacher, clip_weights, dino_teacher, dino_weights)
     train_sab3r(run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export, only)

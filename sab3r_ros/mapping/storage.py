@@ -1,7 +1,6 @@
 """The map's own format: a directory with map.safetensors and map.json, written as a whole or not at all."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sab3r_ros.files import sha256
 from sab3r_ros.mapping.feature_codec import FeatureCodec
 from sab3r_ros.mapping.frames import Keyframe, ScaleSource
 from sab3r_ros.mapping.keypoints import detect_keypoints
@@ -99,7 +99,7 @@ def _write(path: Path, tensors, info) -> int:
         work.chmod(0o755)
         save_file(tensors, work / "map.safetensors")
         (work / "map.safetensors").chmod(0o644)
-        info["sha256"] = _digest(work / "map.safetensors")
+        info["sha256"] = sha256(work / "map.safetensors")
         (work / "map.json").write_text(json.dumps(info, indent=1) + "\n")
         for name in ("map.safetensors", "map.json"):
             with (work / name).open("rb+") as stream:
@@ -132,14 +132,6 @@ def _replace_inside(path: Path, work: Path) -> None:
     old.unlink(missing_ok=True)
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def read_map(path: Path) -> MapFile:
     """Read and verify a map. Raises FileNotFoundError where there is none, MapFileError where it is damaged."""
     path = Path(path).expanduser()
@@ -153,7 +145,7 @@ def read_map(path: Path) -> MapFile:
             raise MapFileError(f"{path}/map.json is not of a {FORMAT}")
         if info["version"] > VERSION:
             raise MapFileError(f"{path} has format version {info['version']}; this release reads up to {VERSION}")
-        if _digest(path / "map.safetensors") != info["sha256"]:
+        if sha256(path / "map.safetensors") != info["sha256"]:
             raise MapFileError(f"{path}/map.safetensors is damaged or half-written: its checksum differs")
         tensors = load_file(path / "map.safetensors")
         snapshot = {k: tensors[k] for k in (*_ROWS, "basis")}

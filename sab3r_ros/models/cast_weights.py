@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from sab3r_ros.models.image_prompt import ImagePromptWeights
 from sab3r_ros.models.inert_pickle import load_inert
 from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig
 from sab3r_ros.models.text import PromptEncoder
-from sab3r_ros.models.weights import ASSETS, CheckpointError, check_fits
+from sab3r_ros.models.weights import ASSETS, CheckpointError, below, put_into
 
 FORMAT, VERSION = "cast", 1
 _KNOWN = {"cast_tiny": ASSETS / "cast_tiny"}
@@ -71,7 +70,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
         state = {
             k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()
         }
-        network.load_state_dict(state)
+        put_into(network, state, folder)
         image = ImagePromptWeights(**content["image"]) if content.get("image") else None
     except CheckpointError:
         raise
@@ -91,7 +90,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
 def load_point_mae(path: Path, encoder: PointEncoder) -> None:
     """Put a public Point-MAE or CMAT pre-training file into an encoder. Raises CheckpointError naming what does not fit."""
     state = _torch_state(path, ("base_model", "model", "state_dict"))
-    _fit(encoder, {k.removeprefix("MAE_encoder."): v for k, v in state.items() if k.startswith("MAE_encoder.")}, path)
+    put_into(encoder, below(state, "MAE_encoder."), path)
 
 
 def load_las(path: Path, network: Cast) -> None:
@@ -100,7 +99,7 @@ def load_las(path: Path, network: Cast) -> None:
     Raises CheckpointError naming what does not fit.
     """
     state = _torch_state(path, ("model_state_dict", "model", "state_dict"))
-    _fit(network, {k: v for k, v in state.items() if not k.startswith("prompt_encoder.")}, path)
+    put_into(network, {k: v for k, v in state.items() if not k.startswith("prompt_encoder.")}, path)
 
 
 def _torch_state(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
@@ -119,8 +118,3 @@ def _torch_state(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
     if state and all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
     return state
-
-
-def _fit(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    check_fits(module, state, path)
-    module.load_state_dict(state)

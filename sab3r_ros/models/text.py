@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sab3r_ros.files import replacing, write_json
+from sab3r_ros.models.weights import put_into
 
 
 class TextEncoder:
@@ -130,7 +131,8 @@ class PromptEncoder(nn.Module):
             text = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
             encoder = cls(text["width"], text["layers"], text["heads"], text["context_length"])
             state = load_file(folder / "open_clip_model.safetensors")
-            encoder.tower.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+            floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+            put_into(encoder.tower, floats, folder)
         except (OSError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"cannot load the prompt encoder in {folder}: {(str(error).splitlines() or ['?'])[0]}"

@@ -7,7 +7,6 @@ its safetensors form; the SAB3R authors' file (state dict under `module`). Pickl
 
 import argparse
 import ast
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sab3r_ros.files import replacing, write_json
+from sab3r_ros.files import replacing, sha256, write_json
 from sab3r_ros.models.sab3r import DptSizes, Sab3r, Sab3rConfig
 
 FORMAT, VERSION = "sab3r", 1
@@ -143,14 +142,8 @@ def save_checkpoint(
 
 
 def fingerprint(path: Path) -> str:
-    """Eight hexadecimal digits from a file's size and its first and last mebibyte."""
-    size, digest = path.stat().st_size, hashlib.sha256()
-    digest.update(str(size).encode())
-    with path.open("rb") as stream:
-        digest.update(stream.read(2**20))
-        stream.seek(max(0, size - 2**20))
-        digest.update(stream.read())
-    return digest.hexdigest()[:8]
+    """Eight hexadecimal digits of a file's SHA-256: of all of it, for training may change no more than tensors in its middle."""
+    return sha256(path)[:8]
 
 
 def _weight_file(path: Path) -> Path:
@@ -322,12 +315,23 @@ def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str)
             {k.replace("dec_blocks.", "dec_blocks2.", 1): v for k, v in state.items() if k.startswith("dec_blocks.")}
         )
     state.setdefault("mask_token", torch.zeros(1, 1, config.dec_dim))
-    check_fits(network, state, path)
+    _check_fits(network, state, path)
     network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
     return network.to(device).eval().requires_grad_(False)
 
 
-def check_fits(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The part of a state dict whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def put_into(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load a state dict whole. Raises CheckpointError naming what does not fit."""
+    _check_fits(module, state, path)
+    module.load_state_dict(state)
+
+
+def _check_fits(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Raise CheckpointError that names what a state dict lacks, has too much, or has in another shape."""
     wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     missing = [k for k in wanted if k not in state]

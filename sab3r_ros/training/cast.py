@@ -9,6 +9,7 @@ from torch import nn
 from sab3r_ros.models.cast import Cast, CastConfig, Prompt
 from sab3r_ros.models.image_prompt import ImagePromptEncoder
 from sab3r_ros.models.text import PromptEncoder
+from sab3r_ros.models.weights import below, put_into
 from sab3r_ros.training.affordance_data import AffordanceSamples, AffordanceSource
 from sab3r_ros.training.affordance_losses import segmentation_loss
 from sab3r_ros.training.runs import RunConfig, Trained, fit, network_state, start_from
@@ -87,19 +88,14 @@ def train_cast(
     if start is not None:
         start_from(network, start)
     if encoder is not None:
-        state = network_state(encoder)
-        own = {k.removeprefix("MAE_encoder."): v for k, v in state.items() if k.startswith("MAE_encoder.")}
-        try:
-            network.cast.point_encoder.MAE_encoder.load_state_dict(own)
-        except RuntimeError as error:
-            raise ValueError(f"the point encoder in {encoder} does not fit: {error}") from error
+        put_into(network.cast.point_encoder.MAE_encoder, below(network_state(encoder), "MAE_encoder."), encoder)
     # Questions to one cloud differ in nothing but the prompt, which teaches to read it.
     samples = AffordanceSamples(source, places=_PLACES, questions=source.questions)
     return fit(CastTraining(network, run, pictures), samples, out)
 
 
 def segmentor_from_training_checkpoint(path: Path, cfg: CastConfig) -> Segmentor:
-    """The segmentor inside a checkpoint of `train_cast`."""
+    """The segmentor inside a checkpoint of `train_cast`. Raises ValueError naming what does not fit."""
     network = Segmentor(cfg)
-    network.load_state_dict(network_state(path))
+    put_into(network, network_state(path), path)
     return network.eval()

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 from sab3r_ros.models.heads import exp_vector
 from sab3r_ros.models.sab3r import PATCH, Sab3r, Sab3rConfig, ViewPrediction
 from sab3r_ros.models.text import TextEncoder
+from sab3r_ros.models.weights import CheckpointError, put_into
 from sab3r_ros.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.synthetic.objects import LABELS
 from sab3r_ros.training.coarse_heads import CELL, CoarseHead, cells, use_coarse_heads
@@ -242,10 +243,10 @@ def train_distill(
 
 
 def network_from_training_checkpoint(path: Path, cfg: Sab3rConfig) -> Sab3r:
-    """The network inside a checkpoint of `train_distill`. Raises ValueError for one with coarse heads."""
+    """The network inside a checkpoint of `train_distill`. Raises ValueError for one with coarse heads or of other sizes."""
     network = Sab3r(cfg)
     try:
-        network.load_state_dict(network_state(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold a whole network (of the stage with coarse heads?): {error}") from error
+        put_into(network, network_state(path), path)
+    except CheckpointError as error:
+        raise ValueError(f"{error}; is it of the stage with coarse heads, which has no whole network?") from error
     return network

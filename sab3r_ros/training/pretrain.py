@@ -78,7 +78,8 @@ def label_weights(cache: ViewCache, groups: int = 500) -> Tensor:
 class EncoderPretraining(Trained):
     """Pointmap, label and colour of every cell from the encoder's tokens alone.
 
-    A network that is trained already keeps the use of its decoders: tokens are held near those that they know.
+    A network that is trained already keeps the use of its decoders: tokens are held near those that they know, and the
+    encoder waits for the new linear head until the rate has reached its full height.
     """
 
     def __init__(self, network: Sab3r, weights: Tensor, run: RunConfig, trained_before: bool = False):
@@ -100,7 +101,9 @@ class EncoderPretraining(Trained):
 
     def training_step(self, batch, _index):
         image = batch["image"].float() / 127.5 - 1
-        view = self.network.encode(image)
+        head_alone = self._anchor and self.global_step < self.run.warmup
+        with torch.set_grad_enabled(not head_alone):
+            view = self.network.encode(image)
         grid = tuple(s // 16 for s in view.shape)
         raw = self.head(view.tokens, grid).permute(0, 2, 3, 1)
         valid, concept = batch["valid"], batch["concept"][batch["valid"]]
@@ -118,9 +121,9 @@ class EncoderPretraining(Trained):
             "colour": (colour * weight).sum() / weight.sum(),
         }
         total = terms["points"] + terms["label"] + _COLOUR_WEIGHT * terms["colour"]
-        for anchor in self._anchor:
+        if self._anchor and not head_alone:
             with torch.no_grad():
-                known = anchor.encode(image).tokens
+                known = self._anchor[0].encode(image).tokens
             terms["anchor"] = (view.tokens - known).square().mean() / known.var(dim=(0, 1)).mean()
             total = total + _ANCHOR_WEIGHT * terms["anchor"]
         return self.report(total, terms)

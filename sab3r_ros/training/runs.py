@@ -7,9 +7,11 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from timm.optim import Muon
 from torch import nn
 
 from sab3r_ros.models.inert_pickle import load_inert
+from sab3r_ros.models.weights import below
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class RunConfig:
     steps: optimiser steps. batch: samples of one step, over all processes. accumulate: how many parts a step's batch
     is computed in. decay: share of the steps at the end over which the rate falls to zero. stop_at: end after this
     step although the schedule goes on. workers: processes that prepare samples. bfloat16: mixed precision on a CPU too,
-    which pays where it multiplies bfloat16 matrices (AMX); GPUs always use it.
+    which pays where it multiplies bfloat16 matrices (AMX); GPUs always use it. muon: Muon instead of AdamW for the
+    matrices of transformer blocks; see `Trained.configure_optimizers`.
     """
 
     steps: int
@@ -35,6 +38,7 @@ class RunConfig:
     stop_at: int | None = None
     resume: bool = True
     bfloat16: bool = False
+    muon: bool = False
 
 
 class Trained(L.LightningModule):
@@ -65,15 +69,27 @@ class Trained(L.LightningModule):
             )
 
     def configure_optimizers(self):
+        """AdamW; with `muon` the matrices of transformer blocks are stepped by Muon and the rest by NAdamW.
+
+        Muon (Jordan 2024) gives every direction of a matrix' momentum the same weight; scaled as in arXiv 2502.16982 it
+        takes AdamW's rate and weight decay.
+        """
         run = self.run
-        trained = [p for p in self.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in trained if p.ndim >= 2], "weight_decay": run.weight_decay},
-                {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=run.lr, betas=(0.9, 0.95),
-        )  # fmt: skip
+        inner, outer, small = [], [], []
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and parameter.ndim < 2:
+                small.append(parameter)
+            elif parameter.requires_grad:
+                (inner if run.muon and "_blocks." in name else outer).append(parameter)
+        groups = [{"params": outer, "weight_decay": run.weight_decay}, {"params": small, "weight_decay": 0.0}]
+        common = {"lr": run.lr, "betas": (0.9, 0.95)}
+        if run.muon:
+            for group in groups:
+                group["use_fallback"] = True
+            groups.insert(0, {"params": inner, "weight_decay": run.weight_decay})
+            optimiser = Muon(groups, **common, nesterov=True, adjust_lr_fn="match_rms_adamw")
+        else:
+            optimiser = torch.optim.AdamW(groups, **common)
 
         def rate(step):
             return min(1.0, (step + 1) / run.warmup, max(run.steps - step, 0) / max(run.decay * run.steps, 1))
@@ -171,7 +187,7 @@ def network_state(path: Path) -> dict[str, torch.Tensor]:
         state = load_inert(path)["state_dict"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a checkpoint of a training run: {error}") from error
-    return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+    return below(state, "network.")
 
 
 def start_from(network: nn.Module, path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sab3r_ros.models.cast import Cast, CastConfig, Prompt
 from sab3r_ros.models.cast_weights import load_cast, load_las, load_point_mae, save_cast
@@ -49,6 +50,13 @@ def test_damaged_or_foreign_folders_are_refused(network, tmp_path):
     with pytest.raises(CheckpointError, match="not a CAST checkpoint"):
         load_cast(str(tmp_path / "cast"))
     config.write_text(good)
+    for part in (tmp_path / "cast", tmp_path / "cast" / "text"):
+        weights = next(part.glob("*.safetensors"))
+        whole = weights.read_bytes()
+        save_file({"other": torch.zeros(1)}, weights)
+        with pytest.raises(ValueError, match=r"do not fit: \d+ missing .* 1 unknown \(other\)"):
+            load_cast(str(tmp_path / "cast"))
+        weights.write_bytes(whole)
     (tmp_path / "cast" / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CheckpointError, match="cannot load"):
         load_cast(str(tmp_path / "cast"))

@@ -73,6 +73,18 @@ def test_our_own_format_returns_the_same_network(tmp_path):
     assert json.loads((tmp_path / "mine" / "config.json").read_text())["notes"] == {"steps": 3}
 
 
+def test_every_tensor_counts_in_a_checkpoints_id(tmp_path):
+    """Maps say by this id whose features they hold; further training of a head may change nothing but its middle."""
+    checkpoint = load_checkpoint("sab3r_tiny")
+    ids = {checkpoint.id.removeprefix("sab3r_tiny-")}
+    for name in ("downstream_head1.clip_head.scratch.refinenet2.out_conv.bias", "dec_norm.weight"):
+        with torch.no_grad():
+            checkpoint.network.get_parameter(name)[0] += 1
+        save_checkpoint(tmp_path / name, checkpoint.network, "changed", None, "Apache-2.0", {})
+        ids.add(load_checkpoint(str(tmp_path / name)).id.removeprefix("changed-"))
+    assert len(ids) == 3
+
+
 def test_mast3rs_pth_loads_safely_with_its_text_parsed(tmp_path):
     net = network()
     args = argparse.Namespace(model=public_text(), lr=1e-4)

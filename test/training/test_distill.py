@@ -60,11 +60,11 @@ def test_matching_pixels_start_with_matching_descriptors():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_run_reaches_bit_equal_weights(tmp_path, accumulate):
+@pytest.mark.parametrize(("accumulate", "muon"), [(1, False), (2, False), (1, True)])
+def test_a_resumed_run_reaches_bit_equal_weights(tmp_path, accumulate, muon):
     """The same four steps in one go and with a stop in the middle."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    options = {"batch": 2, "accumulate": accumulate}
+    options = {"batch": 2, "accumulate": accumulate, "muon": muon}
     train(tmp_path / "whole", 4, **options)
     train(tmp_path / "parts", 4, stop_at=2, **options)
     assert sorted(losses(tmp_path / "parts")) == [0, 1]
@@ -117,8 +117,9 @@ def test_stages_hand_over_what_fits(tmp_path):
     first = pretrain_encoder(tmp_path / "encoder", tiny, [tmp_path / "cache"], run_config(2, batch=4))
     rooms = [HouseholdRooms(4)]
     second = train_distill(tmp_path / "coarse", tiny, rooms, run_config(1), text_model=TEXT, start=first, coarse=True)
-    with pytest.raises(ValueError, match="coarse heads"):
+    with pytest.raises(ValueError, match=r"do not fit: .* coarse heads") as refused:
         network_from_training_checkpoint(second, tiny)
+    assert "\n" not in str(refused.value)
     network = Sab3r(tiny)
     untouched = start_from(network, second)
     assert untouched
@@ -139,10 +140,15 @@ def test_an_encoder_learns_on_beside_its_decoders_and_stays_fixed_when_asked_to(
         after = network_state(path)
         return {k for k in before if not torch.equal(before[k], after[k])}
 
-    further = pretrain_encoder(tmp_path / "further", whole.cfg, [tmp_path / "cache"], run_config(1, batch=4), whole)
-    assert changed(further)
-    assert all(name.startswith(ENCODER) for name in changed(further))
-    assert losses(tmp_path / "further", "loss/anchor")[0] == 0
+    def pretrain(steps):
+        run = run_config(3, batch=4, warmup=2, stop_at=steps)
+        return pretrain_encoder(tmp_path / "further", whole.cfg, [tmp_path / "cache"], run, whole)
+
+    assert not changed(pretrain(2))  # until then the new linear head learns alone
+    further = changed(pretrain(3))
+    assert further
+    assert all(name.startswith(ENCODER) for name in further)
+    assert losses(tmp_path / "further", "loss/anchor") == {2: 0}
     network = load_checkpoint("sab3r_tiny").network
     fixed = train_distill(
         tmp_path / "fixed", network.cfg, [HouseholdRooms(4)], run_config(1), text_model=TEXT, start=network, part=Part.decoders
@@ -255,6 +261,29 @@ def test_a_picture_teacher_serves_unlabelled_pictures(tmp_path):
     train_distill(tmp_path / "without", SMALL, rooms, run_config(1), objective)
     rows = list(csv.DictReader(next((tmp_path / "without").glob("log/version_*/metrics.csv")).open()))
     assert "loss/clip" not in rows[0]
+
+
+def test_muon_steps_the_matrices_of_transformer_blocks_and_nothing_else(tmp_path):
+    """Every direction of such a matrix moves alike: the first step has a nearly flat spectrum. Adam's has not."""
+    start = Sab3r(SMALL)
+    before = {k: v.clone() for k, v in start.state_dict().items()}
+
+    def step(muon, name):
+        network = Sab3r(SMALL)
+        network.load_state_dict(before)
+        run = run_config(1, warmup=1, weight_decay=0.0, muon=muon)
+        after = network_state(train_distill(tmp_path / str(muon), SMALL, ROOMS, run, text_model=TEXT, start=network))
+        return after[name] - before[name]
+
+    def flatness(change):
+        """Mean over largest singular value."""
+        spectrum = torch.linalg.svdvals(change)
+        return (spectrum.mean() / spectrum.max()).item()
+
+    inner, outer = "enc_blocks.0.mlp.fc1.weight", "decoder_embed.weight"
+    assert flatness(step(True, inner)) > 0.8
+    assert flatness(step(False, inner)) < 0.5
+    assert flatness(step(True, outer)) == pytest.approx(flatness(step(False, outer)), rel=0.01)
 
 
 def test_bfloat16_on_a_cpu_gives_nearly_the_losses_of_float32(tmp_path):

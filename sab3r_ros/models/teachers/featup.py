@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sab3r_ros.models.inert_pickle import load_inert
 from sab3r_ros.models.teachers.maskclip import imagenet_normalised
+from sab3r_ros.models.weights import below, put_into
 
 _RADIUS = 3
 _SIDE = 2 * _RADIUS + 1
@@ -119,15 +120,12 @@ def load_featup(path: Path) -> tuple[JbuStack, nn.LayerNorm | None]:
         raise ValueError(f"no FeatUp checkpoint at {path}")
     content = load_inert(path)
     state = content.get("state_dict", {}) if isinstance(content, dict) else {}
-    weights = {k.removeprefix("upsampler."): v for k, v in state.items() if k.startswith("upsampler.")}
+    weights = below(state, "upsampler.")
     last = weights.get("fixup_proj.1.weight")
     if last is None:
         raise ValueError(f"{path} has no upsampler.fixup_proj.1.weight: it is not a FeatUp JBU checkpoint")
     stack = JbuStack(len(last))
-    try:
-        stack.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"the upsampler in {path} does not fit: {error}") from error
+    put_into(stack, weights, path)
     norm = None
     if "model.1.norm.weight" in state:
         norm = nn.LayerNorm(len(last))
