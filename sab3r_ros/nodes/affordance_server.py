@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from visualization_msgs.msg import MarkerArray
 
 from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
@@ -34,47 +33,46 @@ class AffordanceServerNode(ManagedNode):
         parameters.refuse_late_changes(self, parameters.names_of(group), lambda: self.segmenter is not None)
         self.settings = group()
         self.segmenter: AffordanceSegmenter | None = None
-        self.transforms: Transforms | None = None
+        self.transforms: Transforms = make_transforms(self)
         self.active = False
-        self._answer_group = MutuallyExclusiveCallbackGroup()
         self._map = MapClient(self, self.get_parameter("mapper").value)
         self._markers = self.create_publisher(MarkerArray, "~/markers", LATCHED)
         self.create_service(
-            QueryAffordance, "~/query_affordance", self._guarded, qos_profile=SERVICE, callback_group=self._answer_group
+            QueryAffordance,
+            "~/query_affordance",
+            self._guarded,
+            qos_profile=SERVICE,
+            callback_group=MutuallyExclusiveCallbackGroup(),
         )
 
-    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model; FAILURE leads back to unconfigured, with the reason in the log."""
-        try:
-            self.settings = parameters.read(self, parameters.AffordanceServerSettings)
-            self.segmenter = AffordanceSegmenter(self.settings.checkpoint, choose_device(self.settings.device))
-        except ValueError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
-        self.transforms = make_transforms(self)
+    def set_up(self) -> None:
+        """Load the model."""
+        self.settings = parameters.read(self, parameters.AffordanceServerSettings)
+        self.segmenter = AffordanceSegmenter(self.settings.checkpoint, choose_device(self.settings.device))
         checkpoint = self.segmenter.checkpoint
         self.get_logger().info(f"model {checkpoint.name} ({checkpoint.licence}) on {self.segmenter.device}")
-        return TransitionCallbackReturn.SUCCESS
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def start(self) -> None:
         """Answer from now on."""
         self.active = True
-        return super().on_activate(state)
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def stop(self) -> None:
         """Answer NOT_ACTIVE."""
         self.active = False
-        return super().on_deactivate(state)
 
-    def drop(self) -> None:
-        """Stop everything and let go of the model."""
-        self.active, self.segmenter, self.transforms = False, None, None
+    def tear_down(self) -> None:
+        """Let go of the model."""
+        self.segmenter = None
 
     def _guarded(self, request, response):
         """Answer FAILED instead of letting an unforeseen error end the executor."""
         started = time.perf_counter()
         try:
-            self._answer(request, response)
+            with self.gate.passing() as configured:
+                if not (configured and self.active):
+                    text = "the node is not active: run the lifecycle's configure and activate"
+                    raise NotAnswered(_STATUS.NOT_ACTIVE, text)
+                self._answer(request, response)
         except (AffordanceRequestError, ValueError) as error:
             _set(response, _STATUS.INVALID_REQUEST, str(error))
         except NotAnswered as error:
@@ -88,8 +86,6 @@ class AffordanceServerNode(ManagedNode):
         return response
 
     def _answer(self, request, response) -> None:
-        if not self.active or self.segmenter is None:
-            raise NotAnswered(_STATUS.NOT_ACTIVE, "the node is not active: run the lifecycle's configure and activate")
         image = convert.image_to_rgb(request.image) if request.image.data else None
         item = self._object(request)
         response.map_status = item.map_status

@@ -1,20 +1,76 @@
-"""What the lifecycle nodes share: how they end, and how their executables run them."""
+"""What the lifecycle nodes share: their transitions, how they stay up, and how their executables run them."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from sab3r_ros.nodes.gate import Gate
 
-class ManagedNode(LifecycleNode):
-    """A lifecycle node whose clean-up, shut-down and error all mean `drop`; needs a parameter `autostart`."""
+_ERROR_EVERY = 10.0  # seconds between two lines about a timer that fails at every tick
+
+
+class ManagedNode(LifecycleNode, ABC):
+    """A lifecycle node made of `set_up`, `start`, `stop` and `tear_down`; needs a parameter `autostart`.
+
+    What goes wrong in a transition is logged and leads back to where it came from. Timers and services go through
+    `gate`, which is open while the node is configured: `tear_down` never takes away what one of them is using.
+    """
+
+    def __init__(self, name: str, **kwargs):
+        super().__init__(name, **kwargs)
+        self.gate = Gate()
+        for service in self.services:
+            if service.srv_type is ChangeState:
+                service.callback = self._refusing(service.callback)
+
+    @abstractmethod
+    def set_up(self) -> None:
+        """Make everything that answering needs. Raises ValueError with what the user can mend."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to work."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End what `start` began; also called where it never was."""
+
+    @abstractmethod
+    def tear_down(self) -> None:
+        """Let go of everything that `set_up` made, half of it included."""
 
     def drop(self) -> None:
-        """Let go of everything that configuring made."""
-        raise NotImplementedError
+        """Stop, wait for the callbacks in hand, and let go of everything."""
+        self.stop()
+        if not self.gate.close():
+            self.get_logger().warning("a callback takes long; its node is cleaned up without waiting for it any more")
+        self.tear_down()
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Set up; FAILURE leads back to unconfigured, with the reason in the log."""
+        if not self._succeeds(self.set_up, "configure"):
+            self.tear_down()
+            return TransitionCallbackReturn.FAILURE
+        self.gate.open()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start; FAILURE leads back to inactive, with the reason in the log."""
+        if not self._succeeds(self.start, "activate"):
+            self.stop()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; queries are answered as before."""
+        self.stop()
+        return super().on_deactivate(state)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured."""
@@ -30,6 +86,45 @@ class ManagedNode(LifecycleNode):
         """Back to unconfigured."""
         self.drop()
         return TransitionCallbackReturn.SUCCESS
+
+    def while_configured(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """A timer's callback that passes the gate; an error that nobody foresaw is told and does not end the executor."""
+
+        def call():
+            with self.gate.passing() as configured:
+                if not configured:
+                    return
+                try:
+                    callback()
+                except Exception as error:
+                    self.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=_ERROR_EVERY)
+
+        return call
+
+    def _succeeds(self, step: Callable[[], None], name: str) -> bool:
+        try:
+            step()
+        except ValueError as error:
+            self.get_logger().error(f"cannot {name}: {error}")
+        except Exception as error:  # rclpy would swallow it without a word
+            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {error}")
+        else:
+            return True
+        return False
+
+    def _refusing(self, change_state):
+        """rclpy raises at a transition that does not lead on from the present state, which would end the process."""
+
+        def call(request, response):
+            try:
+                return change_state(request, response)
+            except Exception as error:
+                asked = request.transition.label or request.transition.id
+                self.get_logger().error(f"transition {asked} refused: {str(error).splitlines()[0]}")
+                response.success = False
+                return response
+
+        return call
 
 
 def _spin(executor: MultiThreadedExecutor) -> None:

@@ -21,7 +21,7 @@ _NOT_CONFIGURED = (
 
 
 class MapServices:
-    """Handlers of a node that has `mapper`, `query`, `worker`, `transforms` (None before configuring) and `status()`."""
+    """Handlers of a ManagedNode that has `mapper`, `query`, `worker`, `transforms` and `status()`; its gate guards them."""
 
     def __init__(self, node, callback_group):
         self._node = node
@@ -37,9 +37,10 @@ class MapServices:
 
         def call(request, response):
             try:
-                if self._node.mapper is None:
-                    return _fail(response, "NOT_CONFIGURED", _NOT_CONFIGURED)
-                return handler(request, response)
+                with self._node.gate.passing() as configured:
+                    if not configured:
+                        return _fail(response, "NOT_CONFIGURED", _NOT_CONFIGURED)
+                    return handler(request, response)
             except Exception as error:
                 self._node.get_logger().error(f"{type(error).__name__}: {error}")
                 return _fail(response, "FAILED", f"{type(error).__name__}: {error}")

@@ -1,9 +1,12 @@
 """Everything the mapper's node publishes; costly messages are made only for subscribers."""
 
+from functools import partial
+
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -23,14 +26,15 @@ class MapPublishers:
 
     def __init__(self, node, settings: MapperNodeSettings, transforms: Transforms):
         self._node, self._settings, self._transforms = node, settings, transforms
-        self.map = node.create_publisher(PointCloud2, "~/map", LATCHED)
-        self.window = node.create_publisher(PointCloud2, "~/window", RELIABLE)
-        self.odometry = node.create_publisher(Odometry, "~/odometry", RELIABLE)
-        self.path = node.create_publisher(Path, "~/path", RELIABLE)
-        self.status = node.create_publisher(MapStatus, "~/status", LATCHED)
-        self.labels = node.create_publisher(Vocabulary, "~/labels", LATCHED)
-        self.markers = node.create_publisher(MarkerArray, "~/markers", LATCHED)
-        self.diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        make = partial(node.create_publisher, callback_group=MutuallyExclusiveCallbackGroup())
+        self.map = make(PointCloud2, "~/map", LATCHED)
+        self.window = make(PointCloud2, "~/window", RELIABLE)
+        self.odometry = make(Odometry, "~/odometry", RELIABLE)
+        self.path = make(Path, "~/path", RELIABLE)
+        self.status = make(MapStatus, "~/status", LATCHED)
+        self.labels = make(Vocabulary, "~/labels", LATCHED)
+        self.markers = make(MarkerArray, "~/markers", LATCHED)
+        self.diagnostics = make(DiagnosticArray, "/diagnostics", RELIABLE)
         self._path = Path()
         self._complained = False
 

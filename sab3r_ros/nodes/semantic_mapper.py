@@ -1,12 +1,12 @@
 """The lifecycle node `semantic_mapper`: images in, map, odometry and answers out."""
 
 import time
+from functools import partial
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sab3r_ros.config import Settings
@@ -27,7 +27,9 @@ from sab3r_ros.nodes.worker import LastFrame, MappingWorker
 class SemanticMapperNode(ManagedNode):
     """Configure loads the model, activate listens to images, deactivate stops listening and keeps answering.
 
-    Between configure and clean-up `mapper`, `query`, `out` and `transforms` are set; `worker` only while active.
+    Between configure and clean-up `mapper`, `query` and `out` are set; `worker` only while active. Callbacks that use
+    them pass the gate. What is made anew has a callback group of its own: rclpy leaves a group blocked for good where
+    something of it is destroyed at the moment it became ready.
     """
 
     def __init__(self, **kwargs):
@@ -40,7 +42,7 @@ class SemanticMapperNode(ManagedNode):
         self.query: MapQuery | None = None
         self.worker: MappingWorker | None = None
         self.out: MapPublishers | None = None
-        self.transforms: Transforms | None = None
+        self.transforms: Transforms = make_transforms(self)
         self._last = LastFrame()
         self._counts = (0, 0)
         self._lost_in_transport = 0
@@ -50,34 +52,25 @@ class SemanticMapperNode(ManagedNode):
         self._last_image_time = 0.0
         self._mismatch_told = False
         self._needs_gravity = False
-        self._image_group = MutuallyExclusiveCallbackGroup()
-        self._service_group = MutuallyExclusiveCallbackGroup()
-        self._timer_group = MutuallyExclusiveCallbackGroup()
-        self._diagnostics_group = MutuallyExclusiveCallbackGroup()
-        self._services_made = MapServices(self, self._service_group)
+        self._services_made = MapServices(self, MutuallyExclusiveCallbackGroup())
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=False),
             post_callback=self._clock_jumped,
         )
 
-    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Load model and text encoder; FAILURE leads back to unconfigured, with the reason in the log."""
-        try:
-            self.settings = parameters.read(self, parameters.MapperNodeSettings)
-            settings = parameters.read(self, Settings)
-            perception = Perception(settings.model)
-            self.query = query_for(perception.checkpoint, settings.query)
-        except ValueError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
-        self.transforms = make_transforms(self)
+    def set_up(self) -> None:
+        """Load model and text encoder."""
+        self.settings = parameters.read(self, parameters.MapperNodeSettings)
+        settings = parameters.read(self, Settings)
+        perception = Perception(settings.model)
+        self.query = query_for(perception.checkpoint, settings.query)
         self.out = MapPublishers(self, self.settings, self.transforms)
         self._needs_gravity = bool(self.settings.base_frame)
         self._published = None
         self.mapper = SemanticMapper(settings, perception)
         self._periodic = [
-            self.create_timer(1.0 / self.settings.map_rate, self._map_tick, callback_group=self._timer_group),
-            self.create_timer(1.0, self._diagnostics_tick, callback_group=self._diagnostics_group),
+            self.create_timer(period, self.while_configured(tick), callback_group=MutuallyExclusiveCallbackGroup())
+            for period, tick in ((1.0 / self.settings.map_rate, self._map_tick), (1.0, self._diagnostics_tick))
         ]
         if self.query:
             self.out.publish_labels(self.query, 0)
@@ -90,9 +83,8 @@ class SemanticMapperNode(ManagedNode):
         self.get_logger().info(
             f"model {checkpoint.id} ({checkpoint.licence}) on {perception.device}; deactivated nodes answer queries too"
         )
-        return TransitionCallbackReturn.SUCCESS
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def start(self) -> None:
         """Start the worker and listen to images."""
         cfg = self.settings
         tolerance = cfg.depth_tolerance if cfg.use_depth else None
@@ -106,29 +98,18 @@ class SemanticMapperNode(ManagedNode):
         )
         qos = image_qos(cfg.image_reliability)
         kind, topic = (CompressedImage, "image/compressed") if cfg.image_transport == "compressed" else (Image, "image")
-        make = self.create_subscription
+        make = partial(self.create_subscription, qos_profile=qos, callback_group=MutuallyExclusiveCallbackGroup())
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-        self._subscriptions_made = [
-            make(kind, topic, self._on_image, qos, callback_group=self._image_group, event_callbacks=events)
-        ]
+        self._subscriptions_made = [make(kind, topic, self._on_image, event_callbacks=events)]
         if cfg.use_camera_info:
-            self._subscriptions_made.append(
-                make(CameraInfo, "camera_info", self.worker.put_camera_info, qos, callback_group=self._image_group)
-            )
+            self._subscriptions_made.append(make(CameraInfo, "camera_info", self.worker.put_camera_info))
         if cfg.use_depth:
-            self._subscriptions_made.append(
-                make(Image, "depth", self.worker.put_depth, qos, callback_group=self._image_group)
-            )
+            self._subscriptions_made.append(make(Image, "depth", self.worker.put_depth))
         self._last_image_time = time.monotonic()
         self._mismatch_told = False
-        return super().on_activate(state)
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def stop(self) -> None:
         """Stop listening; the map stays and queries are answered."""
-        self._stop_listening()
-        return super().on_deactivate(state)
-
-    def _stop_listening(self):
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
         self._subscriptions_made = []
@@ -138,15 +119,14 @@ class SemanticMapperNode(ManagedNode):
             received, dropped = self._counts
             self._counts = received + worker.slot.received, dropped + worker.slot.dropped
 
-    def drop(self) -> None:
-        """Stop everything and let go of the model."""
-        self._stop_listening()
+    def tear_down(self) -> None:
+        """Let go of the model and everything published."""
         for timer in self._periodic:
             self.destroy_timer(timer)
         self._periodic = []
         if self.out is not None:
             self.out.destroy()
-        self.mapper = self.query = self.out = self.transforms = None
+        self.mapper = self.query = self.out = None
 
     def _on_image(self, message):
         self._last_image_time = time.monotonic()
@@ -243,8 +223,9 @@ class SemanticMapperNode(ManagedNode):
         self.get_logger().warning(f"no image on {topic} yet. Asked for: {wanted}. Publishers: {who}")
 
     def _clock_jumped(self, jump):
-        if self.mapper is not None and jump.delta.nanoseconds < 0:
-            self.reset_map(f"the ROS clock jumped back by {-jump.delta.nanoseconds * 1e-9:.1f} s")
+        with self.gate.passing() as configured:
+            if configured and jump.delta.nanoseconds < 0:
+                self.reset_map(f"the ROS clock jumped back by {-jump.delta.nanoseconds * 1e-9:.1f} s")
 
     def reset_map(self, why: str) -> None:
         """Empty the map and say why."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
@@ -64,9 +65,10 @@ class PlainTransforms:
         static = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", 100)
         self._parents: dict[str, tuple[str, np.ndarray, int]] = {}
+        group = MutuallyExclusiveCallbackGroup()
         self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", self._listen, 100),
-            node.create_subscription(TFMessage, "/tf_static", self._listen, static),
+            node.create_subscription(TFMessage, topic, self._listen, qos, callback_group=group)
+            for topic, qos in (("/tf", 100), ("/tf_static", static))
         ]
 
     def send(self, transform: TransformStamped) -> None:

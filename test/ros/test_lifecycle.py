@@ -1,0 +1,119 @@
+"""What both nodes share: transitions that fail or make no sense leave them up, and nothing is taken from under a callback."""
+
+import threading
+import time
+
+import pytest
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.node import Node
+from ros_processes import call
+from sensor_msgs.msg import PointCloud2
+from small_cast import write_small_cast
+
+from sab3r_ros.nodes.affordance_server import AffordanceServerNode
+from sab3r_ros.nodes.qos import LATCHED
+from sab3r_ros.nodes.semantic_mapper import SemanticMapperNode
+from sab3r_ros.srv import LocateObject
+
+NAME = "/affordance_server"
+
+
+@pytest.fixture
+def caller(ros):
+    node = Node("lifecycle_caller")
+    yield node
+    node.destroy_node()
+
+
+@pytest.fixture
+def mapper(ros):
+    # rclpy leaves the lifecycle's services of a destroyed node in the graph: under another name they mislead nobody.
+    node = SemanticMapperNode(namespace="inside")
+    yield node
+    node.drop()
+    node.destroy_node()
+
+
+def change(caller, transition):
+    return call(caller, ChangeState, f"{NAME}/change_state", transition=Transition(id=transition)).success
+
+
+def test_a_transition_that_does_not_lead_on_is_refused_and_the_node_stays_up(start, caller, tmp_path):
+    server = start("affordance_server", checkpoint=str(write_small_cast(tmp_path / "small")))
+    for wrong in (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_CLEANUP, 123):
+        assert not change(caller, wrong), server.output
+    assert call(caller, GetState, f"{NAME}/get_state").current_state.id == State.PRIMARY_STATE_ACTIVE
+    assert server.alive
+    assert server.output.count("refused") == 3
+    assert "Traceback" not in server.output
+
+
+def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch, capfd):
+    monkeypatch.setattr(AffordanceServerNode, "set_up", lambda _: {}["a key"])
+    node = AffordanceServerNode(namespace="inside")
+    node.trigger_configure()
+    assert "cannot configure: KeyError: 'a key'" in capfd.readouterr().err
+    monkeypatch.setattr(AffordanceServerNode, "set_up", lambda _: None)
+    monkeypatch.setattr(AffordanceServerNode, "start", lambda _: 1 / 0)
+    node.trigger_configure()
+    node.trigger_activate()
+    assert "cannot activate: ZeroDivisionError" in capfd.readouterr().err
+    node.trigger_cleanup()  # from inactive, where the failure led back to
+    node.trigger_configure()
+    node.drop()
+    node.destroy_node()
+
+
+def test_a_clean_up_waits_for_the_map_in_hand(mapper, caller, monkeypatch):
+    caller.create_subscription(PointCloud2, "/inside/semantic_mapper/map", lambda _: None, LATCHED)
+    mapper.trigger_configure()
+    tick, making, done = mapper.while_configured(mapper._map_tick), threading.Event(), []
+    snapshot = mapper.mapper.snapshot
+
+    def slow():
+        making.set()
+        time.sleep(0.3)
+        done.append(mapper.out)
+        return snapshot()
+
+    monkeypatch.setattr(mapper.mapper, "snapshot", slow)
+    deadline = time.monotonic() + 30
+    while not mapper.out.map.get_subscription_count() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    thread = threading.Thread(target=tick)
+    thread.start()
+    assert making.wait(10)
+    mapper.trigger_cleanup()
+    assert len(done) == 1
+    assert done[0] is not None
+    assert mapper.mapper is None
+    thread.join(10)
+    tick()  # one that comes late finds the gate closed
+    assert len(done) == 1
+
+
+def test_a_timer_that_fails_is_told_and_goes_on(mapper, capfd):
+    mapper.trigger_configure()
+    mapper.while_configured(lambda: 1 / 0)()
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_a_mapper_survives_many_lives(start, caller):
+    """Timers at full rate, services and a listener all the while."""
+    mapper = start("semantic_mapper", map_rate=30.0, autostart=False)
+    maps = []
+    caller.create_subscription(PointCloud2, "/semantic_mapper/map", maps.append, LATCHED)
+    steps = (
+        Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+    )  # fmt: skip
+    for _ in range(5):
+        for step in steps:
+            answer = call(caller, ChangeState, "/semantic_mapper/change_state", transition=Transition(id=step))
+            assert answer.success, mapper.output
+        answer = call(caller, LocateObject, "/semantic_mapper/locate_object", prompts=["wall"])
+        assert answer.status == LocateObject.Response.NOT_CONFIGURED
+    assert mapper.alive
+    assert maps
+    assert "Error" not in mapper.output
