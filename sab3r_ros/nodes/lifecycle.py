@@ -120,7 +120,8 @@ class ManagedNode(LifecycleNode, ABC):
                 return change_state(request, response)
             except Exception as error:
                 asked = request.transition.label or request.transition.id
-                self.get_logger().error(f"transition {asked} refused: {str(error).splitlines()[0]}")
+                reason = str(error).split(", at ")[0]  # rcl adds where in its sources it says so
+                self.get_logger().error(f"transition {asked} refused: {reason}")
                 response.success = False
                 return response
 
