@@ -93,7 +93,7 @@ def test_a_flat_region_has_the_normal_of_its_face():
     assert np.allclose(np.linalg.det(region.pose[:3, :3]), 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_frames_are_rotations_whatever_the_points(seed):
     rng = np.random.default_rng(seed)

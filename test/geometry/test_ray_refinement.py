@@ -46,7 +46,7 @@ def closed_form(matches):
     return fit_sim3(matches.points, matches.targets, weights, fixed_scale=1.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_exact_points_give_the_exact_pose_from_a_rough_start(seed):
     true, matches = problem(seed, 0.0, angle=0.05)

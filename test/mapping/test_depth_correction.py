@@ -56,7 +56,7 @@ def scene(seed, wrong, baseline=0.3, count=200, noise=0.0):
     return pose, depth, true, matches
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(0.6, 1.6))
 def test_triangulation_of_exact_rays_gives_the_true_distance(seed, factor):
     pose, _, _, matches = scene(seed, lambda true: factor)
@@ -65,7 +65,7 @@ def test_triangulation_of_exact_rays_gives_the_true_distance(seed, factor):
     assert torch.isfinite(error).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6))
 def test_depth_that_is_wrong_smoothly_or_by_object_becomes_right(seed):
     def by_object(true):

@@ -18,7 +18,7 @@ from sab3r_ros.mapping.keypoints import (
 from sab3r_ros.models.preprocess import framing
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 60), st.integers(0, 60), st.sampled_from([(320, 240), (640, 480), (322, 261), (240, 320)]))
 def test_keypoints_lie_where_the_network_sees_them(left, top, size):
     scene = _scene()
@@ -105,7 +105,7 @@ def test_nothing_matches_where_it_cannot_be(walk):
     assert match_near(mine, its, aside, aside, 4.0) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_points_beside_a_line_are_those_near_it(seed):
     random = np.random.default_rng(seed)

@@ -21,7 +21,7 @@ def cloud(seed, count=500, extent=2.0):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from([0.05, 0.2, 0.7]))
 def test_every_voxel_is_the_weighted_mean_of_its_points(seed, size):
     xyz, rgb, weight, feature = cloud(seed)

@@ -8,8 +8,9 @@ import pytest
 from ros_processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
-# Before rclpy is loaded: away from every robot, and away from other test runs on this machine.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(100, 200))
+# Before rclpy is loaded: away from every robot, and away from other test runs on this machine. Above 101 the domains'
+# ports are among those that Linux hands out to anyone.
+os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(50, 101))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
     os.environ[name] = str(ROOT / "config" / "fastdds.xml")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -27,7 +27,6 @@ def test_stamps_keep_every_nanosecond(ns):
     assert convert.nanoseconds(convert.to_stamp(ns)) == ns
 
 
-@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 9))
 def test_images_survive_the_round_trip(width, height, seed):
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
@@ -70,7 +69,6 @@ def test_depth_images_both_ways():
     assert np.allclose(convert.image_to_depth(CompressedImage(data=png)), depth, atol=1e-3, equal_nan=True)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 100))
 def test_clouds_survive_the_round_trip(count, seed):
     rng = np.random.default_rng(seed)
