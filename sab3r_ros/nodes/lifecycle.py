@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from sab3r_ros.nodes.gate import Gate
 
-_ERROR_EVERY = 10.0  # seconds between two lines about a timer that fails at every tick
+_ERROR_EVERY = 1.0  # seconds at least between two lines about something that fails again and again
 
 
 class ManagedNode(LifecycleNode, ABC):
@@ -128,13 +128,20 @@ class ManagedNode(LifecycleNode, ABC):
         return call
 
 
-def _spin(executor: MultiThreadedExecutor) -> None:
-    """Spin until the end, also where a callback destroys what another thread is about to wait for, which rclpy raises."""
-    while True:
+def _spin(executor: MultiThreadedExecutor, name: str) -> None:
+    """Spin until the end. rclpy raises here what went wrong in a callback of its own, such as a request for a parameter
+    of no known type, and where a callback destroys what another thread is about to wait for: neither ends the process."""
+    while rclpy.ok():
         try:
-            return executor.spin()
+            executor.spin()
+            return
         except InvalidHandle:
             continue
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            rclpy.logging.get_logger(name).error(text, throttle_duration_sec=_ERROR_EVERY)
 
 
 def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, threads: int = 3) -> None:
@@ -149,7 +156,7 @@ def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, 
         for node in nodes:
             if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 node.trigger_activate()
-        _spin(executor)
+        _spin(executor, name)
     except ParameterException as error:
         sys.exit(f"{name}: {error}")
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -6,8 +6,10 @@ import time
 import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
-from ros_processes import call
+from ros_processes import call, spin_until
 from sensor_msgs.msg import PointCloud2
 from small_cast import write_small_cast
 
@@ -47,6 +49,20 @@ def test_a_transition_that_does_not_lead_on_is_refused_and_the_node_stays_up(sta
     assert server.alive
     assert server.output.count("refused") == 3
     assert "Traceback" not in server.output
+
+
+def test_a_request_that_rclpy_itself_trips_over_ends_nothing(start, caller, tmp_path):
+    server = start("affordance_server", checkpoint=str(write_small_cast(tmp_path / "small")))
+    client = caller.create_client(SetParameters, f"{NAME}/set_parameters")
+    assert client.wait_for_service(60)
+    strange = Parameter(name="min_score", value=ParameterValue(type=99))
+    client.call_async(SetParameters.Request(parameters=[strange]))
+    assert spin_until(caller, lambda: "Error" in server.output, 30), server.output
+    plain = Parameter(name="min_score", value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.3))
+    late = call(caller, SetParameters, f"{NAME}/set_parameters", parameters=[plain]).results[0]
+    assert not late.successful
+    assert "configured" in late.reason
+    assert server.alive
 
 
 def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch, capfd):
