@@ -120,16 +120,19 @@ def test_a_mapper_survives_many_lives(start, caller):
     mapper = start("semantic_mapper", map_rate=30.0, autostart=False)
     maps = []
     caller.create_subscription(PointCloud2, "/semantic_mapper/map", maps.append, LATCHED)
-    steps = (
-        Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE,
-        Transition.TRANSITION_CLEANUP,
-    )  # fmt: skip
+
+    def change(transition):
+        answer = call(caller, ChangeState, "/semantic_mapper/change_state", transition=Transition(id=transition))
+        assert answer.success, mapper.output
+
     for _ in range(5):
-        for step in steps:
-            answer = call(caller, ChangeState, "/semantic_mapper/change_state", transition=Transition(id=step))
-            assert answer.success, mapper.output
+        before = len(maps)
+        change(Transition.TRANSITION_CONFIGURE)  # publishes one map, empty as it is
+        change(Transition.TRANSITION_ACTIVATE)
+        assert spin_until(caller, lambda before=before: len(maps) > before, 30), mapper.output
+        change(Transition.TRANSITION_DEACTIVATE)
+        change(Transition.TRANSITION_CLEANUP)
         answer = call(caller, LocateObject, "/semantic_mapper/locate_object", prompts=["wall"])
         assert answer.status == LocateObject.Response.NOT_CONFIGURED
     assert mapper.alive
-    assert maps
     assert "Error" not in mapper.output
