@@ -62,3 +62,11 @@ def call(node, kind, name, timeout=60.0, **fields):
         return future.result()
     finally:
         node.destroy_client(client)
+
+
+def change_state(node, name, transition):
+    """Whether a lifecycle node took a transition (its id)."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    return call(node, ChangeState, f"{name}/change_state", transition=Transition(id=transition)).success

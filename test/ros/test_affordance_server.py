@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Pose, TransformStamped, Vector3
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_processes import call, spin_until
+from ros_processes import call, change_state, spin_until
 from sensor_msgs.msg import Image, PointCloud2
 from small_cast import write_small_cast
 from tf2_msgs.msg import TFMessage
@@ -129,12 +128,7 @@ def test_frames_regions_of_interest_and_bad_requests(start, caller, weights, bot
     assert caller.ask(cloud=cloud(bottle), min_score=1.0).status == S.NO_MATCH
     spoilt = np.concatenate([bottle, np.full((5, 3), np.nan)])
     assert caller.ask(cloud=cloud(spoilt)).status == S.SUCCESS
-    call(
-        caller,
-        ChangeState,
-        "/affordance_server/change_state",
-        transition=Transition(id=Transition.TRANSITION_DEACTIVATE),
-    )
+    assert change_state(caller, "/affordance_server", Transition.TRANSITION_DEACTIVATE)
     assert caller.ask(cloud=cloud(bottle)).status == S.NOT_ACTIVE
     assert server.alive
 

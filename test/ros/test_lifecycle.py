@@ -5,11 +5,11 @@ import time
 
 import pytest
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
-from ros_processes import call, spin_until
+from ros_processes import call, change_state, spin_until
 from sensor_msgs.msg import PointCloud2
 from small_cast import write_small_cast
 
@@ -37,14 +37,10 @@ def mapper(ros):
     node.destroy_node()
 
 
-def change(caller, transition):
-    return call(caller, ChangeState, f"{NAME}/change_state", transition=Transition(id=transition)).success
-
-
 def test_a_transition_that_does_not_lead_on_is_refused_and_the_node_stays_up(start, caller, tmp_path):
     server = start("affordance_server", checkpoint=str(write_small_cast(tmp_path / "small")))
     for wrong in (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_CLEANUP, 123):
-        assert not change(caller, wrong), server.output
+        assert not change_state(caller, NAME, wrong), server.output
     assert call(caller, GetState, f"{NAME}/get_state").current_state.id == State.PRIMARY_STATE_ACTIVE
     assert server.alive
     assert server.output.count("refused") == 3
@@ -94,9 +90,7 @@ def test_a_clean_up_waits_for_the_map_in_hand(mapper, caller, monkeypatch):
         return snapshot()
 
     monkeypatch.setattr(mapper.mapper, "snapshot", slow)
-    deadline = time.monotonic() + 30
-    while not mapper.out.map.get_subscription_count() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert spin_until(caller, lambda: mapper.out.map.get_subscription_count() > 0, 30)
     thread = threading.Thread(target=tick)
     thread.start()
     assert making.wait(10)
@@ -122,8 +116,7 @@ def test_a_mapper_survives_many_lives(start, caller):
     caller.create_subscription(PointCloud2, "/semantic_mapper/map", maps.append, LATCHED)
 
     def change(transition):
-        answer = call(caller, ChangeState, "/semantic_mapper/change_state", transition=Transition(id=transition))
-        assert answer.success, mapper.output
+        assert change_state(caller, "/semantic_mapper", transition), mapper.output
 
     for _ in range(5):
         before = len(maps)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
-from ros_processes import call, spin_until
+from ros_processes import call, change_state, spin_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
@@ -324,7 +324,7 @@ def test_compressed_pictures(start, listener, pictures):
 
 def test_lifecycle_by_hand(start, listener, pictures):
     def change(transition):
-        return call(listener, ChangeState, f"{NAME}/change_state", transition=Transition(id=transition)).success
+        return change_state(listener, NAME, transition)
 
     def state():
         assert mapper.alive, mapper.output
