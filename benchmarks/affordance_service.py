@@ -14,10 +14,10 @@ from common import report
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import SERVICE, image_qos
 from sab3r_ros.srv import QueryAffordance
-from sab3r_ros.synthetic.sequence import render_sequence
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 LIMIT_MS, ROUNDS, CALLERS = 1000.0, 40, 50

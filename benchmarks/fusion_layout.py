@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from common import report
 
-from sab3r_ros.evaluation.affordance import peer_figures
+from sab3r_ros.lab.evaluation.affordance import laso_metrics
+from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.models.cast import CAST_PRESETS, Cast, Prompt, unit_sphere
-from sab3r_ros.synthetic.rooms import HELD_OUT_SEEDS
 
 _POINTS, _WORDS = 2048, 16
 _TRAINED_POINTS, _HELD_OUT = 512, 60
@@ -45,9 +45,9 @@ def measure(preset: str, layout: str) -> dict:
 
 def trained(layout: str, steps: int) -> dict:
     """The peers' figures on held-out shapes after a short training."""
-    from sab3r_ros.training.affordance_data import AffordanceSamples, HouseholdShapes
-    from sab3r_ros.training.cast import CastTraining, Segmentor
-    from sab3r_ros.training.runs import RunConfig, fit
+    from sab3r_ros.lab.training.affordance_data import AffordanceSamples, HouseholdShapes
+    from sab3r_ros.lab.training.cast import CastTraining, Segmentor
+    from sab3r_ros.lab.training.trainer import RunConfig, fit
 
     cfg = replace(CAST_PRESETS["cast_tiny"], layout=layout, image_dim=0)
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def trained(layout: str, steps: int) -> dict:
             logits = network(sample["points"][None], Prompt(*network.text(sample["question"])))
             scores.append(logits.sigmoid()[0, :, 0].numpy().astype(np.float64))
             targets.append(sample["target"][:, 0].numpy().astype(np.float64))
-    figures = peer_figures(scores, targets)
+    figures = laso_metrics(scores, targets)
     return {"aiou": figures["aiou"], "auc": figures["auc"], "steps": steps, "points": _TRAINED_POINTS}
 
 

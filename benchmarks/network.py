@@ -10,12 +10,11 @@ import torch
 from common import report
 
 from sab3r_ros.config import Settings
-from sab3r_ros.mapping.frames import Frame
-from sab3r_ros.mapping.mapper import SemanticMapper
-from sab3r_ros.mapping.perception import Perception
+from sab3r_ros.lab.synthetic.sequence import render_sequence
+from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.models.sab3r import PRESETS, EncodedView, Sab3r
 from sab3r_ros.models.weights import Checkpoint
-from sab3r_ros.synthetic.sequence import render_sequence
+from sab3r_ros.types import Frame
 
 
 def timed(call, rounds):
@@ -33,7 +32,7 @@ def timed(call, rounds):
 
 def measure(perception, rounds):
     """Milliseconds of the steps for one frame against a window."""
-    size = perception.image_size
+    size = backend.geometry
     sequence = render_sequence(900_070_000, 6, size, size * 3 // 4, 0.3)
     views = [v.rgb for v in sequence.views]
     window = Settings().window.size
@@ -49,11 +48,11 @@ def measure(perception, rounds):
 
     with torch.inference_mode():
         again = timed(uncached, rounds)
-    mapper = SemanticMapper(Settings(), perception)
+    mapper = Mapper(Settings(), perception)
     count = [0]
 
     def frame():
-        mapper.register_frame(Frame(views[count[0] % len(views)], count[0] * 10**8))
+        mapper.register(Frame(views[count[0] % len(views)], count[0] * 10**8))
         count[0] += 1
 
     whole = timed(frame, max(rounds, 4))

@@ -19,8 +19,8 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "input", default_value="demo", description="Folder, video, bag, camera number, or demo"
             ),
-            DeclareLaunchArgument("rate", default_value="10.0", description="Pictures per second"),
-            DeclareLaunchArgument("loop", default_value="false", description="Begin again after the last picture"),
+            DeclareLaunchArgument("rate", default_value="10.0", description="Images per second"),
+            DeclareLaunchArgument("loop", default_value="false", description="Begin again after the last image"),
             DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(share / "launch" / "sab3r.launch.py")),

@@ -2,13 +2,27 @@
 
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariable
 from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
+
+
+def rviz(share):
+    """RViz with our configuration; where it is not installed, a line that says so: the nodes run without."""
+    wanted = IfCondition(LaunchConfiguration("rviz"))
+    try:
+        get_package_share_directory("rviz2")
+    except PackageNotFoundError:
+        return LogInfo(
+            msg="rviz2 is not installed: the nodes start without it (sudo apt install ros-jazzy-rviz2)",
+            condition=wanted,
+        )
+    arguments = ["-d", str(share / "config" / "sab3r.rviz")]
+    return Node(package="rviz2", executable="rviz2", arguments=arguments, condition=wanted)
 
 
 def generate_launch_description():
@@ -26,14 +40,20 @@ def generate_launch_description():
         ("depth", LaunchConfiguration("depth")),
     ]
     apart = PythonExpression(
-        ["'", LaunchConfiguration("affordance"), "' != '' and '", LaunchConfiguration("one_process"), "' != 'true'"]
+        [
+            "'",
+            LaunchConfiguration("affordance"),
+            "' not in ('', 'none') and '",
+            LaunchConfiguration("one_process"),
+            "' != 'true'",
+        ]
     )
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 "params", default_value=str(share / "config" / "semantic_mapper.yaml"), description="Parameter file"
             ),
-            DeclareLaunchArgument("image", default_value="image", description="Topic of the camera's pictures"),
+            DeclareLaunchArgument("image", default_value="image", description="Topic of the camera's images"),
             DeclareLaunchArgument(
                 "camera_info", default_value="camera_info", description="Topic of the camera's intrinsics"
             ),
@@ -45,7 +65,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "affordance",
                 default_value="cast_tiny",
-                description="CAST checkpoint of the affordance server; '' = none",
+                description="CAST checkpoint of the affordance server; none = do not start it",
             ),
             DeclareLaunchArgument(
                 "one_process", default_value="false", description="Mapper and affordance server in one process"
@@ -79,11 +99,6 @@ def generate_launch_description():
                 remappings=camera,
                 condition=IfCondition(LaunchConfiguration("one_process")),
             ),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", str(share / "config" / "sab3r.rviz")],
-                condition=IfCondition(LaunchConfiguration("rviz")),
-            ),
+            rviz(share),
         ]
     )

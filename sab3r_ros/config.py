@@ -23,7 +23,11 @@ class ModelSettings(Group):
     """Which network runs, and how."""
 
     checkpoint: str = Field(
-        "sab3r_tiny", description="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model"
+        "sab3r_tiny", description="A path, a known name (see `sab3r models`) or a hub name owner/model"
+    )
+    features: str = Field(
+        "",
+        description="Text-aligned features: empty = those of the checkpoint, none, maskclip (beside any geometry) or a folder with its files",
     )
     device: str = Field(
         "auto",
@@ -34,10 +38,24 @@ class ModelSettings(Group):
         0,
         ge=0,
         le=2048,
-        description="Long side of the network's input in pixels, a multiple of 16; 0 = the size the checkpoint was trained for",
+        description="Long side of the network's input in pixels, a multiple of the patch; 0 = the size the checkpoint was trained for",
     )
     half_precision: bool = Field(True, description="bfloat16 in encoder and decoder on a GPU (heads stay float32)")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0 = all")
+
+
+class CameraSettings(Group):
+    """How the camera is mounted."""
+
+    pitch: float = Field(
+        0.0, ge=-1.6, le=1.6, description="Downward tilt of the first camera in radians; makes the map z-up"
+    )
+    roll: float = Field(
+        0.0,
+        ge=-3.2,
+        le=3.2,
+        description="Roll of the first camera about its viewing direction in radians, clockwise positive",
+    )
 
 
 class WindowSettings(Group):
@@ -51,25 +69,28 @@ class WindowSettings(Group):
         description="A frame that shares less than this with every keyframe of the window becomes a keyframe",
     )
     kept_keyframes: int = Field(
-        40, ge=1, le=1000, description="Keyframes whose tokens stay in memory, for relocalisation"
+        40,
+        ge=1,
+        le=1000,
+        description="Newest keyframes whose tokens stay in memory; older ones are encoded again when they are needed",
     )
-    symmetric: bool = Field(
+    symmetric_pairs: bool = Field(
         False,
         description="Decode every pair in both orders: twice the time, more correspondences where descriptors are not matched",
     )
 
 
 class TrackingSettings(Group):
-    """How a frame's place is found, and when it counts as lost."""
+    """How a frame's pose is found, and when it counts as lost."""
 
-    relative_residual: float = Field(
+    depth_sigma: float = Field(
         0.1,
         gt=0.0,
         le=1.0,
-        description="Residual, relative to depth, at which a correspondence's influence has fallen to a quarter",
+        description="Standard deviation of a predicted point, relative to its depth: where a correspondence's influence has fallen to a quarter",
     )
     min_inliers: float = Field(
-        0.2, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated place"
+        0.2, ge=0.0, le=1.0, description="Smallest share of confidence that must agree with the estimated pose"
     )
     scale_prior: float = Field(
         0.8,
@@ -81,17 +102,14 @@ class TrackingSettings(Group):
         True,
         description="Correspondences from matched descriptors; otherwise, and where too few match, from the pointmaps as predicted",
     )
-    ray_residual: float = Field(
+    descriptor_sigma: float = Field(
         0.05,
         gt=0.0,
         le=1.0,
-        description="Standard deviation in radians of the direction of a pixel matched by descriptors",
+        description="Standard deviation in radians of the bearing of a pixel matched by descriptors",
     )
-    keypoints: int = Field(
-        800,
-        ge=0,
-        le=10000,
-        description="Keypoints (SIFT) of the camera's own picture that refine the pose; 0 = none, where the network is large",
+    max_keypoints: int = Field(
+        800, ge=0, le=10000, description="SIFT keypoints per image that refine the pose; 0 = none"
     )
     keypoint_views: int = Field(6, ge=1, le=100, description="Keyframes that keypoints are matched with")
     correct_depth: bool = Field(True, description="Correct the network's depth by what matched keypoints triangulate")
@@ -99,16 +117,16 @@ class TrackingSettings(Group):
     use_intrinsics: bool = Field(
         True, description="Where the camera's intrinsics are known, put the points on their rays"
     )
-    max_disorder: float = Field(
+    max_stamp_disorder: float = Field(
         0.5,
         ge=0.0,
-        description="A picture that is older than the newest one by at most this many seconds is refused; one that is older still starts a new pass over the same map",
+        description="An image that is older than the newest one by at most this many seconds is rejected; one that is older still starts a new pass over the same map",
     )
     min_contrast: float = Field(
         2.0,
         ge=0.0,
         le=255.0,
-        description="Pictures whose grey values deviate less than this are refused as black or constant",
+        description="Images whose grey values deviate less than this are rejected as black or constant",
     )
 
 
@@ -129,23 +147,14 @@ class MapSettings(Group):
     max_range: float = Field(
         12.0, gt=0.0, description="Points farther from the camera than this many metres are not fused"
     )
-    first_pitch: float = Field(
-        0.0, ge=-1.6, le=1.6, description="Downward tilt of the first camera in radians; makes the map z-up"
-    )
-    first_roll: float = Field(
-        0.0,
-        ge=-3.2,
-        le=3.2,
-        description="Roll of the first camera about its viewing direction in radians, clockwise positive",
-    )
     feature_dim: int = Field(
         64,
         ge=8,
         le=1024,
         description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis",
     )
-    feature_pieces: bool = Field(
-        True, description="Average features over pieces of one colour in the picture, so that they end where things end"
+    superpixel_pooling: bool = Field(
+        True, description="Average features over superpixels of the image, so that they end where things end"
     )
 
 
@@ -191,6 +200,7 @@ class Settings(Group):
     """All settings."""
 
     model: ModelSettings = ModelSettings()
+    camera: CameraSettings = CameraSettings()
     window: WindowSettings = WindowSettings()
     tracking: TrackingSettings = TrackingSettings()
     map: MapSettings = MapSettings()

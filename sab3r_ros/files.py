@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file."""
+    return sha256_of([path])
+
+
+def sha256_of(paths: Iterable[Path]) -> str:
+    """The hexadecimal SHA-256 of several files, one after the other."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
     return digest.hexdigest()

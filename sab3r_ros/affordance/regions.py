@@ -7,14 +7,14 @@ from scipy.spatial import cKDTree
 
 from sab3r_ros.affordance.grasps import Grasp
 from sab3r_ros.affordance.surface import spacing
-from sab3r_ros.geometry.groups import linked_groups, perpendicular
+from sab3r_ros.geometry.groups import euclidean_clusters, perpendicular
 
 _LINK = 3.0  # points within this many spacings of each other belong together
 _SURE = 0.8  # of the highest score: the points that say where a region is
 
 
 @dataclass
-class Region:
+class AffordanceRegion:
     """A part of an object's surface that affords an action.
 
     score: mean over its points, in [0, 1]; peak_score. centroid (3,): the one of its surest points (at least 0.8 of the
@@ -43,7 +43,7 @@ def find_regions(
     min_score: float = 0.4,
     min_points: int = 8,
     max_regions: int = 0,
-) -> list[Region]:
+) -> list[AffordanceRegion]:
     """Regions of points (N,3) with a score of at least `min_score`, best first.
 
     normals (N,3) unit, outward; scores (N,) in [0, 1]; max_regions: 0 = no limit. Regions of fewer than `min_points`
@@ -53,13 +53,13 @@ def find_regions(
     if not 0 <= min_score <= 1:
         raise ValueError(f"min_score must lie in [0, 1], got {min_score}")
     rows = np.flatnonzero(scores >= min_score)
-    groups = linked_groups(points, rows, _LINK * max(spacing(points), 1e-4), min_points)
+    groups = euclidean_clusters(points, rows, _LINK * max(spacing(points), 1e-4), min_points)
     regions = [_region(points, normals, scores, group) for group in groups]
     regions.sort(key=lambda r: -r.score * len(r.rows) / (len(r.rows) + 2 * min_points))
     return regions[:max_regions] if max_regions else regions
 
 
-def _region(points, normals, scores, rows) -> Region:
+def _region(points, normals, scores, rows) -> AffordanceRegion:
     own, weight = points[rows], scores[rows] / scores[rows].sum()
     sure = own[scores[rows] >= _SURE * scores[rows].max()]
     centroid = sure[np.linalg.norm(sure - sure.mean(0), axis=1).argmin()]
@@ -67,7 +67,7 @@ def _region(points, normals, scores, rows) -> Region:
     pose = surface_frame(own, (normals[rows] * weight[:, None]).sum(0), normals[best])
     local = (own - centroid) @ pose[:3, :3]
     pose[:3, 3] = centroid
-    return Region(
+    return AffordanceRegion(
         float(scores[rows].mean()),
         float(scores[rows].max()),
         centroid,

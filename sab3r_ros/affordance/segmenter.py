@@ -24,16 +24,16 @@ class AffordanceSegmenter:
     def __init__(self, checkpoint: CastCheckpoint | str = "cast_tiny", device: str = "cpu"):
         self.checkpoint = load_cast(checkpoint, device) if isinstance(checkpoint, str) else checkpoint
         self.device = device
-        self._image_encoder: ImagePromptEncoder | None = None  # loaded when the first picture comes
+        self._image_encoder: ImagePromptEncoder | None = None  # loaded when the first image comes
 
     @torch.inference_mode()
     def score(self, points: np.ndarray, prompt: str, image: np.ndarray | None = None) -> np.ndarray:
         """How much every point (N,3) of an object (metres, z up) affords what the prompt asks, (N,) float32 in [0, 1].
 
-        image (H,W,3) uint8: a picture of the action, beside the prompt or, when that is empty, instead of it. Points that
+        image (H,W,3) uint8: an image of the action, beside the prompt or, when that is empty, instead of it. Points that
         are not finite get 0. Larger clouds are thinned to 2048 points for the network and every point takes the score of
         its nearest one. Raises AffordanceRequestError for an empty prompt, one without a letter that the text encoder was
-        trained on (it knows English), fewer than 16 finite points, or a picture that cannot be used.
+        trained on (it knows English), fewer than 16 finite points, or an image that cannot be used.
         """
         asked = self._prompt(prompt, image)
         points = np.asarray(points, np.float64)
@@ -70,7 +70,7 @@ class AffordanceSegmenter:
                 self._image_encoder = load_image_prompts(self.checkpoint.image, self.device)
             return self._image_encoder.read(image)
         except ValueError as error:
-            raise AffordanceRequestError(f"cannot use the picture: {error}") from error
+            raise AffordanceRequestError(f"cannot use the image: {error}") from error
 
 
 def checked_prompt(prompt: str) -> str:

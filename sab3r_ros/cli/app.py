@@ -10,16 +10,19 @@ import typer
 
 from sab3r_ros.cli.train_app import train
 from sab3r_ros.config import dotted_fields, load_settings
+from sab3r_ros.models.catalogue import KNOWN, models_dir
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Semantic 3D maps with text queries from one uncalibrated camera.",
+    help="Semantic 3D maps with text queries from monocular RGB video.",
 )
 evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")
+
+_LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML with settings, nested or as a ROS parameter file")
@@ -27,9 +30,7 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, as name=value; may be repeated (see `sab3r config`)")
 ]
-CheckpointOption = Annotated[
-    str, typer.Option(help="A path, a known name (sab3r_tiny, mast3r, sab3r) or a hub name owner/model")
-]
+CheckpointOption = Annotated[str, typer.Option(help="A path, a known name (`sab3r models`) or a hub name owner/model")]
 FirstOption = Annotated[
     int,
     typer.Option(min=0, max=40_000, help="Number of the first sample: others show how much a figure owes to chance"),
@@ -45,6 +46,11 @@ def run() -> None:
     except (ValueError, OSError) as error:
         print(f"sab3r: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _LAB_PACKAGES:
+            raise
+        print(f"sab3r: this command needs {error.name}: pip install 'sab3r_ros[lab]'", file=sys.stderr)
+        sys.exit(1)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, checkpoint: str = ""):
@@ -57,12 +63,12 @@ def map_command(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A folder of pictures, a video, a rosbag2 or mcap, a camera number, or demo"
+            metavar="INPUT", help="A folder of images, a video, a rosbag2 or mcap, a camera number, or demo"
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")],
     checkpoint: CheckpointOption = "",
-    rate: Annotated[float, typer.Option(min=0.01, help="Pictures per second where the input has no stamps")] = 10.0,
+    rate: Annotated[float, typer.Option(min=0.01, help="Images per second where the input has no stamps")] = 10.0,
     limit: Annotated[int, typer.Option(min=0, help="Stop after this many frames; 0 = all")] = 0,
     depth: Annotated[bool, typer.Option(help="Use depth images and intrinsics where the input has them")] = False,
     topic: Annotated[str, typer.Option(help="Image topic of a bag that has several")] = "",
@@ -100,10 +106,10 @@ def locate(
 ) -> None:
     """Find things in a map by text; exit status 3 where nothing is found."""
     from sab3r_ros.cli.mapping import locate_in
+    from sab3r_ros.maps import open_map
 
-    found = locate_in(
-        folder, text, _settings(config, overrides, checkpoint), min_score, max_objects, negative or [], png
-    )
+    opened = open_map(folder, settings=_settings(config, overrides, checkpoint))
+    found = locate_in(opened, text, min_score, max_objects, negative or [], png)
     if as_json:
         print(json.dumps({"query": text, "objects": found}))
     else:
@@ -117,8 +123,9 @@ def locate(
         raise typer.Exit(3)
 
 
-@app.command("afford")
-def afford_command(
+@app.command("afford", hidden=True)
+@app.command("affordance")
+def affordance_command(
     source: Annotated[
         Path, typer.Argument(metavar="DIR", help="A saved map, or a .ply file with the points of one object")
     ],
@@ -127,7 +134,7 @@ def afford_command(
     ] = "",
     image: Annotated[
         Path | None,
-        typer.Option(help="A picture of the action on a thing of the kind, beside words or instead of them"),
+        typer.Option(help="An image prompt: the action on an object of the kind, beside words or instead of them"),
     ] = None,
     item: Annotated[str, typer.Option("--object", help="What to look for in the map")] = "",
     as_json: JsonOption = False,
@@ -143,10 +150,12 @@ def afford_command(
     overrides: SetOption = None,
 ) -> None:
     """Where an object can be grasped, opened, poured from: regions and grasps; exit status 3 where there is none."""
-    from sab3r_ros.cli.affordance import afford
+    from sab3r_ros.cli.affordance import affordance_of
 
     settings = _settings(config, overrides, checkpoint)
-    answer = afford(source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png, image)
+    answer = affordance_of(
+        source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png, image
+    )
     if as_json:
         print(json.dumps(answer))
     else:
@@ -164,17 +173,18 @@ def afford_command(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")] = Path("demo_output"),
     checkpoint: CheckpointOption = "",
+    measure: Annotated[bool, typer.Option("--measure", help="Compare with the ground truth (extra [lab])")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Map the built-in sequence, look for its objects, and compare with the truth."""
+    """Map the shipped sequence, look for some of its objects, and ask what they afford."""
     from sab3r_ros.cli.demo import run_demo
 
-    _print_figures(run_demo(out, _settings(None, None, checkpoint)), as_json)
+    _print_metrics(run_demo(out, _settings(None, None, checkpoint), measure), as_json)
 
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine has and lacks, and what to do; exit status 1 where something needed is missing."""
+    """Check the installation; exit status 1 where something needed is missing."""
     from sab3r_ros.cli.doctor import examine
 
     findings = examine()
@@ -185,6 +195,46 @@ def doctor(as_json: JsonOption = False) -> None:
             print(f"[{item.level:>7}] {item.name}: {item.text}")
     if any(f.level == "missing" for f in findings):
         raise typer.Exit(1)
+
+
+@app.command("models")
+def show_models(as_json: JsonOption = False) -> None:
+    """List the models by name: size, licence, what they can do, and whether they are on this machine."""
+    rows = [
+        {
+            "name": name, "summary": known.summary, "licence": known.licence, "tasks": known.tasks, "image_size": known.image_size,
+            "megabytes": known.megabytes, "present": known.is_present(name),
+        }
+        for name, known in KNOWN.items()
+    ]  # fmt: skip
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        state = "here" if row["present"] else f"sab3r fetch {row['name']}"
+        print(
+            f"{row['name']:<16} {row['megabytes']:>5} MB  {row['image_size']:>4} px  {row['tasks']}; {row['summary']} [{state}]"
+        )
+        print(f"{'':<16} licence: {row['licence']}")
+    print(
+        f"Fetched models lie in {models_dir()}/NAME (SAB3R_MODELS changes that). Without a network: copy a model's folder there"
+    )
+    print("from a machine that has it, or `sab3r fetch NAME --from FOLDER`.")
+
+
+@app.command("fetch")
+def fetch_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of `sab3r models`")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Copy the files from this folder instead of downloading")
+    ] = None,
+) -> None:
+    """Bring a model onto this machine."""
+    from sab3r_ros.cli.mapping import progress_of_files
+    from sab3r_ros.models.catalogue import fetch
+
+    for path in fetch(name, source, progress_of_files()):
+        print(path)
 
 
 @app.command("config")
@@ -204,10 +254,10 @@ def evaluate_rooms_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Pose, depth and locate figures on procedural rooms that no training has seen."""
-    from sab3r_ros.cli.evaluation import rooms_figures
+    """Pose, depth and locate metrics on procedural rooms that no training has seen."""
+    from sab3r_ros.lab.evaluation.commands import rooms_metrics
 
-    _print_figures(rooms_figures(_settings(config, overrides, checkpoint), rooms, frames, first), as_json)
+    _print_metrics(rooms_metrics(_settings(config, overrides, checkpoint), rooms, frames, first), as_json)
 
 
 @evaluate.command("household")
@@ -220,9 +270,9 @@ def evaluate_household_command(
     overrides: SetOption = None,
 ) -> None:
     """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen."""
-    from sab3r_ros.cli.evaluation import household_figures
+    from sab3r_ros.lab.evaluation.commands import household_metrics
 
-    _print_figures(household_figures(_settings(config, overrides, checkpoint), groups, first), as_json)
+    _print_metrics(household_metrics(_settings(config, overrides, checkpoint), groups, first), as_json)
 
 
 @evaluate.command("affordance")
@@ -232,10 +282,10 @@ def evaluate_affordance_command(
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
 ) -> None:
-    """Affordance figures by the peers' protocol on household shapes that no training has seen."""
-    from sab3r_ros.cli.affordance import affordance_figures
+    """Affordance metrics by the peers' protocol on household shapes that no training has seen."""
+    from sab3r_ros.lab.evaluation.commands import affordance_metrics
 
-    _print_figures(affordance_figures(segmenter, shapes, first), as_json)
+    _print_metrics(affordance_metrics(segmenter, shapes, first), as_json)
 
 
 @evaluate.command("scans")
@@ -247,10 +297,10 @@ def evaluate_scans_command(
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
 ) -> None:
-    """Affordance figures on scanned objects, whole and from twelve sides."""
-    from sab3r_ros.cli.affordance import scan_figures
+    """Affordance metrics on scanned objects, whole and from twelve sides."""
+    from sab3r_ros.lab.evaluation.commands import scan_metrics
 
-    _print_figures(scan_figures(segmenter, folder, out), as_json)
+    _print_metrics(scan_metrics(segmenter, folder, out), as_json)
 
 
 @evaluate.command("recording")
@@ -267,18 +317,18 @@ def evaluate_recording_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Pose and depth figures on a real recording."""
-    from sab3r_ros.cli.evaluation import recording_figures
+    """Pose and depth metrics on a real recording."""
+    from sab3r_ros.lab.evaluation.commands import recording_metrics
 
-    _print_figures(recording_figures(_settings(config, overrides, checkpoint), folder, out), as_json)
+    _print_metrics(recording_metrics(_settings(config, overrides, checkpoint), folder, out), as_json)
 
 
-def _print_figures(figures: dict, as_json: bool) -> None:
+def _print_metrics(metrics: dict, as_json: bool) -> None:
     if as_json:
         from sab3r_ros.cli.mapping import finite
 
-        print(json.dumps(finite(figures)))
+        print(json.dumps(finite(metrics)))
         return
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if not isinstance(value, list):
             print(f"{name:>20}: {value:.3f}" if isinstance(value, float) else f"{name:>20}: {value}")

@@ -1,5 +1,6 @@
-"""`sab3r doctor`: what this machine has and lacks."""
+"""`sab3r doctor`: checks the installation."""
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -13,7 +14,6 @@ _REQUIRED = (
     "open_clip_torch",
     "safetensors",
     "opencv-python-headless",
-    "scikit-image",
     "pydantic",
     "scipy",
     "plyfile",
@@ -75,9 +75,7 @@ def _device() -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil
-
-    free = psutil.virtual_memory().available / 2**30
+    free = _available_bytes() / 2**30
     return Finding(
         "ok" if free >= _COMFORT_GB else "note",
         "memory",
@@ -86,8 +84,16 @@ def _memory() -> Finding:
     )
 
 
+def _available_bytes() -> int:
+    """Memory that programs can have, free or used for caches (Linux); elsewhere what is free."""
+    with contextlib.suppress(OSError, StopIteration), open("/proc/meminfo") as lines:
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _weights():
-    from sab3r_ros.models.weights import KNOWN, CheckpointError, load_checkpoint
+    from sab3r_ros.models.catalogue import KNOWN, CheckpointError
+    from sab3r_ros.models.weights import load_checkpoint
 
     try:
         checkpoint = load_checkpoint("sab3r_tiny")
@@ -95,8 +101,9 @@ def _weights():
     except CheckpointError as error:
         yield Finding("missing", "weights", str(error))
     for name, known in KNOWN.items():
-        if known.source != "bundled":
-            yield Finding("note", f"weights {name}", f"fetched from {known.source} when asked for; {known.licence}")
+        if not known.bundled:
+            state = "on this machine" if known.is_present(name) else f"not on this machine: `sab3r fetch {name}`"
+            yield Finding("note", f"weights {name}", f"{state}; {known.licence}")
 
 
 def _ros():

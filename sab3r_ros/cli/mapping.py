@@ -1,74 +1,51 @@
-"""`sab3r map` and `sab3r locate`."""
+"""`sab3r map` and `sab3r locate`: from options to library calls, and what they print."""
 
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
 from sab3r_ros.config import Settings
-from sab3r_ros.evaluation.stream import Run, map_stream
 from sab3r_ros.files import write_json
-from sab3r_ros.mapping.export import render_preview, write_ply, write_tum
-from sab3r_ros.mapping.mapper import SemanticMapper
-from sab3r_ros.mapping.perception import Perception
-from sab3r_ros.mapping.query import LocatedObject, MapQuery, label_voxels, query_for
-from sab3r_ros.mapping.storage import EmptyMap, MapFile, MapFileError, PathExists, read_map, save_map
-from sab3r_ros.models.weights import load_checkpoint
-from sab3r_ros.sources.readers import Source, open_source
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.session import EmptyMap, MapFileError, PathExists
+from sab3r_ros.mapping.stream import Run, map_stream
+from sab3r_ros.maps import Map
+from sab3r_ros.models.backends import load_backend
+from sab3r_ros.models.base import Backend
+from sab3r_ros.outputs import write_outputs
+from sab3r_ros.query.map_query import query_for
+from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.sources.base import Source
+from sab3r_ros.sources.open import open_source
+from sab3r_ros.viewer.preview import draw_preview
 
 
-def map_source(
-    source: Source, settings: Settings, perception: Perception, limit: int = 0
-) -> tuple[SemanticMapper, Run]:
-    """Map every frame of a source, with a progress bar."""
-    mapper = SemanticMapper(settings, perception)
+def map_source(source: Source, settings: Settings, backend: Backend, limit: int = 0) -> tuple[Mapper, Run]:
+    """Map every frame of a source, with a progress bar; what was mapped is kept when the user interrupts."""
+    mapper, run = Mapper(settings, backend), Run()
     total = min(limit, len(source)) if limit and len(source) else limit or len(source) or None
     frames = islice(source, limit) if limit else source
     with tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
         try:
-            run = map_stream(mapper, frames, bar.update)
-        except KeyboardInterrupt:  # a live camera is ended this way; what was mapped is kept
-            run = Run([], 1.0)
+            map_stream(mapper, frames, bar.update, run)
+        except KeyboardInterrupt:  # a live camera is ended this way
+            print("interrupted: what was mapped so far is kept", file=sys.stderr)
     return mapper, run
 
 
-def write_outputs(
-    mapper: SemanticMapper,
-    query: MapQuery | None,
-    out: Path,
-    overwrite: bool,
-    objects: list[LocatedObject] | None = None,
-) -> None:
-    """The map's own format, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
-    save_map(mapper, out, overwrite)
-    snapshot = mapper.snapshot()
-    label, score = label_voxels(query, snapshot)
-    write_ply(out / "map.ply", snapshot["xyz"].numpy(), _rgb(snapshot), score, label)
-    write_tum(out / "trajectory.txt", mapper.trajectory)
-    _draw(out / "preview.png", snapshot, label, query, mapper.trajectory, objects)
-
-
-def _rgb(snapshot: dict[str, Tensor]) -> np.ndarray:
-    return snapshot["rgb"].clamp(0, 255).byte().numpy()
-
-
-def _draw(path: Path, snapshot, label, query: MapQuery | None, trajectory, objects) -> None:
-    names = query.vocabulary.labels if query else []
-    colours = query.vocabulary.colours if query else np.zeros((0, 3), np.uint8)
-    walked = np.array([pose[:3, 3] for _, pose in trajectory]).reshape(-1, 3)
-    render_preview(path, snapshot["xyz"].numpy(), _rgb(snapshot), label, names, colours, walked, objects)
-
-
-def summarise(mapper: SemanticMapper, run: Run, source: Source) -> dict:
+def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
     """What `summary.json` holds for any input."""
+    status, features = mapper.status(), mapper.backend.features
     return {
-        "input": source.name, "model": mapper.perception.checkpoint.id, "frames": mapper.frames, "tracked": len(mapper.trajectory),
-        "keyframes": mapper.num_keyframes, "points": len(mapper.voxels), "fps": run.fps,
-        "scale": mapper.scale.source.name.lower(), "scale_stddev": mapper.scale.stddev if np.isfinite(mapper.scale.stddev) else None,
-        "map_mb": mapper.voxels.megabytes(), "skipped": source.skipped + run.refused,
+        "input": source.name, "geometry_model": mapper.geometry.id, "feature_model": features.id if features else "",
+        "frames": status.frames, "tracked": len(mapper.trajectory), "keyframes": status.keyframes, "points": status.points,
+        "fps": run.fps, "scale": status.scale.source.name.lower(),
+        "scale_stddev": status.scale.stddev if np.isfinite(status.scale.stddev) else None, "map_mb": status.megabytes,
+        "skipped": source.skipped + run.rejected,
     }  # fmt: skip
 
 
@@ -88,55 +65,34 @@ def map_input(
     if (out / "map.json").exists() and not overwrite:
         raise PathExists(f"{out} holds a map already; give --overwrite or another --out")
     opened = open_source(source, rate, depth, topic)
-    perception = Perception(settings.model)
-    query = query_for(perception.checkpoint, settings.query)
-    print(f"model {perception.checkpoint.id}, licence {perception.checkpoint.licence}", file=sys.stderr)
-    mapper, run = map_source(opened, settings, perception, limit)
+    backend = load_backend(settings.model, settings.window.size)
+    query = query_for(backend.features, settings.query)
+    print(f"model {backend.geometry.id}, licence {backend.licence}", file=sys.stderr)
+    mapper, run = map_source(opened, settings, backend, limit)
     try:
         write_outputs(mapper, query, out, overwrite)
     except EmptyMap as error:
-        first = f" First problem: {run.refused[0]}" if run.refused else ""
+        first = f" First problem: {run.rejected[0]}" if run.rejected else ""
         raise MapFileError(f"nothing could be mapped from {source}.{first}") from error
     summary = summarise(mapper, run, opened)
     write_json(out / "summary.json", finite(summary))
     return summary
 
 
-def open_map(folder: Path, settings: Settings) -> tuple[MapFile, MapQuery]:
-    """A saved map and what answers questions about it; the network itself is not run, only its text encoder.
-
-    Raises MapFileError for a map of another model or without features.
-    """
-    content = read_map(folder)
-    checkpoint = load_checkpoint(settings.model.checkpoint)
-    if content.info["model"] != checkpoint.id:
-        raise MapFileError(
-            f"{folder} was made with {content.info['model']}, not {checkpoint.id}: give its --checkpoint"
-        )
-    if not content.info["features"]:
-        raise MapFileError(f"{folder} was saved without features and cannot be searched")
-    query = query_for(checkpoint, settings.query)
-    if query is None:
-        raise MapFileError(f"{checkpoint.id} has no text-aligned features to search")
-    return content, query
-
-
 def locate_in(
-    folder: Path,
-    text: str,
-    settings: Settings,
-    min_score: float | None,
-    max_objects: int,
-    negatives: list[str],
-    png: Path | None,
+    opened: Map, text: str, min_score: float | None, max_objects: int, negatives: list[str], png: Path | None
 ) -> list[dict]:
     """`sab3r locate`: objects of a saved map, best first."""
-    content, query = open_map(folder, settings)
-    found = query.locate(content.snapshot, [text], content.info["voxel_size"], negatives, min_score, max_objects)
+    found = opened.locate(text, negatives, min_score, max_objects)
     if png is not None:
-        label, _ = query.classify(content.snapshot)
-        _draw(png, content.snapshot, label, query, content.trajectory, found)
+        draw_map(opened, png, found)
     return [describe(o) for o in found]
+
+
+def draw_map(opened: Map, png: Path, objects: list[LocatedObject]) -> None:
+    """An image of a saved map with objects."""
+    label, _ = opened.labels()
+    draw_preview(png, opened.content.snapshot, label, opened.query.vocabulary, opened.trajectory, objects)
 
 
 def describe(item: LocatedObject) -> dict:
@@ -145,4 +101,17 @@ def describe(item: LocatedObject) -> dict:
         "id": item.id, "label": item.label, "score": round(item.score, 4), "points": len(item.points),
         "centroid": [round(float(v), 3) for v in item.centroid], "size": [round(float(v), 3) for v in item.size],
         "box_pose": [[round(float(v), 4) for v in row] for row in item.box_pose], "last_seen": item.last_seen,
+        "views": int(item.views.max()),
     }  # fmt: skip
+
+
+def progress_of_files() -> Callable[[str, int, int], None]:
+    """A progress bar per downloaded file, on standard error."""
+    bars: dict[str, tqdm] = {}
+
+    def report(name: str, done: int, total: int) -> None:
+        if name not in bars:
+            bars[name] = tqdm(total=total or None, unit="B", unit_scale=True, desc=name)
+        bars[name].update(done - bars[name].n)
+
+    return report

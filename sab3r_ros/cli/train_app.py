@@ -1,12 +1,10 @@
-"""`sab3r train`: the commands and their options; the work is done in `cli.training`."""
+"""`sab3r train`: the commands and their options; the work is done in `lab.training`."""
 
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from sab3r_ros.training.parts import Part
 
 train = typer.Typer(no_args_is_help=True, help="Make the default weights, or a SAB3R from MASt3R and CLIP.")
 
@@ -27,6 +25,14 @@ MuonOption = Annotated[
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that prepare samples")]
 
 
+class Scope(str, Enum):
+    """Which parts of the network a stage trains (`lab.training.scope`)."""
+
+    everything = "everything"
+    decoders = "decoders"
+    features = "features"
+
+
 class Heads(str, Enum):
     """Which dense heads a stage trains."""
 
@@ -43,7 +49,7 @@ def text(
     steps: StepsOption = 9000,
 ) -> None:
     """Train the compact text tower of the default weights."""
-    from sab3r_ros.cli.training import text_tower
+    from sab3r_ros.lab.training.commands import text_tower
 
     text_tower(out, wordnet, steps)
 
@@ -56,7 +62,7 @@ def render(
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Render household rooms once, so that training reads them from disk."""
-    from sab3r_ros.cli.training import render_views
+    from sab3r_ros.lab.training.commands import render_views
 
     render_views(out, first, groups, workers)
 
@@ -80,7 +86,7 @@ def encoder(
     muon: MuonOption = False,
 ) -> None:
     """Pre-train the encoder of the tiny network on single views."""
-    from sab3r_ros.cli.training import pretrain, run_settings
+    from sab3r_ros.lab.training.commands import pretrain, run_settings
 
     settings = run_settings(
         steps, batch, lr, decay=decay, save_every=100, workers=workers, bfloat16=bfloat16, muon=muon
@@ -92,14 +98,14 @@ def encoder(
 def lift(
     out: Annotated[Path, typer.Argument(metavar="SHAPES", help="Folder for the shapes; interrupted runs go on")],
     shapes: Annotated[int, typer.Option(min=1, help="Household objects, 400 kB each")] = 4000,
-    checkpoint: Annotated[str, typer.Option(help="SAB3R whose encoder looks at the pictures")] = "sab3r_tiny",
+    checkpoint: Annotated[str, typer.Option(help="SAB3R whose encoder looks at the images")] = "sab3r_tiny",
     dino_weights: Annotated[
-        str, typer.Option(help="dinov2_vits14_pretrain.pth: DINOv2 looks at the pictures instead")
+        str, typer.Option(help="dinov2_vits14_pretrain.pth: DINOv2 looks at the images instead")
     ] = "",
     workers: WorkersOption = 1,
 ) -> None:
     """Render household objects from 12 sides and lift what a 2D network sees onto their points: data for `cmat`."""
-    from sab3r_ros.cli.training import lift
+    from sab3r_ros.lab.training.commands import lift
 
     lift(out, shapes, checkpoint, dino_weights, workers)
 
@@ -115,7 +121,7 @@ def cmat(
     bfloat16: Bfloat16Option = False,
 ) -> None:
     """Pre-train the affordance network's point encoder (CMAT): reconstruction, affinity to 2D features, diversity."""
-    from sab3r_ros.cli.training import pretrain_points, run_settings
+    from sab3r_ros.lab.training.commands import pretrain_points, run_settings
 
     pretrain_points(run, data, run_settings(steps, batch, lr, warmup=200, workers=workers, bfloat16=bfloat16))
 
@@ -134,7 +140,7 @@ def cast(
     pictured: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of samples with an image prompt, half of them without words")
     ] = 0.3,
-    pictures: Annotated[str, typer.Option(help="SAB3R whose encoder reads image prompts")] = "sab3r_tiny",
+    images: Annotated[str, typer.Option(help="SAB3R whose encoder reads image prompts")] = "sab3r_tiny",
     often: Annotated[
         list[str] | None, typer.Option(help="A kind of household object to see three times as often; may be repeated")
     ] = None,
@@ -142,15 +148,13 @@ def cast(
     bfloat16: Bfloat16Option = False,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
-    """Train the affordance network on clouds with questions and pictures."""
-    from sab3r_ros.cli.training import AffordanceData, run_settings, train_affordance
+    """Train the affordance network on clouds with questions and images."""
+    from sab3r_ros.lab.training.commands import AffordanceData, run_settings, train_affordance
 
     settings = run_settings(
         steps, batch, lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers, bfloat16=bfloat16
     )
-    train_affordance(
-        run, settings, AffordanceData(laso, pictured, pictures, tuple(often or ())), encoder, start, export
-    )
+    train_affordance(run, settings, AffordanceData(laso, pictured, images, tuple(often or ())), encoder, start, export)
 
 
 @train.command("distill")
@@ -168,8 +172,8 @@ def distill(
     ] = "",
     heads: Annotated[Heads, typer.Option(help="coarse: cheap linear heads, for a first stage")] = Heads.full,
     only: Annotated[
-        Part, typer.Option(help="decoders: with all heads, beside a fixed encoder; features: the feature heads alone")
-    ] = Part.everything,
+        Scope, typer.Option(help="decoders: with all heads, beside a fixed encoder; features: the feature heads alone")
+    ] = Scope.everything,
     steps: StepsOption = 5000,
     batch: Annotated[int, typer.Option(min=1, help="Groups of four views in a step, over all processes")] = 3,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts that a step's batch is computed in")] = 1,
@@ -179,7 +183,7 @@ def distill(
         str, typer.Option("--text", help="open_clip text encoder of the label teacher; default: that of sab3r_tiny")
     ] = "",
     clip_teacher: Annotated[
-        Path | None, typer.Option(help="maskclip_jbu_stack_cocostuff.ckpt: CLIP features for unlabelled pictures")
+        Path | None, typer.Option(help="maskclip_jbu_stack_cocostuff.ckpt: CLIP features for unlabelled images")
     ] = None,
     clip_weights: Annotated[str, typer.Option(help="OpenAI's ViT-B/16: a tag of open_clip or a file")] = "openai",
     dino_teacher: Annotated[
@@ -194,10 +198,21 @@ def distill(
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
     """Train SAB3R: the tiny network from nothing, or a MASt3R checkpoint with new feature heads. Runs under torchrun."""
-    from sab3r_ros.cli.training import TeacherFiles, run_settings, train_sab3r
+    from sab3r_ros.lab.training.commands import TeacherFiles, run_settings, train_sab3r
+    from sab3r_ros.lab.training.scope import TrainableScope
 
     settings = run_settings(
         steps, batch, lr, decay=decay, accumulate=accumulate, workers=workers, bfloat16=bfloat16, muon=muon
     )
     files = TeacherFiles(clip_teacher, clip_weights, dino_teacher, dino_weights)
-    train_sab3r(run, data or ["rooms"], settings, start, heads is Heads.coarse, text_model, files, export, only)
+    train_sab3r(
+        run,
+        data or ["rooms"],
+        settings,
+        start,
+        heads is Heads.coarse,
+        text_model,
+        files,
+        export,
+        TrainableScope(only.value),
+    )

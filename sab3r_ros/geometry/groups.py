@@ -1,4 +1,4 @@
-"""Points that lie together, and directions across a given one."""
+"""Euclidean clusters, and directions perpendicular to a given one."""
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -6,19 +6,19 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 
-def linked_groups(points: np.ndarray, rows: np.ndarray, reach: float, min_points: int) -> list[np.ndarray]:
-    """Split `rows` of points (N,3) into groups whose members are linked by steps of at most `reach`.
+def euclidean_clusters(points: np.ndarray, rows: np.ndarray, radius: float, min_points: int) -> list[np.ndarray]:
+    """Split `rows` of points (N,3) into clusters whose members are linked by steps of at most `radius`.
 
-    Groups of fewer than `min_points` are left out.
+    Clusters of fewer than `min_points` are left out.
     """
     if len(rows) < min_points:
         return []
-    pairs = cKDTree(points[rows]).query_pairs(reach, output_type="ndarray")
+    pairs = cKDTree(points[rows]).query_pairs(radius, output_type="ndarray")
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
     _, member = connected_components(graph, directed=False)
     order = np.argsort(member, kind="stable")
-    groups = np.split(rows[order], np.flatnonzero(np.diff(member[order])) + 1)
-    return [group for group in groups if len(group) >= min_points]
+    clusters = np.split(rows[order], np.flatnonzero(np.diff(member[order])) + 1)
+    return [cluster for cluster in clusters if len(cluster) >= min_points]
 
 
 def perpendicular(direction: np.ndarray) -> np.ndarray:

@@ -66,6 +66,12 @@ def robust_power(x: Tensor, gamma: float) -> Tensor:
     return (x + offset) ** gamma - offset**gamma
 
 
+def weighted_mean_pointmap(pointmaps: Tensor, confidences: Tensor) -> Tensor:
+    """Confidence-weighted mean (H,W,3) of pointmaps (K,H,W,3) of one view; confidences (K,H,W) > 1."""
+    weight = (confidences - 0.999)[..., None]
+    return (weight * pointmaps).sum(0) / weight.sum(0)
+
+
 def canonical_view(pointmaps: Tensor, confidences: Tensor, block: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     """One pointmap from K predictions of the same view.
 
@@ -75,7 +81,7 @@ def canonical_view(pointmaps: Tensor, confidences: Tensor, block: int = 8) -> tu
     k, h, w, _ = pointmaps.shape
     weight = confidences - 0.999
     total = weight.sum(0)
-    canon = (weight[..., None] * pointmaps).sum(0) / total[..., None]
+    canon = weighted_mean_pointmap(pointmaps, confidences)
     half = block // 2
     y = (torch.arange(h, device=canon.device) // block * block + half).clamp(max=h - 1)
     x = (torch.arange(w, device=canon.device) // block * block + half).clamp(max=w - 1)

@@ -4,12 +4,12 @@ import numpy as np
 
 
 def pinhole(focal, width, height):
-    """The matrix (3,3) of a camera with square pixels that looks through the middle of its picture; focal in pixels."""
+    """The matrix (3,3) of a camera with square pixels that looks through the middle of its image; focal in pixels."""
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
 def known_rays(shape, intrinsics):
-    """Viewing rays (H,W,3) with z = 1 of a picture of `shape` (H,W)."""
+    """Viewing rays (H,W,3) with z = 1 of an image of `shape` (H,W)."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     return np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T
 

@@ -58,14 +58,14 @@ def fit_sim3_robust(
     source: Tensor,
     target: Tensor,
     weights: Tensor,
-    spread: Tensor,
+    sigma: Tensor,
     iterations: int = 8,
     fixed_scale: float | None = None,
     initial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Iteratively re-weighted `fit_sim3` with Geman-McClure weights.
 
-    spread (N,): residual in the target's unit at which a point's influence has fallen to a quarter. The kernel
+    sigma (N,): residual in the target's unit at which a point's influence has fallen to a quarter. The kernel
     starts four times as wide and narrows, so that a poor start does not decide. Returns the similarity (4,4)
     and the final robust weights (N,) in [0, 1], which tell inliers from outliers.
     Raises ValueError as `fit_sim3`.
@@ -73,7 +73,7 @@ def fit_sim3_robust(
     pose = fit_sim3(source, target, weights, fixed_scale) if initial is None else initial
     robust = torch.ones_like(weights)
     for k in range(iterations):
-        width = spread * max(1.0, 4.0 * 0.6**k)
+        width = sigma * max(1.0, 4.0 * 0.6**k)
         residual = (transform_points(pose, source) - target).norm(dim=-1)
         robust = (1 + (residual / width).square()).pow(-2)
         pose = fit_sim3(source, target, weights * robust, fixed_scale)

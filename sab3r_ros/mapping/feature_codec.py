@@ -1,7 +1,7 @@
 """Compression of features by projection to an orthonormal basis that grows with what is seen.
 
 Features of `dim` numbers are stored as coordinates in at most `rank` directions. Directions are found by PCA of what
-the basis does not yet explain and are only ever appended, so that codes written earlier stay valid (new coordinates
+the basis does not yet explain and are only ever appended, so that compressed features written earlier stay valid (new coordinates
 read as zero). Dot products with a text embedding are taken in the same coordinates. Features that are no longer than
 `rank` are kept as they are.
 """
@@ -11,18 +11,18 @@ from torch import Tensor
 
 _EXPLAINED = 0.98  # share of the energy after which no directions are added
 _ABOVE_NOISE = 2.5  # times the median singular value
-_SAMPLE = 1024  # features looked at per call
+_SAMPLE = 1024  # features sampled per call
 
 
 class FeatureCodec:
-    """Encodes unit features (N,dim) as (N,rank) codes."""
+    """Compresses unit features (N,dim) to (N,rank)."""
 
     def __init__(self, dim: int, rank: int, device: str = "cpu"):
         self.dim, self.rank = dim, min(rank, dim)
         start = torch.eye(dim) if dim <= rank else torch.zeros(0, dim)
         self.basis = start.to(device)  # (r,dim), orthonormal rows, r <= rank
 
-    def observe(self, features: Tensor) -> None:
+    def partial_fit(self, features: Tensor) -> None:
         """Append directions for what the basis does not explain of unit features (N,dim)."""
         room = self.rank - len(self.basis)
         if room <= 0 or len(features) < 2:
@@ -48,5 +48,16 @@ class FeatureCodec:
 
     def encode(self, features: Tensor) -> Tensor:
         """(N,dim) to (N,rank); coordinates of directions not yet found are zero."""
-        codes = features.float() @ self.basis.T
-        return torch.nn.functional.pad(codes, (0, self.rank - codes.shape[-1]))
+        compressed = features.float() @ self.basis.T
+        return torch.nn.functional.pad(compressed, (0, self.rank - compressed.shape[-1]))
+
+    def reproject(self, compressed: Tensor, basis: Tensor) -> Tensor:
+        """Features (N,F) compressed with another basis (r,dim) in this codec's coordinates (N,rank).
+
+        Zeros where the basis is of features of another length.
+        """
+        if compressed.shape[1] == 0 or basis.shape[1] != self.dim:
+            return torch.zeros(len(compressed), self.rank, device=self.basis.device)
+        features = (compressed[:, : len(basis)].float() @ basis.float()).to(self.basis.device)
+        self.partial_fit(features)
+        return self.encode(features)

@@ -1,4 +1,8 @@
-"""The place of a new view from matched pixels: those of the network's descriptors and those of keypoints."""
+"""Refinement of a frame's pose from matched pixels: the network's descriptors and keypoints.
+
+The residuals are those of `geometry.ray_refinement`. Several hypotheses are refined on a subsample; the one with the largest
+sum of robust weights is refined on all matches; keypoints are then matched again where that pose says they should be.
+"""
 
 from dataclasses import dataclass
 
@@ -11,25 +15,25 @@ from sab3r_ros.geometry.projection import pinhole, project, transform
 from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.depth_correction import depth_correction
-from sab3r_ros.mapping.frames import Keyframe
-from sab3r_ros.mapping.keypoints import KeypointMatch, Keypoints, match_near, relative_rotation
-from sab3r_ros.mapping.perception import Comparison
+from sab3r_ros.mapping.keypoints import KeypointMatch, Keypoints, guided_match, relative_rotation
+from sab3r_ros.models.base import PairPrediction
+from sab3r_ros.types import Edge, Keyframe
 
-FEWEST_MATCHES = 12
-_ENOUGH_KEYPOINTS = 60  # matches whose agreement says, without the network's, that the place is right
-_CLOSED_FORM_SPREAD = 0.15  # relative to depth
-_TRIALS = 6  # iterations from every start, before the best one is refined further
-_TRIED = 200  # matches that tell which start is the best
+MIN_MATCHES = 12
+_ENOUGH_KEYPOINTS = 60  # matches whose agreement says, without the network's, that the pose is right
+_CLOSED_FORM_SIGMA = 0.15  # relative to depth
+_HYPOTHESIS_ITERATIONS = 6  # from every hypothesis, before the best one is refined further
+_HYPOTHESIS_MATCHES = 200  # matches that score the hypotheses
 _ITERATIONS = 8  # of the best one, with all matches
-_AGAIN = 3  # keyframes, the first ones, whose keypoints are matched once more
-_DEPTH_RANGE = 1.5  # times the depth, and a share of it, between which a keypoint is looked for once the pose is known
-_REACH = 0.03  # of the picture's width, beside the line between the two
+_REMATCH_KEYFRAMES = 3  # keyframes, the first ones, whose keypoints are matched once more
+_DEPTH_RANGE = 1.5  # times the depth, and a share of it, between which a keypoint is searched once the pose is known
+_BAND_RADIUS = 0.03  # of the image's width, beside the epipolar line
 
 
-@dataclass
+@dataclass(frozen=True)
 class KeypointMatches:
-    """What keypoints say of a new view: its own, some keyframes, the matches with each of them (None where too few look
-    alike), and the intrinsics (3,3) of the network's picture."""
+    """A frame's keypoints, some keyframes, the matches with each of them (None where too few pass), and the intrinsics
+    (3,3) of the network's image."""
 
     own: Keypoints
     keyframes: list[Keyframe]
@@ -37,18 +41,34 @@ class KeypointMatches:
     intrinsics: np.ndarray
 
 
-@dataclass
+@dataclass(frozen=True)
 class Refined:
-    """pose (4,4) of a new view, the share of matches that agrees with it, and the factors (h,w) by which keypoints correct the
-    view's depth, None where too few of them tell."""
+    """pose (4,4) of a frame, the share of matches that agrees with it, the factors (h,w) by which keypoints correct its
+    depth (None where too few of them tell), and the matches as edges."""
 
     pose: Tensor
     inliers: float
     correction: Tensor | None
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True)
+class _MatchSet:
+    """Matches with one keyframe: pixels (M,2) of both, their standard deviation, and the rays they make."""
+
+    keyframe: Keyframe
+    kind: str
+    frame: np.ndarray
+    target: np.ndarray
+    sigma: float
+    rays: RayMatches
+
+    def __len__(self) -> int:
+        return len(self.rays)
 
 
 def refine_by_matches(
-    comparison: Comparison,
+    prediction: PairPrediction,
     keyframes: list[Keyframe],
     points: Tensor,
     pose: Tensor,
@@ -58,117 +78,139 @@ def refine_by_matches(
 ) -> Refined | None:
     """The pose refined by the rays of all matches; None where there are none, or where they agree on nothing.
 
-    Keypoints are matched twice: first by looks alone, then, with the pose at hand, among those that lie where they should.
-    points (h,w,3): the new view's pointmap; pose: similarity to begin with; focal: of the network's picture in pixels,
-    for want of intrinsics.
+    points (h,w,3): the frame's pointmap; pose: similarity to begin with; focal: of the network's image in pixels, for want of
+    intrinsics.
     """
     h, w = points.shape[:2]
     intrinsics = pinhole(focal, w, h) if keypoints is None else keypoints.intrinsics
     scale, rotation, translation = (x.cpu() for x in split_sim3(pose))
     depth = points[..., 2].double().cpu() * scale
-    starts = [make_sim3(1.0, rotation, translation)]
-    rays: dict[int, RayMatches] = {}  # by the number of the keyframe
+    hypotheses = [make_sim3(1.0, rotation, translation)]
+    by_keypoints: list[_MatchSet] = []
     if keypoints is not None:
-        matched = enumerate(zip(keypoints.keyframes, keypoints.matches, strict=True))
-        rays = {i: _keypoint_rays(depth, k, m, intrinsics) for i, (k, m) in matched if m is not None}
-        starts += _turned(rays, keypoints)
-    by_keypoints = list(rays.values())
-    by_descriptors = []
-    for keyframe, (mine, its, _) in zip(keyframes, comparison.matches or (), strict=False):
-        if len(mine) >= FEWEST_MATCHES:
-            here, there = (xy.cpu().numpy().astype(np.float64) for xy in (mine, its))
-            by_descriptors.append(_rays(depth, keyframe, here, there, settings.ray_residual, intrinsics))
+        by_keypoints = [
+            _keypoint_set(depth, k, m, intrinsics)
+            for k, m in zip(keypoints.keyframes, keypoints.matches, strict=True)
+            if m is not None
+        ]
+        hypotheses += _rotation_hypothesis(by_keypoints, intrinsics)
+    by_descriptors = _descriptor_sets(prediction, keyframes, depth, settings.descriptor_sigma, intrinsics)
     if not by_keypoints and not by_descriptors:
         return None
-    joint = RayMatches.join(by_keypoints + by_descriptors)
-    few = joint.thinned(_TRIED)
-    starts.append(_closed_form(few))
-    tried = [refine_by_rays(few, start, _TRIALS) for start in starts]
-    best, _ = max(tried, key=lambda found: float(found[1].sum()))
-    found, agreeing = refine_by_rays(joint, best, _ITERATIONS, widening=1.0)
-    if not agreeing.any():
+    joint = _all_rays(by_keypoints + by_descriptors)
+    few = joint.subsample(_HYPOTHESIS_MATCHES)
+    hypotheses.append(_closed_form(few))
+    scored = [refine_by_rays(few, start, _HYPOTHESIS_ITERATIONS) for start in hypotheses]
+    best, _ = max(scored, key=lambda found: float(found[1].sum()))
+    found, weights = refine_by_rays(joint, best, _ITERATIONS, gnc_start=1.0)
+    if not weights.any():
         return None
-    inliers = _agreement(agreeing, by_keypoints)
-    told = by_keypoints
-    again = _matched_again(depth, keypoints, rays, found) if keypoints is not None else []
-    if again:
-        joint = RayMatches.join(again + by_descriptors)
-        second, agreeing_again = refine_by_rays(joint, found, _ITERATIONS, widening=1.0)
-        if agreeing_again.any():
-            found, agreeing, told = second, agreeing_again, again
-            inliers = max(inliers, _agreement(agreeing, told))
+    inliers = _agreement(weights, by_keypoints)
+    rematched = _rematched(depth, keypoints, by_keypoints, found) if keypoints is not None else []
+    if rematched:
+        second, weights_again = refine_by_rays(_all_rays(rematched + by_descriptors), found, _ITERATIONS, gnc_start=1.0)
+        if weights_again.any():
+            found, weights, by_keypoints = second, weights_again, rematched
+            inliers = max(inliers, _agreement(weights, by_keypoints))
     _, rotation, translation = split_sim3(found)
     correction = None
-    if told and settings.correct_depth:
-        seen = RayMatches.join(told)
-        correction = depth_correction(seen, agreeing[: len(seen)], found, depth, intrinsics)
-    return Refined(make_sim3(scale, rotation, translation).to(pose), inliers, correction)
+    if by_keypoints and settings.correct_depth:
+        seen = _all_rays(by_keypoints)
+        correction = depth_correction(seen, weights[: len(seen)], found, depth, intrinsics)
+    refined = make_sim3(scale, rotation, translation)
+    return Refined(refined.to(pose), inliers, correction, _edges(by_keypoints + by_descriptors, weights, refined))
 
 
-def _agreement(agreeing: Tensor, by_keypoints: list[RayMatches]) -> float:
+def _all_rays(sets: list[_MatchSet]) -> RayMatches:
+    return RayMatches.cat([s.rays for s in sets])
+
+
+def _agreement(weights: Tensor, by_keypoints: list[_MatchSet]) -> float:
     """The share of matches, those of keypoints first, that agrees: of descriptors, or of keypoints if more of them do."""
     count = sum(map(len, by_keypoints))
-    inliers = float(agreeing[count:].mean()) if count < len(agreeing) else 0.0
-    return max(inliers, float(agreeing[:count].mean())) if count >= _ENOUGH_KEYPOINTS else inliers
+    inliers = float(weights[count:].mean()) if count < len(weights) else 0.0
+    return max(inliers, float(weights[:count].mean())) if count >= _ENOUGH_KEYPOINTS else inliers
 
 
-def _matched_again(
-    depth: Tensor, keypoints: KeypointMatches, rays: dict[int, RayMatches], pose: Tensor
-) -> list[RayMatches]:
-    """The rays of every keyframe; of the first ones those that look alike where this pose (4,4) of the new view says."""
-    points = transform_points(pose, _lifted(depth, keypoints.own.pixels, keypoints.intrinsics))
+def _rematched(depth: Tensor, keypoints: KeypointMatches, before: list[_MatchSet], pose: Tensor) -> list[_MatchSet]:
+    """The matches with every keyframe; with the first ones guided by this pose (4,4) of the frame."""
+    points = transform_points(pose, unproject(depth, keypoints.own.pixels, keypoints.intrinsics))
     centre = pose[:3, 3]
     ends = torch.stack([centre + (points - centre) * share for share in (1 / _DEPTH_RANGE, _DEPTH_RANGE)]).numpy()
-    again = dict(rays)
-    for i, keyframe in enumerate(keypoints.keyframes[:_AGAIN]):
+    sets = {s.keyframe.id: s for s in before}
+    for keyframe in keypoints.keyframes[:_REMATCH_KEYFRAMES]:
         if keyframe.keypoints is None:
             continue
-        near, far = project(transform(np.linalg.inv(keyframe.pose.cpu().numpy()), ends), keypoints.intrinsics)
-        match = match_near(keypoints.own, keyframe.keypoints, near, far, _REACH * depth.shape[1])
+        near, far = project(transform(np.linalg.inv(keyframe.host_pose.numpy()), ends), keypoints.intrinsics)
+        match = guided_match(keypoints.own, keyframe.keypoints, near, far, _BAND_RADIUS * depth.shape[1])
         if match is not None:
-            again[i] = _keypoint_rays(depth, keyframe, match, keypoints.intrinsics)
-    return list(again.values())
+            sets[keyframe.id] = _keypoint_set(depth, keyframe, match, keypoints.intrinsics)
+    return list(sets.values())
 
 
-def _keypoint_rays(depth: Tensor, keyframe: Keyframe, match: KeypointMatch, intrinsics: np.ndarray) -> RayMatches:
-    return _rays(depth, keyframe, match.here, match.there, match.error / intrinsics[0, 0], intrinsics)
+def _keypoint_set(depth: Tensor, keyframe: Keyframe, match: KeypointMatch, intrinsics: np.ndarray) -> _MatchSet:
+    angle = match.sigma / intrinsics[0, 0]
+    rays = _rays(depth, keyframe, match.frame, match.keyframe, angle, intrinsics)
+    return _MatchSet(keyframe, "keypoints", match.frame, match.keyframe, match.sigma, rays)
+
+
+def _descriptor_sets(
+    prediction: PairPrediction, keyframes: list[Keyframe], depth: Tensor, angle: float, intrinsics: np.ndarray
+) -> list[_MatchSet]:
+    """Matches of descriptors with each keyframe that has enough of them."""
+    sets = []
+    for keyframe, match in zip(keyframes, prediction.matches or (), strict=False):
+        if len(match) >= MIN_MATCHES:
+            frame, target = (xy.cpu().numpy().astype(np.float64) for xy in (match.frame, match.keyframe))
+            rays = _rays(depth, keyframe, frame, target, angle, intrinsics)
+            sets.append(_MatchSet(keyframe, "descriptors", frame, target, angle * float(intrinsics[0, 0]), rays))
+    return sets
 
 
 def _rays(
-    depth: Tensor, keyframe: Keyframe, here: np.ndarray, there: np.ndarray, angle: float, intrinsics: np.ndarray
+    depth: Tensor, keyframe: Keyframe, frame: np.ndarray, target: np.ndarray, angle: float, intrinsics: np.ndarray
 ) -> RayMatches:
-    """Pixels (N,2) of a new view of this depth (h,w), in the map's unit, matched with those of a keyframe."""
-    source = _lifted(depth, here, intrinsics)
+    """Pixels (N,2) of a frame of this depth (h,w), in the map's unit, matched with those of a keyframe."""
+    source = unproject(depth, frame, intrinsics)
     distances = source.norm(dim=-1)
-    older = keyframe.pose.cpu()
-    targets = transform_points(older, _lifted(keyframe.points[..., 2].double().cpu(), there, intrinsics))
+    older = keyframe.host_pose
+    targets = transform_points(older, unproject(keyframe.host_depth, target, intrinsics))
     angles = torch.full_like(distances, angle)
     return RayMatches(source / distances[:, None], distances, targets, older[:3, 3].expand_as(source), angles)
 
 
-def _lifted(depth: Tensor, pixels: np.ndarray, intrinsics: np.ndarray) -> Tensor:
+def unproject(depth: Tensor, pixels: np.ndarray, intrinsics: np.ndarray) -> Tensor:
     """Pixels (N,2) as points (N,3) at the depth (h,w) of the nearest pixel."""
     column, row = torch.from_numpy(np.round(pixels).astype(np.int64)).T
     rays = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(intrinsics).T
     return torch.from_numpy(rays) * depth[row, column].clamp(min=1e-3)[:, None]
 
 
-def _turned(rays: dict[int, RayMatches], keypoints: KeypointMatches) -> list[Tensor]:
-    """The pose that turns as the keyframe with the most keypoints says, with the median of the points' translations."""
-    if not rays:
+def _rotation_hypothesis(sets: list[_MatchSet], intrinsics: np.ndarray) -> list[Tensor]:
+    """The pose with the rotation of the essential matrix to the keyframe with the most matches, and the median translation."""
+    if not sets:
         return []
-    most = max(rays, key=lambda i: len(rays[i]))
-    matches, keyframe, match = rays[most], keypoints.keyframes[most], keypoints.matches[most]
-    assert match is not None
-    rotation = relative_rotation(match, keypoints.intrinsics)
+    most = max(sets, key=len)
+    rotation = relative_rotation(KeypointMatch(most.frame, most.target, most.sigma), intrinsics)
     if rotation is None:
         return []
-    turned = split_sim3(keyframe.pose.cpu())[1] @ torch.from_numpy(rotation)
-    return [make_sim3(1.0, turned, (matches.targets - matches.points @ turned.T).median(0).values)]
+    turned = split_sim3(most.keyframe.host_pose)[1] @ torch.from_numpy(rotation)
+    return [make_sim3(1.0, turned, (most.rays.targets - most.rays.points @ turned.T).median(0).values)]
 
 
 def _closed_form(matches: RayMatches) -> Tensor:
-    """The rigid pose that brings the points of both views together."""
+    """The rigid pose that brings the points of both views together (Umeyama, robust)."""
     source = matches.points
-    spread = _CLOSED_FORM_SPREAD * source[:, 2].abs().clamp(min=0.1)
-    return fit_sim3_robust(source, matches.targets, torch.ones_like(matches.distances), spread, fixed_scale=1.0)[0]
+    sigma = _CLOSED_FORM_SIGMA * source[:, 2].abs().clamp(min=0.1)
+    return fit_sim3_robust(source, matches.targets, torch.ones_like(matches.distances), sigma, fixed_scale=1.0)[0]
+
+
+def _edges(sets: list[_MatchSet], weights: Tensor, pose: Tensor) -> tuple[Edge, ...]:
+    """The matches with each keyframe, with their robust weights (in the order of the sets)."""
+    edges, start = [], 0
+    for s in sets:
+        relative = torch.linalg.inv(s.keyframe.host_pose) @ pose
+        weight = weights[start : start + len(s)].numpy()
+        edges.append(Edge(None, s.keyframe.id, s.kind, s.frame, s.target, s.sigma, weight, relative.numpy()))
+        start += len(s)
+    return tuple(edges)

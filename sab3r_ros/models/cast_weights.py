@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sab3r_ros.files import replacing, write_json
 from sab3r_ros.models.cast import Cast, CastConfig
+from sab3r_ros.models.catalogue import ASSETS, CheckpointError
 from sab3r_ros.models.image_prompt import ImagePromptWeights
-from sab3r_ros.models.inert_pickle import load_inert
 from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig
+from sab3r_ros.models.safe_load import safe_load
+from sab3r_ros.models.state_dicts import load_strict, strip_prefix
 from sab3r_ros.models.text import PromptEncoder
-from sab3r_ros.models.weights import ASSETS, CheckpointError, below, put_into
 
 FORMAT, VERSION = "cast", 1
 _KNOWN = {"cast_tiny": ASSETS / "cast_tiny"}
@@ -70,7 +71,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
         state = {
             k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()
         }
-        put_into(network, state, folder)
+        load_strict(network, state, folder)
         image = ImagePromptWeights(**content["image"]) if content.get("image") else None
     except CheckpointError:
         raise
@@ -90,7 +91,7 @@ def load_cast(name: str = "cast_tiny", device: str = "cpu") -> CastCheckpoint:
 def load_point_mae(path: Path, encoder: PointEncoder) -> None:
     """Put a public Point-MAE or CMAT pre-training file into an encoder. Raises CheckpointError naming what does not fit."""
     state = _torch_state(path, ("base_model", "model", "state_dict"))
-    put_into(encoder, below(state, "MAE_encoder."), path)
+    load_strict(encoder, strip_prefix(state, "MAE_encoder."), path)
 
 
 def load_las(path: Path, network: Cast) -> None:
@@ -99,14 +100,14 @@ def load_las(path: Path, network: Cast) -> None:
     Raises CheckpointError naming what does not fit.
     """
     state = _torch_state(path, ("model_state_dict", "model", "state_dict"))
-    put_into(network, {k: v for k, v in state.items() if not k.startswith("prompt_encoder.")}, path)
+    load_strict(network, {k: v for k, v in state.items() if not k.startswith("prompt_encoder.")}, path)
 
 
 def _torch_state(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        content = load_inert(path)
+        content = safe_load(path)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     state = (

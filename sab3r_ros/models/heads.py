@@ -10,7 +10,7 @@ PATCH = 16
 
 
 class ResidualConvUnit(nn.Module):
-    """x + conv(relu(conv(relu(x)))) on (B,C,H,W)."""
+    """x + conv(relu(conv(relu(x)))) on (B,C,H,W); x is left as it is."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -18,7 +18,12 @@ class ResidualConvUnit(nn.Module):
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + self.conv2(_relu(self.conv1(F.relu(x))))
+
+
+def _relu(x: Tensor) -> Tensor:
+    """ReLU in place where no gradient needs what was there: the maps are the largest tensors of all."""
+    return F.relu(x, inplace=not torch.is_grad_enabled())
 
 
 def _enlarge(x: Tensor) -> Tensor:
@@ -37,7 +42,9 @@ class FusionBlock(nn.Module):
     def forward(self, coarse: Tensor, skip: Tensor | None = None) -> Tensor:
         if skip is not None:
             coarse = coarse + self.resConfUnit1(skip)
-        return self.out_conv(_enlarge(self.resConfUnit2(coarse)))
+        # The published order is enlarge, then convolve. A 1 x 1 convolution commutes with bilinear interpolation,
+        # whose weights add up to one, and costs a quarter before it.
+        return _enlarge(self.out_conv(self.resConfUnit2(coarse)))
 
 
 class Scratch(nn.Module):
@@ -57,10 +64,10 @@ class DPTHead(nn.Module):
     """Tokens of four depths to a dense map at full resolution.
 
     tokens: four (B,N,C_i) tensors (encoder output first); grid (h,w) of the tokens, h*w = N.
-    Returns (B,out,16h,16w).
+    Returns (B,out,patch*h,patch*w).
     """
 
-    def __init__(self, token_dims, layer_dims, feature_dim: int, last_dim: int, out_dim: int):
+    def __init__(self, token_dims, layer_dims, feature_dim: int, last_dim: int, out_dim: int, patch: int = PATCH):
         super().__init__()
         a, b, c, d = layer_dims
         self.act_postprocess = nn.ModuleList(
@@ -74,13 +81,14 @@ class DPTHead(nn.Module):
         self.scratch = Scratch(layer_dims, feature_dim)
         self.head = nn.Sequential(
             nn.Conv2d(feature_dim, feature_dim // 2, 3, padding=1),
-            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Upsample(scale_factor=patch / 8, mode="bilinear", align_corners=True),  # the fusion ends at 8 x the grid
             nn.Conv2d(feature_dim // 2, last_dim, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(last_dim, out_dim, 1),
         )
 
     def forward(self, tokens: list[Tensor], grid: tuple[int, int]) -> Tensor:
+        # Tokens are channels-last already; kept so, convolutions need no reordering.
         maps = [t.transpose(1, 2).unflatten(-1, grid) for t in tokens]
         paths = [post(m) for post, m in zip(self.act_postprocess, maps, strict=True)]
         skips = [conv(p) for conv, p in zip(self.scratch.layer_rn, paths, strict=True)]
@@ -88,23 +96,25 @@ class DPTHead(nn.Module):
         out = self.scratch.refinenet3(out, skips[2])
         out = self.scratch.refinenet2(out, skips[1])
         out = self.scratch.refinenet1(out, skips[0])
-        return self.head(out)
+        shrunk, enlarge, full, _, last = self.head
+        return last(_relu(full(enlarge(shrunk(out)))))
 
 
 class PixelShuffleMlp(nn.Module):
-    """An MLP per token whose outputs are the patch's pixels: (B,N,dim) to (B,out,16h,16w).
+    """An MLP per token whose outputs are the patch's pixels: (B,N,dim) to (B,out,patch*h,patch*w).
 
     Carries `fc1` and `fc2` itself, as the checkpoints name them.
     """
 
-    def __init__(self, dim: int, hidden: int, out_dim: int):
+    def __init__(self, dim: int, hidden: int, out_dim: int, patch: int = PATCH):
         super().__init__()
-        inner = Mlp(dim, hidden, out_dim * PATCH**2)
+        self.patch = patch
+        inner = Mlp(dim, hidden, out_dim * patch**2)
         self.fc1, self.fc2 = inner.fc1, inner.fc2
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         x = self.fc2(F.gelu(self.fc1(x)))
-        return F.pixel_shuffle(x.transpose(1, 2).unflatten(-1, grid), PATCH)
+        return F.pixel_shuffle(x.transpose(1, 2).unflatten(-1, grid), self.patch)
 
 
 def exp_vector(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures as prompts: SAB3R's encoder reads them, its tokens are what CAST attends to."""
+"""Images as prompts: SAB3R's encoder reads them, its tokens are what CAST attends to."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
-from sab3r_ros.models.weights import Checkpoint, CheckpointError, load_checkpoint
+from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,13 @@ class ImagePromptEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures in [-1, 1] (B,3,H,W), sides multiples of 16, to tokens (B,H*W/256,dim)."""
+        """Images in [-1, 1] (B,3,H,W), sides multiples of 16, to tokens (B,H*W/256,dim)."""
         return self.network.encode(images).tokens
 
     def read(self, rgb: np.ndarray) -> Tensor:
-        """A picture (H,W,3) uint8 of any size to tokens (1,M,dim). Raises ValueError for an empty or too narrow one."""
+        """An image (H,W,3) uint8 of any size to tokens (1,M,dim). Raises ValueError for an empty or too narrow one."""
         plan = framing(rgb.shape[1], rgb.shape[0], self.network.cfg.image_size)
-        device = self.network.patch_embed.proj.weight.device
-        return self(to_input(resize_and_crop(rgb, plan)).to(device))
+        return self(to_input(resize_and_crop(rgb, plan)).to(self.network.device))
 
 
 def load_image_prompts(weights: ImagePromptWeights, device: str = "cpu") -> ImagePromptEncoder:

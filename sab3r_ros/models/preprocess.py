@@ -1,4 +1,4 @@
-"""From any picture to the network's input: resize, crop, scale to [-1, 1] (DUSt3R's convention)."""
+"""From any image to the network's input: resize, crop, scale to [-1, 1] (DUSt3R's convention)."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,12 @@ from PIL import Image
 from torch import Tensor
 
 from sab3r_ros.geometry.projection import scaled_intrinsics
+from sab3r_ros.models.base import GeometryModel
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture was resized and cropped: sizes are (W, H) and the crop (left, top) in pixels."""
+    """How an image was resized and cropped: sizes are (W, H) and the crop (left, top) in pixels."""
 
     size: tuple[int, int]
     resized: tuple[int, int]
@@ -30,19 +31,14 @@ class Framing:
         return resized[top : top + self.cropped[1], left : left + self.cropped[0]].copy()
 
 
-def fitted_nearest(image: np.ndarray, long_side: int) -> np.ndarray:
-    """A depth or label image (H,W) as the network would see it: `framing` by nearest neighbour."""
-    return framing(image.shape[1], image.shape[0], long_side).apply_nearest(np.ascontiguousarray(image))
+def framing(width: int, height: int, long_side: int, square_ok: bool = False, patch: int = 16) -> Framing:
+    """Sizes for the network: the long side becomes `long_side`, sides are cropped to multiples of the patch.
 
-
-def framing(width: int, height: int, long_side: int, square_ok: bool = False) -> Framing:
-    """Sizes for the network: the long side becomes `long_side`, sides are cropped to multiples of 16.
-
-    A long side of 224 gives a 224 x 224 square as in DUSt3R. A square picture otherwise loses a quarter of its
-    height unless `square_ok`. Raises ValueError for an empty picture or one that would have no pixels left.
+    A long side of 224 gives a 224 x 224 square as in DUSt3R. A square image otherwise loses a quarter of its height
+    unless `square_ok`. Raises ValueError for an empty image or one that would have no pixels left.
     """
     if width < 1 or height < 1:
-        raise ValueError(f"empty picture: {width} x {height}")
+        raise ValueError(f"empty image: {width} x {height}")
     longer = max(width, height)
     target = round(224 * max(width / height, height / width)) if long_side == 224 else long_side
     w, h = (max(1, round(side * target / longer)) for side in (width, height))
@@ -50,12 +46,22 @@ def framing(width: int, height: int, long_side: int, square_ok: bool = False) ->
     if long_side == 224:
         half_w = half_h = min(cx, cy)
     else:
-        half_w, half_h = (2 * cx) // 16 * 8, (2 * cy) // 16 * 8
+        half_w, half_h = (2 * c // patch * patch // 2 for c in (cx, cy))
         if w == h and not square_ok:
             half_h = 3 * half_w // 4 // 8 * 8
     if not half_w or not half_h:
-        raise ValueError(f"a picture of {width} x {height} is too narrow for a long side of {long_side}")
+        raise ValueError(f"an image of {width} x {height} is too narrow for a long side of {long_side}")
     return Framing((width, height), (w, h), (cx - half_w, cy - half_h), (2 * half_w, 2 * half_h))
+
+
+def framing_for(model: GeometryModel, image: np.ndarray) -> Framing:
+    """How a model sees an image (H,W,...). Raises ValueError as `framing`."""
+    return framing(image.shape[1], image.shape[0], model.image_size, model.square_ok, model.patch)
+
+
+def fitted_nearest(image: np.ndarray, model: GeometryModel) -> np.ndarray:
+    """A depth or label image (H,W) as a model would see it, by nearest neighbour."""
+    return framing_for(model, image).apply_nearest(np.ascontiguousarray(image))
 
 
 def resize_and_crop(rgb: np.ndarray, frame: Framing) -> np.ndarray:

@@ -1,17 +1,23 @@
 """The SAB3R network (arXiv 2506.02112): MASt3R's (2406.09756) two-view transformer with open-vocabulary feature heads.
 
-One picture is encoded once; a pair of encoded pictures is decoded into pointmaps in the first one's camera
-frame, confidences, matching descriptors and features. Module names are those of the public checkpoints.
+One image is encoded once; a pair of encoded images is decoded into pointmaps in the first one's camera frame,
+confidences, matching descriptors and features. The encoder is exchangeable (`models.base.Encoder`). Names in state dicts
+are those of the public checkpoints, whose encoder has no prefix of its own.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sab3r_ros.models.heads import PATCH, DPTHead, PixelShuffleMlp, exp_confidence, exp_vector
-from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, EncoderBlock, rotary_table
+from sab3r_ros.models.base import EncodedView, Encoder
+from sab3r_ros.models.encoders.croco_vit import CrocoEncoder
+from sab3r_ros.models.encoders.dune import DuneEncoder
+from sab3r_ros.models.heads import DPTHead, PixelShuffleMlp, exp_confidence, exp_vector
+from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, rotary_table
+
+_PUBLIC_ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")  # CroCo's, as checkpoints name it
 
 
 class DptSizes(NamedTuple):
@@ -26,12 +32,17 @@ class DptSizes(NamedTuple):
 class Sab3rConfig:
     """Sizes of the network.
 
+    `encoder`: "croco" or "dune"; `patch`: pixels per token; `enc_table_side`, `enc_registers`: of DUNE's encoder alone.
     `clip_head`, `dino_head`: "dpt", "linear" or None. `feature_dpt_dim`, `feature_last_dim`, `feature_layer_dims`: sizes of
     the feature heads' DPT where they are not those of the points' (None): features have more numbers than points, and in a
     small network they do not fit through heads that are wide enough for points. `desc_conf_floor`: 0 in MASt3R's checkpoints
     (exp(c)), 1 in SAB3R's (1 + exp(c)). `image_size` is the long side in pixels that the weights were trained for.
     """
 
+    encoder: str = "croco"
+    patch: int = 16
+    enc_table_side: int = 0
+    enc_registers: int = 0
     enc_dim: int = 1024
     enc_depth: int = 24
     enc_heads: int = 16
@@ -84,43 +95,6 @@ PRESETS = {
 
 
 @dataclass
-class EncodedView:
-    """A batch of encoded pictures: everything later decodes need.
-
-    tokens (B,N,enc_dim); positions (B,N,2) row and column; shape (H,W) of the stored pictures;
-    portrait (B,) bool marks samples stored transposed (None: none of them).
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    shape: tuple[int, int]
-    portrait: Tensor | None = None
-
-    def __len__(self):
-        return len(self.tokens)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens of the stored pictures."""
-        return self.shape[0] // PATCH, self.shape[1] // PATCH
-
-    def __getitem__(self, index) -> "EncodedView":
-        portrait = None if self.portrait is None else self.portrait[index]
-        return replace(self, tokens=self.tokens[index], positions=self.positions[index], portrait=portrait)
-
-    @staticmethod
-    def stack(views: list["EncodedView"]) -> "EncodedView":
-        """One batch from several of the same shape."""
-        portrait = None
-        if any(v.portrait is not None for v in views):
-            none = [torch.zeros(len(v), dtype=torch.bool, device=v.tokens.device) for v in views]
-            portrait = torch.cat([n if v.portrait is None else v.portrait for v, n in zip(views, none, strict=True)])
-        return EncodedView(
-            torch.cat([v.tokens for v in views]), torch.cat([v.positions for v in views]), views[0].shape, portrait
-        )
-
-
-@dataclass
 class ViewPrediction:
     """What a pair says of one of its views; points are in VIEW 1's camera frame for both, in metres.
 
@@ -136,21 +110,6 @@ class ViewPrediction:
     dino: Tensor | None = None
 
 
-class PatchEmbed(nn.Module):
-    """A 16 x 16 convolution of stride 16."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.proj = nn.Conv2d(3, dim, PATCH, stride=PATCH)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,3,H,W) to tokens (B,N,dim) in row-major order and their positions (B,N,2)."""
-        x = self.proj(images)
-        rows, columns = (torch.arange(n, device=x.device) for n in x.shape[-2:])
-        positions = torch.cartesian_prod(rows, columns).expand(len(x), -1, -1)
-        return x.flatten(2).transpose(1, 2), positions
-
-
 class ViewHead(nn.Module):
     """All dense outputs of one side of the pair."""
 
@@ -164,11 +123,12 @@ class ViewHead(nn.Module):
             if kind is None:
                 return None
             if kind == "linear":
-                return PixelShuffleMlp(pair_dim, pair_dim, out_dim)
-            return DPTHead(token_dims, *cfg.feature_sizes, out_dim)
+                return PixelShuffleMlp(pair_dim, pair_dim, out_dim, cfg.patch)
+            return DPTHead(token_dims, *cfg.feature_sizes, out_dim, cfg.patch)
 
-        self.dpt = DPTHead(token_dims, *cfg.point_sizes, 4)
-        self.head_local_features = PixelShuffleMlp(pair_dim, int(cfg.desc_hidden_factor * pair_dim), cfg.desc_dim + 1)
+        self.dpt = DPTHead(token_dims, *cfg.point_sizes, 4, cfg.patch)
+        hidden = int(cfg.desc_hidden_factor * pair_dim)
+        self.head_local_features = PixelShuffleMlp(pair_dim, hidden, cfg.desc_dim + 1, cfg.patch)
         self.clip_head = feature_head(cfg.clip_head, cfg.clip_dim)
         self.dino_head = feature_head(cfg.dino_head, cfg.dino_dim)
 
@@ -193,11 +153,11 @@ class ViewHead(nn.Module):
         return out
 
     def language(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
-        """The language-aligned features (B,16h,16w,C) alone."""
+        """The language-aligned features (B,patch*h,patch*w,C) alone."""
         return exp_vector(self._dense(self.clip_head, [t.float() for t in layers], grid))
 
     def raw_features(self, layers: list[Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
-        """What the feature heads there are, "clip" and "dino", say before the activation, each (B,16h,16w,C)."""
+        """What the feature heads there are, "clip" and "dino", say before the activation, each (B,patch*h,patch*w,C)."""
         heads = {"clip": self.clip_head, "dino": self.dino_head}
         return {name: self._dense(head, layers, grid) for name, head in heads.items() if head is not None}
 
@@ -209,6 +169,16 @@ class ViewHead(nn.Module):
         return raw.permute(0, 2, 3, 1)
 
 
+def make_encoder(cfg: Sab3rConfig) -> Encoder:
+    """The encoder that a configuration names. Raises ValueError for an unknown one."""
+    if cfg.encoder == "croco":
+        return CrocoEncoder(cfg.enc_dim, cfg.enc_depth, cfg.enc_heads, cfg.mlp_ratio, cfg.rope_base)
+    if cfg.encoder == "dune":
+        sizes = cfg.enc_dim, cfg.enc_depth, cfg.enc_heads, cfg.mlp_ratio
+        return DuneEncoder(*sizes, cfg.patch, cfg.enc_table_side, cfg.enc_registers)
+    raise ValueError(f"unknown encoder {cfg.encoder!r}; known: croco, dune")
+
+
 class Sab3r(nn.Module):
     """Encoder, two decoders and the heads of both views."""
 
@@ -216,11 +186,7 @@ class Sab3r(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.mask_token = nn.Parameter(torch.zeros(1, 1, cfg.dec_dim))  # in the public file; unused here
-        self.patch_embed = PatchEmbed(cfg.enc_dim)
-        self.enc_blocks = nn.ModuleList(
-            EncoderBlock(cfg.enc_dim, cfg.enc_heads, cfg.mlp_ratio) for _ in range(cfg.enc_depth)
-        )
-        self.enc_norm = nn.LayerNorm(cfg.enc_dim, eps=NORM_EPS)
+        self.encoder = make_encoder(cfg)
         self.decoder_embed = nn.Linear(cfg.enc_dim, cfg.dec_dim)
         self.dec_blocks, self.dec_blocks2 = (
             nn.ModuleList(DecoderBlock(cfg.dec_dim, cfg.dec_heads, cfg.mlp_ratio) for _ in range(cfg.dec_depth))
@@ -229,29 +195,18 @@ class Sab3r(nn.Module):
         self.dec_norm = nn.LayerNorm(cfg.dec_dim, eps=NORM_EPS)
         self.downstream_head1 = ViewHead(cfg)
         self.downstream_head2 = ViewHead(cfg)
+        if cfg.encoder == "croco":
+            self.register_state_dict_post_hook(_to_public_names)
+            self.register_load_state_dict_pre_hook(_from_public_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mask_token.device
 
     def encode(self, images: Tensor, true_shape: Tensor | None = None) -> EncodedView:
-        """Encode pictures (B,3,H,W) with values in [-1,1], H and W multiples of 16.
-
-        true_shape (B,2): true (height, width) of each sample when a landscape batch holds transposed
-        portraits (the training layout); None: nothing is transposed.
-        Raises ValueError for sides that are not multiples of 16.
-        """
-        h, w = images.shape[-2:]
-        if h % PATCH or w % PATCH or not h or not w:
-            raise ValueError(f"image sides must be positive multiples of {PATCH}, got {w} x {h}")
-        portrait = None if true_shape is None else (true_shape[:, 0] > true_shape[:, 1]).to(images.device)
-        if portrait is not None and not portrait.any():
-            portrait = None
-        x, positions = self.patch_embed(images)
-        if portrait is not None:
-            upright, upright_positions = self.patch_embed(images[portrait].transpose(-1, -2))
-            x, positions = x.clone(), positions.clone()
-            x[portrait], positions[portrait] = upright, upright_positions
-        rotation = rotary_table(positions, self.cfg.enc_dim // self.cfg.enc_heads, self.cfg.rope_base)
-        for block in self.enc_blocks:
-            x = block(x, rotation)
-        return EncodedView(self.enc_norm(x), positions, (h, w), portrait)
+        """Encode images (B,3,H,W) with values in [-1,1], H and W multiples of the patch; see `models.base.Encoder`."""
+        return self.encoder(images, true_shape)
 
     def decode(self, view1: EncodedView, view2: EncodedView) -> tuple[list[Tensor], list[Tensor]]:
         """Cross-attend two batches of encoded views; returns each side's list of dec_depth + 1 token maps."""
@@ -269,7 +224,7 @@ class Sab3r(nn.Module):
     def head(
         self, side: int, layers: list[Tensor], view: EncodedView, features: bool = True, descriptors: bool = True
     ) -> ViewPrediction:
-        """Dense outputs of side 1 or 2, always in float32, in the orientation the pictures are stored in."""
+        """Dense outputs of side 1 or 2, always in float32, in the orientation the images are stored in."""
         module = self._heads(side)
         h, w = view.grid
         with torch.autocast(layers[0].device.type, enabled=False):
@@ -291,7 +246,7 @@ class Sab3r(nn.Module):
     def language(self, layers: list[Tensor], view: EncodedView) -> Tensor | None:
         """The language-aligned features (B,H,W,C) of untransposed views as side 1; None without such a head.
 
-        They cost as much as all geometry, and only pictures that are fused into a map need them.
+        They cost as much as all geometry, and only images that are fused into a map need them.
         """
         if self.downstream_head1.clip_head is None:
             return None
@@ -321,5 +276,17 @@ class Sab3r(nn.Module):
     def forward(
         self, image1: Tensor, image2: Tensor, true_shape1: Tensor | None = None, true_shape2: Tensor | None = None
     ) -> tuple[ViewPrediction, ViewPrediction]:
-        """Both views' predictions from two batches of pictures (B,3,H,W) in [-1,1]."""
+        """Both views' predictions from two batches of images (B,3,H,W) in [-1,1]."""
         return self.predict(self.encode(image1, true_shape1), self.encode(image2, true_shape2))
+
+
+def _to_public_names(_module, state: dict[str, Tensor], prefix: str, _metadata) -> None:
+    own = f"{prefix}encoder."
+    for name in [k for k in state if k.startswith(own)]:
+        state[prefix + name.removeprefix(own)] = state.pop(name)
+
+
+def _from_public_names(_module, state: dict[str, Tensor], prefix: str, *_others) -> None:
+    public = tuple(prefix + name for name in _PUBLIC_ENCODER)
+    for name in [k for k in state if k.startswith(public)]:
+        state[f"{prefix}encoder.{name.removeprefix(prefix)}"] = state.pop(name)

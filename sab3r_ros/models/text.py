@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sab3r_ros.files import replacing, write_json
-from sab3r_ros.models.weights import put_into
+from sab3r_ros.models.state_dicts import load_strict
 
 
 class TextEncoder:
@@ -65,7 +65,7 @@ class TextEncoder:
 def tower_config(embed_dim: int, width: int, heads: int, layers: int, context: int) -> dict:
     """An open_clip configuration for a small text tower.
 
-    open_clip's towers come in pairs; the vision tower is a placeholder, since pictures go through SAB3R.
+    open_clip's towers come in pairs; the vision tower is a placeholder, since images go through SAB3R.
     """
     return {
         "model_cfg": {
@@ -106,7 +106,7 @@ class PromptEncoder(nn.Module):
 
         self.config = tower_config(width, width, heads, layers, context)
         self.tower = CLIP(**self.config["model_cfg"])
-        self.tower.visual.requires_grad_(False)  # open_clip's towers come in pairs; pictures go another way
+        self.tower.visual.requires_grad_(False)  # open_clip's towers come in pairs; images go another way
         self._tokenizer = open_clip.get_tokenizer("ViT-B-32", context_length=context)
 
     def forward(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -132,7 +132,7 @@ class PromptEncoder(nn.Module):
             encoder = cls(text["width"], text["layers"], text["heads"], text["context_length"])
             state = load_file(folder / "open_clip_model.safetensors")
             floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-            put_into(encoder.tower, floats, folder)
+            load_strict(encoder.tower, floats, folder)
         except (OSError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"cannot load the prompt encoder in {folder}: {(str(error).splitlines() or ['?'])[0]}"

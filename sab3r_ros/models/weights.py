@@ -1,8 +1,8 @@
-"""The one door for checkpoints: find, verify, convert, load; errors say what is missing and what to do.
+"""The one door for two-view checkpoints: find, verify, convert, load; errors say what is missing and what to do.
 
 Formats: our own folder (config.json + model.safetensors); the public MASt3R .pth (state dict under `model`) and
-its safetensors form; the SAB3R authors' file (state dict under `module`). Pickles are opened with
-`weights_only=True` and an allow-list; text inside them is parsed, never evaluated.
+its safetensors form; the SAB3R authors' file (state dict under `module`); DUNE-MASt3R's two files (`dune_weights`).
+Pickles are opened with `weights_only=True` and an allow-list; text inside them is parsed, never evaluated.
 """
 
 import argparse
@@ -16,37 +16,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from sab3r_ros.files import replacing, sha256, write_json
-from sab3r_ros.models.sab3r import DptSizes, Sab3r, Sab3rConfig
+from sab3r_ros.files import replacing, sha256, sha256_of, write_json
+from sab3r_ros.models import catalogue, dune_weights
+from sab3r_ros.models.catalogue import CheckpointError
+from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
+from sab3r_ros.models.state_dicts import check_fits, count_blocks, dpt_sizes
 
 FORMAT, VERSION = "sab3r", 1
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
-_NON_COMMERCIAL = "CC BY-NC-SA 4.0 (non-commercial)"
 
 
-@dataclass(frozen=True)
-class KnownCheckpoint:
-    """Where a named checkpoint comes from and under which licence."""
-
-    source: str
-    licence: str
-    note: str
-    file: str | None = None
-
-
-KNOWN = {
-    "sab3r_tiny": KnownCheckpoint("bundled", "Apache-2.0", "small, trained on procedural rooms only"),
-    "mast3r": KnownCheckpoint("naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric", _NON_COMMERCIAL, "geometry without text features"),
-    "sab3r": KnownCheckpoint("uva-cv-lab/SAB3R", _NON_COMMERCIAL, "the authors' weights", "demo_ckpt/base/base.pt"),
-}  # fmt: skip
-_ALIASES = {"tiny": "sab3r_tiny", "vit_large_512": "mast3r"}
 _OPENAI_TEXT = ("ViT-B-16-quickgelu", "openai")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be found, read or fitted; the message says what to do."""
 
 
 @dataclass
@@ -67,47 +48,21 @@ def load_checkpoint(name: str, device: str = "cpu") -> Checkpoint:
 
     Raises CheckpointError.
     """
-    path, known = locate_checkpoint(name)
-    licence = known.licence if known else "see the checkpoint's origin"
+    place = catalogue.locate(name)
+    path = place.path
     if path.is_dir() and (path / "config.json").is_file() and _read_json(path / "config.json").get("format") == FORMAT:
         return _load_own(path, device)
+    if path.is_dir() and (files := dune_weights.find_files(path)):
+        encoder, decoder = (read_torch_file(f) for f in files)
+        dune_weights.check_backbone(decoder, files[0])
+        state, config = dune_weights.assemble(encoder, decoder, path)
+        mark = sha256_of(files)[:8]
+        return Checkpoint(fit_network(state, config, path, device), f"{place.name}-{mark}", place.licence, None)
     state, hints = _read_state(path)
     config = infer_config(state, hints)
-    network = _fit(state, config, path, device)
+    network = fit_network(state, config, path, device)
     text = _OPENAI_TEXT if config.clip_head and config.clip_dim == 512 else None
-    return Checkpoint(network, f"{path.stem}-{fingerprint(_weight_file(path))}", licence, text)
-
-
-def locate_checkpoint(name: str) -> tuple[Path, KnownCheckpoint | None]:
-    """The file or folder a name stands for; downloads from the hub where it must and can."""
-    name = _ALIASES.get(name, name)
-    known = KNOWN.get(name)
-    if known and known.source == "bundled":
-        return ASSETS / name, known
-    path = Path(name).expanduser()
-    if path.exists():
-        return path, None
-    repo, file = (known.source, known.file) if known else (name, None)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise CheckpointError(
-            f"no checkpoint {name!r}: not a file or folder, not a known name ({', '.join(KNOWN)}) and not a hub name owner/model"
-        )
-    return _download(repo, file), known
-
-
-def _download(repo: str, file: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        if file:
-            return Path(hf_hub_download(repo, file))
-        hf_hub_download(repo, "config.json")
-        return Path(hf_hub_download(repo, "model.safetensors")).parent
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot fetch {repo} from the hub ({type(error).__name__}). Download it by hand and give its path as the checkpoint."
-        ) from error
+    return Checkpoint(network, f"{path.stem}-{fingerprint(_weight_file(path))}", place.licence, text)
 
 
 def save_checkpoint(
@@ -172,7 +127,7 @@ def _load_own(folder: Path, device: str) -> Checkpoint:
         raise CheckpointError(f"{folder}/config.json has unknown network settings: {', '.join(sorted(unknown))}")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     state, _ = _read_state(folder)
-    network = _fit(state, Sab3rConfig(**settings), folder, device)
+    network = fit_network(state, Sab3rConfig(**settings), folder, device)
     text = content.get("text_encoder")
     encoder = None
     if text:
@@ -198,15 +153,7 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return load_file(path), hints
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged or unsafe files
-        raise CheckpointError(
-            f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {(str(error).splitlines() or ['empty file'])[0]}"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    content = read_torch_file(path)
     args = content.get("args")
     text = getattr(args, "model", None) if not isinstance(args, dict) else args.get("model")
     hints = parse_constructor(text) if isinstance(text, str) else {}
@@ -216,6 +163,20 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 hints.setdefault("desc_conf_mode", ("exp", 1, float("inf")))
             return content[key], hints
     return content, hints
+
+
+def read_torch_file(path: Path) -> dict[str, Any]:
+    """A torch checkpoint's dictionary, without executing anything in it. Raises CheckpointError."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for damaged or unsafe files
+        raise CheckpointError(
+            f"{path} cannot be opened safely as a torch checkpoint: {type(error).__name__}: {(str(error).splitlines() or ['empty file'])[0]}"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    return content
 
 
 def parse_constructor(text: str) -> dict[str, Any]:
@@ -257,9 +218,6 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
             f"not a MASt3R or SAB3R checkpoint: it has no {missing[0]} (first keys: {', '.join(list(state)[:3]) or 'none'})"
         )
 
-    def count(prefix):
-        return 1 + max((int(m[1]) for k in state if (m := re.match(rf"{prefix}\.(\d+)\.", k))), default=-1)
-
     def feature(name):
         dpt, linear = (f"downstream_head1.{name}.{k}" for k in ("head.4.weight", "fc2.weight"))
         if dpt in state:
@@ -273,10 +231,10 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
     mlp = state["downstream_head1.head_local_features.fc1.weight"].shape[0]
     desc_mode = hints.get("desc_conf_mode") or ("exp", 0)
     size = hints.get("img_size") or 512
-    points = _dpt_sizes(state, "dpt")
+    points = dpt_sizes(state, "dpt")
     config = Sab3rConfig(
-        enc_dim=enc_dim, enc_depth=count("enc_blocks"), enc_heads=hints.get("enc_num_heads") or enc_dim // 64,
-        dec_dim=dec_dim, dec_depth=count("dec_blocks"), dec_heads=hints.get("dec_num_heads") or dec_dim // 64,
+        enc_dim=enc_dim, enc_depth=count_blocks(state, "enc_blocks"), enc_heads=hints.get("enc_num_heads") or enc_dim // 64,
+        dec_dim=dec_dim, dec_depth=count_blocks(state, "dec_blocks"), dec_heads=hints.get("dec_num_heads") or dec_dim // 64,
         image_size=max(size) if isinstance(size, (tuple, list)) else int(size),
         dpt_dim=points.dim, dpt_last_dim=points.last_dim, dpt_layer_dims=points.layer_dims,
         desc_dim=state["downstream_head1.head_local_features.fc2.weight"].shape[0] // 256 - 1,
@@ -284,7 +242,7 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
     )  # fmt: skip
     (clip, clip_dim), (dino, dino_dim) = feature("clip_head"), feature("dino_head")
     for name, kind in (("clip_head", clip), ("dino_head", dino)):
-        if kind == "dpt" and (sizes := _dpt_sizes(state, name)) != points:
+        if kind == "dpt" and (sizes := dpt_sizes(state, name)) != points:
             layers, dim, last = sizes
             config = replace(config, feature_layer_dims=layers, feature_dpt_dim=dim, feature_last_dim=last)
     if clip:
@@ -292,15 +250,7 @@ def infer_config(state: dict[str, Tensor], hints: dict[str, Any]) -> Sab3rConfig
     return replace(config, dino_head=dino, dino_dim=dino_dim) if dino else config
 
 
-def _dpt_sizes(state: dict[str, Tensor], name: str) -> DptSizes:
-    def width(key):
-        return state[f"downstream_head1.{name}.{key}.weight"].shape[0]
-
-    layers = (width(f"act_postprocess.{k}.0") for k in range(4))
-    return DptSizes(tuple(layers), width("scratch.refinenet1.out_conv"), width("head.2"))
-
-
-def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str) -> Sab3r:
+def fit_network(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str) -> Sab3r:
     """Put a state dict into a new network; says exactly what is missing or does not fit."""
     with torch.device("meta"):
         network = Sab3r(config)
@@ -315,36 +265,7 @@ def _fit(state: dict[str, Tensor], config: Sab3rConfig, path: Path, device: str)
             {k.replace("dec_blocks.", "dec_blocks2.", 1): v for k, v in state.items() if k.startswith("dec_blocks.")}
         )
     state.setdefault("mask_token", torch.zeros(1, 1, config.dec_dim))
-    _check_fits(network, state, path)
+    check_fits(network, state, path)
     network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
-    return network.to(device).eval().requires_grad_(False)
-
-
-def below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The part of a state dict whose names begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def put_into(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load a state dict whole. Raises CheckpointError naming what does not fit."""
-    _check_fits(module, state, path)
-    module.load_state_dict(state)
-
-
-def _check_fits(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Raise CheckpointError that names what a state dict lacks, has too much, or has in another shape."""
-    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-    missing = [k for k in wanted if k not in state]
-    extra = [k for k in state if k not in wanted]
-    wrong = [
-        f"{k}: {tuple(state[k].shape)} instead of {s}"
-        for k, s in wanted.items()
-        if k in state and tuple(state[k].shape) != s
-    ]
-    if missing or wrong or extra:
-        parts = [
-            f"{len(group)} {what} ({', '.join(group[:4])}{', …' if len(group) > 4 else ''})"
-            for what, group in (("missing", missing), ("of another shape", wrong), ("unknown", extra))
-            if group
-        ]
-        raise CheckpointError(f"the weights in {path} do not fit: {'; '.join(parts)}")
+    # Tokens lie channels-last in memory: convolutions with weights of the same layout need no reordering.
+    return network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)

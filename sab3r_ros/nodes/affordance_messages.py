@@ -9,7 +9,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.affordance.grasps import Grasp
-from sab3r_ros.affordance.regions import Region
+from sab3r_ros.affordance.regions import AffordanceRegion as Region
 from sab3r_ros.geometry.projection import transform
 from sab3r_ros.msg import AffordanceRegion, GraspCandidate
 from sab3r_ros.nodes import conversions as convert

@@ -6,18 +6,19 @@ import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from visualization_msgs.msg import MarkerArray
 
-from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
 from sab3r_ros.affordance.grasps import Gripper
+from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter
 from sab3r_ros.geometry.projection import transform
-from sab3r_ros.mapping.perception import choose_device
+from sab3r_ros.models.backends import choose_device
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.affordance_messages import region_markers, region_message
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
-from sab3r_ros.nodes.map_client import FoundObject, MapClient, NotAnswered, around
+from sab3r_ros.nodes.map_client import FoundObject, MapClient, QueryError
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
+from sab3r_ros.query.objects import surroundings as nearby
 from sab3r_ros.srv import QueryAffordance
 
 _STATUS = QueryAffordance.Response
@@ -45,22 +46,22 @@ class AffordanceServerNode(ManagedNode):
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
 
-    def set_up(self) -> None:
+    def do_configure(self) -> None:
         """Load the model."""
         self.settings = parameters.read(self, parameters.AffordanceServerSettings)
         self.segmenter = AffordanceSegmenter(self.settings.checkpoint, choose_device(self.settings.device))
         checkpoint = self.segmenter.checkpoint
         self.get_logger().info(f"model {checkpoint.name} ({checkpoint.licence}) on {self.segmenter.device}")
 
-    def start(self) -> None:
+    def do_activate(self) -> None:
         """Answer from now on."""
         self.active = True
 
-    def stop(self) -> None:
+    def do_deactivate(self) -> None:
         """Answer NOT_ACTIVE."""
         self.active = False
 
-    def tear_down(self) -> None:
+    def do_cleanup(self) -> None:
         """Let go of the model."""
         self.segmenter = None
 
@@ -68,14 +69,14 @@ class AffordanceServerNode(ManagedNode):
         """Answer FAILED instead of letting an unforeseen error end the executor."""
         started = time.perf_counter()
         try:
-            with self.gate.passing() as configured:
+            with self.guard.entered() as configured:
                 if not (configured and self.active):
                     text = "the node is not active: run the lifecycle's configure and activate"
-                    raise NotAnswered(_STATUS.NOT_ACTIVE, text)
+                    raise QueryError(_STATUS.NOT_ACTIVE, text)
                 self._answer(request, response)
         except (AffordanceRequestError, ValueError) as error:
             _set(response, _STATUS.INVALID_REQUEST, str(error))
-        except NotAnswered as error:
+        except QueryError as error:
             _set(response, error.status, str(error))
         except TransformUnavailable as error:
             _set(response, _STATUS.TRANSFORM_UNAVAILABLE, str(error))
@@ -95,7 +96,7 @@ class AffordanceServerNode(ManagedNode):
         inside = _inside(transform(to_target, item.points), request)
         upright = item.points[inside]
         # What the region of interest cuts off is in the way of a gripper as much as anything else.
-        surroundings = np.concatenate([item.surroundings, around(upright, item.points[~inside])])
+        surroundings = np.concatenate([item.surroundings, nearby(upright, item.points[~inside])])
         gripper = Gripper(max_width=request.max_gripper_width) if request.max_gripper_width else None
         wanted = RegionRequest(
             request.min_score or self.settings.min_score, request.max_regions, request.max_grasps, gripper
@@ -106,6 +107,8 @@ class AffordanceServerNode(ManagedNode):
         response.header = convert.header(target, item.stamp)
         for k, region in enumerate(answer.regions):
             message = region_message(region, k, request, item, upright, answer.scores, to_target, response.header)
+            if item.views is not None:
+                message.num_views = int(item.views[inside][region.rows].max())
             response.regions.append(message)
         if request.return_collision_cloud:
             moved = convert.xyz_columns(transform(to_target, surroundings))
@@ -115,7 +118,7 @@ class AffordanceServerNode(ManagedNode):
         if response.regions:
             _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", item.note])))
         else:
-            asked = repr(request.affordance) if request.affordance.strip() else "what the picture shows"
+            asked = repr(request.affordance) if request.affordance.strip() else "what the image shows"
             text = f"no part of {item.name!r} affords {asked} with a score of {wanted.min_score:.2f}"
             _set(response, _STATUS.NO_MATCH, f"{text}; try a lower min_score")
 
@@ -136,14 +139,10 @@ def _set(response, status: int, message: str) -> None:
 
 def _inside(points: np.ndarray, request) -> np.ndarray:
     """Which points (N,3) in the target frame lie in the request's box of interest; all where it has no size."""
-    size = convert.from_xyz(request.roi_size)
-    if not size.any():
+    region = convert.to_region(request.roi_pose, request.roi_size)
+    if region is None:
         return np.ones(len(points), bool)
-    if (size <= 0).any():
-        raise AffordanceRequestError("roi_size must be positive along every axis, or zero along all")
-    pose = convert.from_pose(request.roi_pose)
-    local = (points - pose[:3, 3]) @ pose[:3, :3]
-    inside = (np.abs(local) <= size / 2).all(-1)
+    inside = region.contains(points)
     if not inside.any():
         raise AffordanceRequestError("no point of the object lies in the region of interest")
     return inside

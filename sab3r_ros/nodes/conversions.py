@@ -7,12 +7,14 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 
+from sab3r_ros.geometry.projection import scaled_intrinsics
 from sab3r_ros.sources.encodings import (
     decode_compressed,
     decode_compressed_depth,
     decode_depth,
     decode_image,
 )
+from sab3r_ros.types import Camera, Region
 
 _FIELD_TYPES = {
     np.dtype("<f4"): PointField.FLOAT32,
@@ -82,15 +84,33 @@ def depth_to_image(depth: np.ndarray, head: Header) -> Image:
     )  # fmt: skip
 
 
-def intrinsics_of(message: CameraInfo, width: int, height: int) -> np.ndarray | None:
-    """The (3,3) matrix for a picture of width x height, or None where the camera is not calibrated."""
-    matrix = np.array(message.k, float).reshape(3, 3)
+_DISTORTION_MODELS = {"fisheye": "equidistant", "radtan": "plumb_bob"}  # other drivers' names
+
+
+def to_camera(message: CameraInfo, width: int, height: int, rectified: bool) -> Camera | None:
+    """The camera of an image of width x height, or None where it is not calibrated.
+
+    rectified: the image obeys P and has no distortion, as on `image_rect`; otherwise K and D hold, as on `image_raw`.
+    Region of interest and binning are taken into account, and a size other than the image's (a resized stream).
+    """
+    matrix = np.array(message.p, float).reshape(3, 4)[:, :3] if rectified else np.array(message.k, float).reshape(3, 3)
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or not np.isfinite(matrix).all():
         return None
-    if message.width and message.height:
-        matrix[0] *= width / message.width
-        matrix[1] *= height / message.height
-    return matrix
+    matrix = matrix.copy()
+    roi, binning = message.roi, (max(message.binning_x, 1), max(message.binning_y, 1))
+    full = message.width, message.height
+    if roi.width and roi.height:  # sensor_msgs: the region is given at full resolution, before binning
+        matrix[:2, 2] -= roi.x_offset, roi.y_offset
+        full = roi.width, roi.height
+    if all(full):
+        # Pixel centres: what lies at u + 0.5 of `full` lies at the same share of the image.
+        binned = tuple(side // b for side, b in zip(full, binning, strict=True))
+        matrix = scaled_intrinsics(matrix, full, binned, (0, 0))
+        matrix = scaled_intrinsics(matrix, binned, (width, height), (0, 0))
+    if rectified or not any(message.d):
+        return Camera(matrix)
+    model = _DISTORTION_MODELS.get(message.distortion_model, message.distortion_model or "plumb_bob")
+    return Camera(matrix, tuple(float(v) for v in message.d), model)
 
 
 def camera_info(intrinsics: np.ndarray, width: int, height: int, head: Header) -> CameraInfo:
@@ -149,6 +169,12 @@ def read_cloud(message: PointCloud2) -> dict[str, np.ndarray]:
     return {name: flat[name] for name in names}
 
 
+def packed_rgb(rgb: np.ndarray) -> np.ndarray:
+    """(N,3) uint8 to the float32 that RViz reads as a packed colour."""
+    r, g, b = rgb.astype(np.uint32).T
+    return ((r << 16) | (g << 8) | b).astype(np.uint32).view(np.float32)
+
+
 def xyz_columns(xyz: np.ndarray) -> dict[str, np.ndarray]:
     """Columns x, y, z of points (N,3)."""
     xyz = np.asarray(xyz, np.float32)
@@ -199,6 +225,16 @@ def from_pose(message: Pose) -> np.ndarray:
         out[:3, :3] = Rotation.from_quat(values).as_matrix()
     out[:3, 3] = t.x, t.y, t.z
     return out
+
+
+def to_region(pose: Pose, size: Vector3) -> Region | None:
+    """A box of interest, None where its size is zero along all axes. Raises ValueError where it is along some."""
+    extent = from_xyz(size)
+    if not extent.any():
+        return None
+    if (extent <= 0).any():
+        raise ValueError("roi_size must be positive along every axis, or zero along all")
+    return Region(from_pose(pose), extent)
 
 
 def to_transform(matrix: np.ndarray, parent: str, child: str, ns: int) -> TransformStamped:

@@ -12,11 +12,12 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sab3r_ros.mapping.frames import Frame
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.qos import RELIABLE, image_qos
-from sab3r_ros.sources.readers import Source, SourceError, open_source
+from sab3r_ros.sources.base import Source, SourceError
+from sab3r_ros.sources.open import open_source
+from sab3r_ros.types import Frame
 
 _JPEG_QUALITY = 95
 
@@ -78,8 +79,8 @@ class FramePlayerNode(Node):
         else:
             self._image_out.publish(convert.rgb_to_image(frame.rgb, head))
         height, width = frame.rgb.shape[:2]
-        if frame.intrinsics is not None:
-            self._info_out.publish(convert.camera_info(frame.intrinsics, width, height, head))
+        if frame.camera is not None:
+            self._info_out.publish(convert.camera_info(frame.camera.intrinsics, width, height, head))
         if self._depth_out is not None and frame.depth is not None:
             self._depth_out.publish(convert.depth_to_image(frame.depth, head))
         self.sent += 1

@@ -10,66 +10,66 @@ from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from sab3r_ros.nodes.gate import Gate
+from sab3r_ros.nodes.callback_guard import CallbackGuard
 
 _ERROR_EVERY = 1.0  # seconds at least between two lines about something that fails again and again
 
 
 class ManagedNode(LifecycleNode, ABC):
-    """A lifecycle node made of `set_up`, `start`, `stop` and `tear_down`; needs a parameter `autostart`.
+    """A lifecycle node made of `do_configure`, `start`, `stop` and `do_cleanup`; needs a parameter `autostart`.
 
     What goes wrong in a transition is logged and leads back to where it came from. Timers and services go through
-    `gate`, which is open while the node is configured: `tear_down` never takes away what one of them is using.
+    `guard`, which is open while the node is configured: `do_cleanup` never takes away what one of them is using.
     """
 
     def __init__(self, name: str, **kwargs):
         super().__init__(name, **kwargs)
-        self.gate = Gate()
+        self.guard = CallbackGuard()
         for service in self.services:
             if service.srv_type is ChangeState:
                 service.callback = self._refusing(service.callback)
 
     @abstractmethod
-    def set_up(self) -> None:
+    def do_configure(self) -> None:
         """Make everything that answering needs. Raises ValueError with what the user can mend."""
 
     @abstractmethod
-    def start(self) -> None:
+    def do_activate(self) -> None:
         """Begin to work."""
 
     @abstractmethod
-    def stop(self) -> None:
+    def do_deactivate(self) -> None:
         """End what `start` began; also called where it never was."""
 
     @abstractmethod
-    def tear_down(self) -> None:
-        """Let go of everything that `set_up` made, half of it included."""
+    def do_cleanup(self) -> None:
+        """Let go of everything that `do_configure` made, half of it included."""
 
     def drop(self) -> None:
         """Stop, wait for the callbacks in hand, and let go of everything."""
-        self.stop()
-        if not self.gate.close():
+        self.do_deactivate()
+        if not self.guard.close():
             self.get_logger().warning("a callback takes long; its node is cleaned up without waiting for it any more")
-        self.tear_down()
+        self.do_cleanup()
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Set up; FAILURE leads back to unconfigured, with the reason in the log."""
-        if not self._succeeds(self.set_up, "configure"):
-            self.tear_down()
+        if not self._succeeds(self.do_configure, "configure"):
+            self.do_cleanup()
             return TransitionCallbackReturn.FAILURE
-        self.gate.open()
+        self.guard.open()
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start; FAILURE leads back to inactive, with the reason in the log."""
-        if not self._succeeds(self.start, "activate"):
-            self.stop()
+        if not self._succeeds(self.do_activate, "activate"):
+            self.do_deactivate()
             return TransitionCallbackReturn.FAILURE
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; queries are answered as before."""
-        self.stop()
+        self.do_deactivate()
         return super().on_deactivate(state)
 
     def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
@@ -88,10 +88,10 @@ class ManagedNode(LifecycleNode, ABC):
         return TransitionCallbackReturn.SUCCESS
 
     def while_configured(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """A timer's callback that passes the gate; an error that nobody foresaw is told and does not end the executor."""
+        """A timer's callback that passes the guard; an error that nobody foresaw is told and does not end the executor."""
 
         def call():
-            with self.gate.passing() as configured:
+            with self.guard.entered() as configured:
                 if not configured:
                     return
                 try:

@@ -7,21 +7,25 @@ import numpy as np
 from std_srvs.srv import SetBool, Trigger
 
 from sab3r_ros.geometry.projection import transform
-from sab3r_ros.mapping import storage
-from sab3r_ros.mapping.query import LocatedObject, VocabularyError
-from sab3r_ros.mapping.voxel_map import packed_rgb
+from sab3r_ros.mapping import session
 from sab3r_ros.msg import ObjectInstance
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.transforms import TransformUnavailable
+from sab3r_ros.query.objects import LocatedObject, surroundings, whole_region
+from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
+from sab3r_ros.types import Region
 
+_NO_FEATURES = (
+    "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without"
+)
 _NOT_CONFIGURED = (
     "the node is not configured: its model is not loaded (see its log), then run the lifecycle's configure"
 )
 
 
 class MapServices:
-    """Handlers of a ManagedNode that has `mapper`, `query`, `worker`, `transforms` and `status()`; its gate guards them."""
+    """Handlers of a ManagedNode that has `mapper`, `query`, `worker`, `transforms` and `status()`; its guard guards them."""
 
     def __init__(self, node, callback_group):
         self._node = node
@@ -37,7 +41,7 @@ class MapServices:
 
         def call(request, response):
             try:
-                with self._node.gate.passing() as configured:
+                with self._node.guard.entered() as configured:
                     if not configured:
                         return _fail(response, "NOT_CONFIGURED", _NOT_CONFIGURED)
                     return handler(request, response)
@@ -53,32 +57,29 @@ class MapServices:
         node, mapper = self._node, self._node.mapper
         response.map_status = node.status()
         response.header = convert.header(request.target_frame or node.settings.map_frame, node.map_stamp())
-        snapshot = mapper.snapshot()
-        if not len(snapshot["xyz"]):
+        if not mapper.status().points:
             return _fail(response, "EMPTY_MAP", "nothing has been mapped yet")
-        if node.query is None or not float(snapshot["feature"].abs().sum()):
-            return _fail(
-                response,
-                "NO_FEATURES",
-                "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without",
-            )
         try:
             to_target = np.eye(4)
             if request.target_frame and request.target_frame != node.settings.map_frame:
                 to_target = node.transforms.lookup(request.target_frame, node.settings.map_frame)
-            found = node.query.locate(
-                snapshot,
-                request.prompts,
-                mapper.voxels.voxel_size,
-                request.negatives,
-                request.min_score or None,
-                request.max_objects,
-            )
-        except VocabularyError as error:
-            return _fail(response, "INVALID_REQUEST", str(error))
+            region = convert.to_region(request.roi_pose, request.roi_size)
+            if region is not None:
+                region = Region(np.linalg.inv(to_target) @ region.pose, region.size)
+            if not len(request.prompts) and region is not None:
+                found = whole_region(mapper.snapshot(region))
+            else:
+                snapshot = mapper.snapshot(region)
+                if node.query is None or not snapshot.has_features:
+                    return _fail(response, "NO_FEATURES", _NO_FEATURES)
+                found = node.query.locate(
+                    snapshot, request.prompts, request.negatives, request.min_score or None, request.max_objects
+                )
         except TransformUnavailable as error:
             return _fail(response, "TRANSFORM_UNAVAILABLE", str(error))
-        response.objects = [self._describe(o, to_target, response.header, request.return_points) for o in found]
+        except ValueError as error:  # of the words, the scores or the region
+            return _fail(response, "INVALID_REQUEST", str(error))
+        response.objects = [self._describe(o, to_target, response.header, request) for o in found]
         response.elapsed_ms = (time.perf_counter() - started) * 1e3
         response.status = LocateObject.Response.SUCCESS if found else LocateObject.Response.NO_MATCH
         response.message = (
@@ -88,20 +89,29 @@ class MapServices:
         )
         return response
 
-    def _describe(self, item: LocatedObject, to_target, head, with_points: bool) -> ObjectInstance:
+    def _describe(self, item: LocatedObject, to_target, head, request: LocateObject.Request) -> ObjectInstance:
         out = ObjectInstance(
-            id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, num_points=len(item.points)
-        )
+            id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, num_points=len(item.points),
+            num_views=int(item.views.max(initial=0)),
+        )  # fmt: skip
         pose = to_target @ item.box_pose
         out.pose.pose = convert.to_pose(pose)
-        out.pose.covariance = convert.scale_covariance(item.box_pose[:3, 3], self._node.mapper.scale.stddev)
+        out.pose.covariance = convert.scale_covariance(item.box_pose[:3, 3], self._node.mapper.status().scale.stddev)
         out.size = convert.to_vector(item.size)
         out.centroid = convert.to_point(transform(to_target, item.centroid))
         out.last_seen = convert.to_stamp(item.last_seen)
-        if with_points:
-            columns = convert.xyz_columns(transform(to_target, item.points))
-            out.points = convert.make_cloud(head, **columns, rgb=packed_rgb(item.rgb))
+        if request.return_points:
+            columns = convert.xyz_columns(transform(to_target, item.points)) | {"rgb": convert.packed_rgb(item.rgb)}
+            out.points = convert.make_cloud(head, **columns, views=item.views.clip(0, 65535).astype(np.uint16))
+        if request.surroundings_radius > 0:
+            near = self._surroundings(item, request.surroundings_radius)
+            out.surroundings = convert.make_cloud(head, **convert.xyz_columns(transform(to_target, near)))
         return out
+
+    def _surroundings(self, item: LocatedObject, radius: float) -> np.ndarray:
+        """The map's other points (M,3) near an object."""
+        region = Region.around(item.points, radius)
+        return surroundings(item.points, self._node.mapper.snapshot(region, columns=("xyz",)).points, radius)
 
     def set_vocabulary(self, request: SetVocabulary.Request, response: SetVocabulary.Response):
         """~/set_vocabulary."""
@@ -122,12 +132,12 @@ class MapServices:
         path = Path(request.path).expanduser().absolute()
         response.path = str(path)
         try:
-            response.num_bytes = storage.save_map(self._node.mapper, path, request.overwrite, request.include_features)
-        except storage.EmptyMap as error:
+            response.num_bytes = session.save_map(self._node.mapper, path, request.overwrite, request.include_features)
+        except session.EmptyMap as error:
             return _fail(response, "EMPTY_MAP", str(error))
-        except storage.PathExists as error:
+        except session.PathExists as error:
             return _fail(response, "PATH_EXISTS", str(error))
-        except storage.MapFileError as error:
+        except session.MapFileError as error:
             return _fail(response, "PATH_INVALID", str(error))
         response.message = f"saved {response.num_bytes} bytes"
         return response
@@ -135,10 +145,10 @@ class MapServices:
     def load(self, request: LoadMap.Request, response: LoadMap.Response):
         """~/load_map."""
         try:
-            same_model = storage.load_map(self._node.mapper, Path(request.path), request.clear)
+            same_model = session.load_map(self._node.mapper, Path(request.path), request.clear)
         except FileNotFoundError as error:
             response = _fail(response, "NOT_FOUND", str(error))
-        except storage.MapFileError as error:
+        except session.MapFileError as error:
             response = _fail(response, "INVALID_DATA", str(error))
         else:
             self._node.map_replaced()

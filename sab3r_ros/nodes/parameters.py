@@ -21,12 +21,17 @@ class MapperNodeSettings(Group):
     image_reliability: str = Field(
         "best_effort",
         pattern="^(best_effort|reliable)$",
-        description="best_effort matches every camera driver; reliable waits for lost pictures",
+        description="best_effort matches every camera driver; reliable waits for lost images",
     )
     use_depth: bool = Field(
         False, description="Subscribe to `depth` (registered to the image) and take the scale from it"
     )
     use_camera_info: bool = Field(True, description="Subscribe to `camera_info` and use its intrinsics")
+    image_rectified: str = Field(
+        "auto",
+        pattern="^(auto|yes|no)$",
+        description="Whether images are free of lens distortion, so that P of camera_info holds and not K and D; auto: where the image topic's name ends in rect",
+    )
     depth_tolerance: float = Field(
         0.02, ge=0.0, le=1.0, description="Largest difference in seconds between the stamps of an image and its depth"
     )
@@ -56,19 +61,19 @@ class FramePlayerSettings(Group):
     """What the frame player knows."""
 
     input: str = Field(
-        "demo", description="A folder of pictures, a video, a rosbag2 or mcap, a camera number (quoted: '0'), or demo"
+        "demo", description="A folder of images, a video, a rosbag2 or mcap, a camera number (quoted: '0'), or demo"
     )
-    rate: float = Field(10.0, gt=0.0, le=1000.0, description="Pictures per second")
-    loop: bool = Field(False, description="Begin again after the last picture")
+    rate: float = Field(10.0, gt=0.0, le=1000.0, description="Images per second")
+    loop: bool = Field(False, description="Begin again after the last image")
     image_transport: str = Field(
         "raw", pattern="^(raw|compressed)$", description="raw publishes `image`, compressed `image/compressed` (JPEG)"
     )
     image_reliability: str = Field(
         "reliable", pattern="^(best_effort|reliable)$", description="reliable also reaches best-effort subscribers"
     )
-    frame_id: str = Field("camera_optical", description="Frame of the pictures")
+    frame_id: str = Field("camera_optical", description="Frame of the images")
     restamp: bool = Field(True, description="Stamp with the node's clock; false keeps the recording's stamps")
-    publish_clock: bool = Field(False, description="Publish the pictures' stamps on /clock (with restamp false)")
+    publish_clock: bool = Field(False, description="Publish the images' stamps on /clock (with restamp false)")
     publish_depth: bool = Field(
         False, description="Also publish `depth` and `camera_info` where the recording has them"
     )
@@ -76,7 +81,7 @@ class FramePlayerSettings(Group):
     wait_for_subscribers: float = Field(
         10.0, ge=0.0, description="Longest wait in seconds for a first subscriber; 0 = none"
     )
-    linger: float = Field(2.0, ge=0.0, description="Seconds the node stays after the last picture, so that it arrives")
+    linger: float = Field(2.0, ge=0.0, description="Seconds the node stays after the last image, so that it arrives")
 
 
 class AffordanceServerSettings(Group):

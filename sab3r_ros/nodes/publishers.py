@@ -10,15 +10,15 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sab3r_ros.mapping.frames import Tracking
-from sab3r_ros.mapping.mapper import SemanticMapper
-from sab3r_ros.mapping.query import LocatedObject, MapQuery, label_voxels
-from sab3r_ros.mapping.voxel_map import packed_rgb
+from sab3r_ros.mapping.mapper import Mapper, MapperStatus
 from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.parameters import MapperNodeSettings
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable
+from sab3r_ros.query.map_query import MapQuery, label_voxels
+from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.types import MapSnapshot, Tracking
 
 
 class MapPublishers:
@@ -84,11 +84,11 @@ class MapPublishers:
                 return
         self._transforms.send(convert.to_transform(pose, cfg.map_frame, child, stamp))
 
-    def publish_window(self, mapper: SemanticMapper) -> None:
+    def publish_window(self, mapper: Mapper) -> None:
         """Points of the newest frame."""
         if not self.window.get_subscription_count():
             return
-        newest = mapper.window_cloud()
+        newest = mapper.newest_cloud()
         if newest is not None:
             cloud, stamp = newest
             head = convert.header(self._settings.map_frame, stamp)
@@ -96,23 +96,17 @@ class MapPublishers:
                 convert.make_cloud(
                     head,
                     **convert.xyz_columns(cloud.xyz),
-                    rgb=packed_rgb(cloud.rgb),
+                    rgb=convert.packed_rgb(cloud.rgb),
                     score=cloud.confidence.astype(np.float32),
                 )
             )
 
-    def publish_map(self, snapshot: dict, query: MapQuery | None, stamp: int) -> None:
-        """The whole map with scores and labels (none without a query), thinned out evenly where it is too large."""
-        step = -(-len(snapshot["xyz"]) // self._settings.max_map_points) or 1
-        thin = {k: v if k == "basis" else v[::step] for k, v in snapshot.items()}
-        label, score = label_voxels(query, thin)
-        rgb = thin["rgb"].clamp(0, 255).byte().numpy()
+    def publish_map(self, snapshot: MapSnapshot, query: MapQuery | None, stamp: int) -> None:
+        """A map's points with scores and labels (none without a query)."""
+        label, score = label_voxels(query, snapshot)
         head = convert.header(self._settings.map_frame, stamp)
-        self.map.publish(
-            convert.make_cloud(
-                head, **convert.xyz_columns(thin["xyz"].numpy()), rgb=packed_rgb(rgb), score=score, label=label
-            )
-        )
+        columns = convert.xyz_columns(snapshot.points) | {"rgb": convert.packed_rgb(snapshot.colours)}
+        self.map.publish(convert.make_cloud(head, **columns, score=score, label=label))
 
     def publish_labels(self, query: MapQuery, stamp: int) -> None:
         """The vocabulary in force."""
@@ -161,7 +155,7 @@ class MapPublishers:
 
 
 def map_status(
-    mapper: SemanticMapper | None,
+    mapper: Mapper | None,
     frame: str,
     stamp: int,
     received: int,
@@ -175,24 +169,24 @@ def map_status(
     if mapper is None:
         out.scale_stddev = float("nan")
         return out
-    with mapper.lock:
-        out.tracking, out.scale_source = int(mapper.tracking), int(mapper.scale.source)
-        out.scale_stddev, out.revision = float(mapper.scale.stddev), mapper.revision
-        out.num_keyframes, out.num_points = mapper.num_keyframes, len(mapper.voxels)
-    out.gpu_memory_mb = mapper.perception.memory_mb()
+    status = mapper.status()
+    out.tracking, out.scale_source = int(status.tracking), int(status.scale.source)
+    out.scale_stddev, out.revision = float(status.scale.stddev), status.revision
+    out.num_keyframes, out.num_points = status.keyframes, status.points
+    out.gpu_memory_mb = mapper.geometry.memory_mb()
     return out
 
 
 def diagnostic_level(
-    mapper: SemanticMapper, seconds_without_image: float, active: bool, warn_after: float
+    status: MapperStatus, seconds_without_image: float, active: bool, warn_after: float
 ) -> tuple[bytes, str]:
     """Severity and words for /diagnostics."""
     if not active:
         return DiagnosticStatus.OK, "not active: queries are answered, images are not taken"
     if seconds_without_image > warn_after:
         return DiagnosticStatus.WARN, f"no image for {seconds_without_image:.0f} s"
-    if mapper.tracking == Tracking.LOST:
+    if status.tracking == Tracking.LOST:
         return DiagnosticStatus.WARN, "tracking lost"
-    if mapper.voxels.full:
+    if status.full:
         return DiagnosticStatus.WARN, "the map is full (map.max_voxels); nothing new is added"
     return DiagnosticStatus.OK, "mapping"

@@ -2,12 +2,12 @@
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-_RELIABLE_DEPTH = 15  # pictures: how long a reader may pause (half a second at 30 Hz) before one is lost
+_RELIABLE_DEPTH = 15  # images: how long a reader may pause (half a second at 30 Hz) before one is lost
 _BEST_EFFORT_DEPTH = 5  # callbacks only store the newest, so a few that wait cost nothing
 
 
 def image_qos(reliability: str) -> QoSProfile:
-    """For camera streams: "best_effort" matches every driver, "reliable" sends lost pictures again."""
+    """For camera streams: "best_effort" matches every driver, "reliable" sends lost images again."""
     reliable = reliability == "reliable"
     return QoSProfile(
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,

@@ -10,10 +10,8 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sab3r_ros.config import Settings
-from sab3r_ros.mapping.frames import FrameResult
-from sab3r_ros.mapping.mapper import SemanticMapper, level_first_pose
-from sab3r_ros.mapping.perception import Perception
-from sab3r_ros.mapping.query import MapQuery, query_for
+from sab3r_ros.mapping.mapper import Mapper, level_first_pose
+from sab3r_ros.models.backends import load_backend
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
@@ -22,13 +20,15 @@ from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_stat
 from sab3r_ros.nodes.qos import describe, image_qos
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
 from sab3r_ros.nodes.worker import LastFrame, MappingWorker
+from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.types import FrameResult
 
 
 class SemanticMapperNode(ManagedNode):
     """Configure loads the model, activate listens to images, deactivate stops listening and keeps answering.
 
-    Between configure and clean-up `mapper`, `query` and `out` are set; `worker` only while active. Callbacks that use
-    them pass the gate. What is made anew has a callback group of its own: rclpy leaves a group blocked for good where
+    Between configure and clean-up `mapper`, `query` and `publishers` are set; `worker` only while active. Callbacks that use
+    them pass the guard. What is made anew has a callback group of its own: rclpy leaves a group blocked for good where
     something of it is destroyed at the moment it became ready.
     """
 
@@ -38,10 +38,10 @@ class SemanticMapperNode(ManagedNode):
         fixed = parameters.names_of() | parameters.names_of(parameters.MapperNodeSettings)
         parameters.refuse_late_changes(self, fixed, lambda: self.mapper is not None)
         self.settings: parameters.MapperNodeSettings = parameters.MapperNodeSettings()
-        self.mapper: SemanticMapper | None = None
+        self.mapper: Mapper | None = None
         self.query: MapQuery | None = None
         self.worker: MappingWorker | None = None
-        self.out: MapPublishers | None = None
+        self.publishers: MapPublishers | None = None
         self.transforms: Transforms = make_transforms(self)
         self._last = LastFrame()
         self._counts = (0, 0)
@@ -58,33 +58,32 @@ class SemanticMapperNode(ManagedNode):
             post_callback=self._clock_jumped,
         )
 
-    def set_up(self) -> None:
+    def do_configure(self) -> None:
         """Load model and text encoder."""
         self.settings = parameters.read(self, parameters.MapperNodeSettings)
         settings = parameters.read(self, Settings)
-        perception = Perception(settings.model)
-        self.query = query_for(perception.checkpoint, settings.query)
-        self.out = MapPublishers(self, self.settings, self.transforms)
+        backend = load_backend(settings.model, settings.window.size)
+        self.query = query_for(backend.features, settings.query)
+        self.publishers = MapPublishers(self, self.settings, self.transforms)
         self._needs_gravity = bool(self.settings.base_frame)
         self._published = None
-        self.mapper = SemanticMapper(settings, perception)
+        self.mapper = Mapper(settings, backend)
         self._periodic = [
             self.create_timer(period, self.while_configured(tick), callback_group=MutuallyExclusiveCallbackGroup())
             for period, tick in ((1.0 / self.settings.map_rate, self._map_tick), (1.0, self._diagnostics_tick))
         ]
         if self.query:
-            self.out.publish_labels(self.query, 0)
+            self.publishers.publish_labels(self.query, 0)
         else:
             self.get_logger().warning(
                 "this checkpoint has no text-aligned features: the map has no labels and cannot be searched"
             )
-        self.out.status.publish(self.status())
-        checkpoint = perception.checkpoint
+        self.publishers.status.publish(self.status())
         self.get_logger().info(
-            f"model {checkpoint.id} ({checkpoint.licence}) on {perception.device}; deactivated nodes answer queries too"
+            f"model {backend.geometry.id} ({backend.licence}) on {backend.geometry.device}; deactivated nodes answer queries too"
         )
 
-    def start(self) -> None:
+    def do_activate(self) -> None:
         """Start the worker and listen to images."""
         cfg = self.settings
         tolerance = cfg.depth_tolerance if cfg.use_depth else None
@@ -94,6 +93,7 @@ class SemanticMapperNode(ManagedNode):
             lambda: self.get_clock().now().nanoseconds,
             tolerance,
             cfg.camera_frame,
+            self._is_rectified(),
             self._on_result,
         )
         qos = image_qos(cfg.image_reliability)
@@ -108,7 +108,7 @@ class SemanticMapperNode(ManagedNode):
         self._last_image_time = time.monotonic()
         self._mismatch_told = False
 
-    def stop(self) -> None:
+    def do_deactivate(self) -> None:
         """Stop listening; the map stays and queries are answered."""
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
@@ -119,14 +119,20 @@ class SemanticMapperNode(ManagedNode):
             received, dropped = self._counts
             self._counts = received + worker.slot.received, dropped + worker.slot.dropped
 
-    def tear_down(self) -> None:
+    def do_cleanup(self) -> None:
         """Let go of the model and everything published."""
         for timer in self._periodic:
             self.destroy_timer(timer)
         self._periodic = []
-        if self.out is not None:
-            self.out.destroy()
-        self.mapper = self.query = self.out = None
+        if self.publishers is not None:
+            self.publishers.destroy()
+        self.mapper = self.query = self.publishers = None
+
+    def _is_rectified(self) -> bool:
+        """Whether the images are rectified: as configured, else by the convention that their topic says so."""
+        if self.settings.image_rectified != "auto":
+            return self.settings.image_rectified == "yes"
+        return "rect" in self.resolve_topic_name("image").rpartition("/")[2]
 
     def _on_image(self, message):
         self._last_image_time = time.monotonic()
@@ -142,9 +148,11 @@ class SemanticMapperNode(ManagedNode):
         if self._needs_gravity:
             self._take_gravity(last.camera_frame)
         if result.pose is not None:
-            self.out.publish_pose(result.pose, result.stamp, last.camera_frame, self.mapper.scale.stddev)
-            self.out.publish_window(self.mapper)
-        self.out.status.publish(self.status())
+            self.publishers.publish_pose(
+                result.pose, result.stamp, last.camera_frame, self.mapper.status().scale.stddev
+            )
+            self.publishers.publish_window(self.mapper)
+        self.publishers.status.publish(self.status())
 
     def _take_gravity(self, camera_frame: str):
         """Once base -> camera is on TF, begin the map anew with z up as the base has it."""
@@ -158,36 +166,30 @@ class SemanticMapperNode(ManagedNode):
 
     def _map_tick(self):
         """Publish the map where it changed, or where a late joiner has come."""
-        readers = self.out.map.get_subscription_count() + self.out.markers.get_subscription_count()
-        with self.mapper.lock:
-            state = (self.mapper.revision, self.mapper.num_keyframes, id(self.query and self.query.vocabulary))
+        readers = self.publishers.map.get_subscription_count() + self.publishers.markers.get_subscription_count()
+        status = self.mapper.status()
+        state = (status.revision, status.keyframes, id(self.query and self.query.vocabulary))
         if not readers or self._published == (state, readers):
             return
         self._published = (state, readers)
-        snapshot = self.mapper.snapshot()
         stamp = self.map_stamp()
-        self.out.publish_map(snapshot, self.query, stamp)
-        if self.query and self.out.markers.get_subscription_count():
+        self.publishers.publish_map(self.mapper.snapshot(max_points=self.settings.max_map_points), self.query, stamp)
+        if self.query and self.publishers.markers.get_subscription_count():
+            snapshot, labels = self.mapper.snapshot(), self.query.vocabulary.labels
             found = (
-                self.query.locate(
-                    snapshot,
-                    self.query.vocabulary.labels,
-                    self.mapper.voxels.voxel_size,
-                    min_score=self.settings.marker_min_score,
-                )
-                if len(snapshot["xyz"])
-                else []
+                self.query.locate(snapshot, labels, min_score=self.settings.marker_min_score) if len(snapshot) else []
             )
-            self.out.publish_markers(found, self.query, stamp)
+            self.publishers.publish_markers(found, self.query, stamp)
 
     def _diagnostics_tick(self):
         waited = time.monotonic() - self._last_image_time
         worker, mapper = self.worker, self.mapper
         if worker is not None and waited > self.settings.warn_after and not self._mismatch_told:
             self._mismatch_told = True
-            self._tell_offers()
+            self._warn_qos_mismatch()
+        state = mapper.status()
         level, message = diagnostic_level(
-            mapper, waited, worker is not None and not worker.paused, self.settings.warn_after
+            state, waited, worker is not None and not worker.paused, self.settings.warn_after
         )
         status = self.status()
         values = {
@@ -198,18 +200,18 @@ class SemanticMapperNode(ManagedNode):
             "inference_ms": f"{status.inference_ms:.1f}",
             "age_ms": f"{status.age_ms:.1f}",
             "gpu_memory_mb": status.gpu_memory_mb,
-            "tracking": mapper.tracking.name,
+            "tracking": state.tracking.name,
         }
         values |= {
-            "map_mb": f"{mapper.voxels.megabytes():.1f}",
-            "scale": f"{mapper.scale.source.name} +- {mapper.scale.stddev:.3f}",
-            "voxels_refused": mapper.voxels.refused,
+            "map_mb": f"{state.megabytes:.1f}",
+            "scale": f"{state.scale.source.name} +- {state.scale.stddev:.3f}",
+            "voxels_rejected": state.rejected_voxels,
             "frames_lost_in_transport": self._lost_in_transport,
         }
         values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
-        self.out.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
+        self.publishers.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
 
-    def _tell_offers(self):
+    def _warn_qos_mismatch(self):
         """Say why no image comes, as far as the graph tells."""
         topic = self.resolve_topic_name(
             "image/compressed" if self.settings.image_transport == "compressed" else "image"
@@ -223,7 +225,7 @@ class SemanticMapperNode(ManagedNode):
         self.get_logger().warning(f"no image on {topic} yet. Asked for: {wanted}. Publishers: {who}")
 
     def _clock_jumped(self, jump):
-        with self.gate.passing() as configured:
+        with self.guard.entered() as configured:
             if configured and jump.delta.nanoseconds < 0:
                 self.reset_map(f"the ROS clock jumped back by {-jump.delta.nanoseconds * 1e-9:.1f} s")
 
@@ -235,12 +237,12 @@ class SemanticMapperNode(ManagedNode):
 
     def map_replaced(self) -> None:
         """Tell everyone that the map is another one now."""
-        self.out.forget_path()
-        self.out.status.publish(self.status())
+        self.publishers.forget_path()
+        self.publishers.status.publish(self.status())
 
     def vocabulary_changed(self) -> None:
         """Publish the new labels; the map follows at the next tick."""
-        self.out.publish_labels(self.query, self.map_stamp())
+        self.publishers.publish_labels(self.query, self.map_stamp())
 
     def map_stamp(self) -> int:
         """Stamp (ns) of the newest image processed."""

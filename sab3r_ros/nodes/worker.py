@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sab3r_ros.mapping.frames import BadFrame, Frame, FrameResult, Tracking
-from sab3r_ros.mapping.mapper import SemanticMapper
+from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.frame_slot import NewestSlot
 from sab3r_ros.sources.encodings import ImageError
+from sab3r_ros.types import BadFrame, Frame, FrameResult, Tracking
 
 _DEPTHS_KEPT = 10
+_DEPTH_WAIT = 0.1  # seconds; a depth image that is registered to its image comes this much later at most
 _NS = 1e-9
 
 
@@ -33,17 +34,18 @@ class MappingWorker:
     """Callbacks put messages in and return at once; everything else happens on the worker's thread."""
 
     def __init__(
-        self, mapper: SemanticMapper, logger, clock_ns: Callable[[], int], depth_tolerance: float | None,
-        camera_frame: str, on_result: Callable[[FrameResult, LastFrame], None],
+        self, mapper: Mapper, logger, clock_ns: Callable[[], int], depth_tolerance: float | None,
+        camera_frame: str, rectified: bool, on_result: Callable[[FrameResult, LastFrame], None],
     ):  # fmt: skip
         self.mapper = mapper
         self.slot: NewestSlot[Image | CompressedImage] = NewestSlot()
         self.problems: Counter[str] = Counter()
         self.paused = False
-        self.newest_intrinsics: CameraInfo | None = None
+        self.newest_camera_info: CameraInfo | None = None
         self._depths: OrderedDict[int, Image | CompressedImage] = OrderedDict()
+        self._depth_came = threading.Condition()
         self._depth_tolerance = depth_tolerance
-        self._camera_frame = camera_frame
+        self._camera_frame, self._rectified = camera_frame, rectified
         self._logger, self._clock_ns, self._on_result = logger, clock_ns, on_result
         self._size: tuple[int, int] | None = None
         self._was_lost = False
@@ -57,13 +59,15 @@ class MappingWorker:
 
     def put_depth(self, message: Image | CompressedImage) -> None:
         """Kept until an image of the same moment comes."""
-        self._depths[convert.nanoseconds(message.header.stamp)] = message
-        while len(self._depths) > _DEPTHS_KEPT:
-            self._depths.popitem(last=False)
+        with self._depth_came:
+            self._depths[convert.nanoseconds(message.header.stamp)] = message
+            while len(self._depths) > _DEPTHS_KEPT:
+                self._depths.popitem(last=False)
+            self._depth_came.notify_all()
 
     def put_camera_info(self, message: CameraInfo) -> None:
         """Newest wins."""
-        self.newest_intrinsics = message
+        self.newest_camera_info = message
 
     def stop(self, timeout: float = 30.0) -> None:
         """End the thread after the frame in hand."""
@@ -88,29 +92,38 @@ class MappingWorker:
         rgb = convert.image_to_rgb(message)
         size = rgb.shape[1], rgb.shape[0]
         if self._size not in (None, size):
-            self._problem("size_change", f"the pictures' size changed from {self._size} to {size}; mapping goes on")
+            self._problem("size_change", f"the images' size changed from {self._size} to {size}; mapping goes on")
         self._size = size
-        intrinsics = None
-        if self.newest_intrinsics is not None:
-            intrinsics = convert.intrinsics_of(self.newest_intrinsics, *size)
-        result = self.mapper.register_frame(Frame(rgb, stamp, self._depth_for(stamp), intrinsics))
+        camera = None
+        if self.newest_camera_info is not None:
+            camera = convert.to_camera(self.newest_camera_info, *size, self._rectified)
+        result = self.mapper.register(Frame(rgb, stamp, self._depth_for(stamp), camera))
         self._tell(result)
         took = (time.perf_counter() - started) * 1e3
         frame = self._camera_frame or message.header.frame_id or "camera_optical"
         self._on_result(result, LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6))
 
     def _depth_for(self, stamp: int) -> np.ndarray | None:
+        """Depth of the same moment; drivers often send it after the image, so it is waited for a little."""
         if self._depth_tolerance is None:
             return None
-        near = min(list(self._depths), key=lambda s: abs(s - stamp), default=None)
-        if near is None or abs(near - stamp) * _NS > self._depth_tolerance:
-            self._problem("no_depth", "no depth image of the same moment; this picture is used without")
+        with self._depth_came:
+            self._depth_came.wait_for(lambda: self._near_depth(stamp) is not None, _DEPTH_WAIT)
+            message = self._near_depth(stamp)
+        if message is None:
+            self._problem("no_depth", "no depth image of the same moment; this image is used without")
             return None
         try:
-            return convert.image_to_depth(self._depths[near])
-        except (ImageError, KeyError) as error:
+            return convert.image_to_depth(message)
+        except ImageError as error:
             self._problem("bad_depth", f"depth image: {error}")
             return None
+
+    def _near_depth(self, stamp: int) -> Image | CompressedImage | None:
+        near = min(self._depths, key=lambda s: abs(s - stamp), default=None)
+        if near is None or abs(near - stamp) * _NS > (self._depth_tolerance or 0.0):
+            return None
+        return self._depths[near]
 
     def _tell(self, result: FrameResult):
         lost = result.tracking == Tracking.LOST

@@ -1,1 +1,1 @@
-"""Where pictures come from: encodings, folders, videos, bags, cameras, and a built-in sequence."""
+"""Where images come from: encodings, folders, videos, bags, cameras, and a built-in sequence."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sab3r_ros.mapping.frames import Frame
+from sab3r_ros.sources.base import Source, SourceError
 from sab3r_ros.sources.encodings import ImageError, decode_compressed, decode_image
-from sab3r_ros.sources.readers import Source, SourceError
+from sab3r_ros.types import Frame
 
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 

@@ -1,4 +1,4 @@
-"""Raw and compressed camera pictures, as sensor_msgs names their encodings, to RGB or metric depth; no ROS needed."""
+"""Raw and compressed camera images, as sensor_msgs names their encodings, to RGB or metric depth; no ROS needed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class ImageError(ValueError):
-    """Picture data that cannot be decoded; the message says why."""
+    """Image data that cannot be decoded; the message says why."""
 
 
 def _channels(code: int | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -37,7 +37,7 @@ COLOUR_ENCODINGS = tuple(_COLOUR)
 
 
 def decode_image(data, encoding: str, width: int, height: int, step: int, big_endian: bool = False) -> np.ndarray:
-    """Raw picture bytes to (H,W,3) uint8 RGB.
+    """Raw image bytes to (H,W,3) uint8 RGB.
 
     step: bytes of a row, padding included. Raises ImageError for unknown encodings and data that do not fit.
     """
@@ -50,7 +50,7 @@ def decode_image(data, encoding: str, width: int, height: int, step: int, big_en
     if dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if encoding.startswith("bayer") and (width < 2 or height < 2):
-        raise ImageError(f"a Bayer picture needs at least 2 x 2 pixels, got {width} x {height}")
+        raise ImageError(f"a Bayer image needs at least 2 x 2 pixels, got {width} x {height}")
     return convert(np.ascontiguousarray(image))
 
 
@@ -67,12 +67,12 @@ def decode_compressed(data) -> np.ndarray:
     return cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_image(path: Path) -> np.ndarray:
     """An image file as (H,W,3) uint8 RGB. Raises ImageError for one that is missing or cannot be read."""
     try:
         return decode_compressed(path.read_bytes())
     except (OSError, ImageError) as error:
-        raise ImageError(f"cannot read the picture {path}: {error}") from error
+        raise ImageError(f"cannot read the image {path}: {error}") from error
 
 
 def decode_compressed_depth(data) -> np.ndarray:
@@ -94,22 +94,20 @@ def _imdecode(data, flag) -> np.ndarray:
         except cv2.error:
             image = None
     if image is None:
-        raise ImageError(
-            f"compressed picture of {buffer.size} bytes cannot be decoded: empty, truncated or not a picture"
-        )
+        raise ImageError(f"compressed image of {buffer.size} bytes cannot be decoded: empty, truncated or not an image")
     return image
 
 
 def _rows(data, width, height, step, channels, dtype, big_endian, encoding) -> np.ndarray:
     if width <= 0 or height <= 0:
-        raise ImageError(f"empty picture: {width} x {height}")
+        raise ImageError(f"empty image: {width} x {height}")
     row = width * channels * np.dtype(dtype).itemsize
     if step < row:
         raise ImageError(f"step {step} is shorter than a row of {width} {encoding} pixels ({row} bytes)")
     buffer = np.frombuffer(data, np.uint8)
     if buffer.size < step * (height - 1) + row:
         raise ImageError(
-            f"picture data are truncated: {buffer.size} bytes, {width} x {height} {encoding} with step {step} needs {step * height}"
+            f"image data are truncated: {buffer.size} bytes, {width} x {height} {encoding} with step {step} needs {step * height}"
         )
     if buffer.size < step * height:  # the last row's padding may be left out
         buffer = np.concatenate([buffer, np.zeros(step * height - buffer.size, np.uint8)])

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sab3r_ros.affordance.engine import RegionRequest, affordance_regions
 from sab3r_ros.affordance.grasps import Gripper, find_grasps
+from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.regions import find_regions, surface_frame
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter, checked_prompt
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed, spacing
+from sab3r_ros.lab.synthetic.clouds import ObjectSampler, object_cloud
+from sab3r_ros.lab.synthetic.objects import SceneObject
+from sab3r_ros.lab.synthetic.parts import box_part, shape_part
 from sab3r_ros.models.cast import Cast, CastConfig
 from sab3r_ros.models.cast_weights import CastCheckpoint
 from sab3r_ros.models.point_mae import PointMaeConfig
 from sab3r_ros.models.text import PromptEncoder
-from sab3r_ros.synthetic.clouds import ObjectSampler, object_cloud
-from sab3r_ros.synthetic.objects import SceneObject
-from sab3r_ros.synthetic.parts import box_part, shape_part
 
 
 def cylinder(diameter=0.05, height=0.2, count=1500):

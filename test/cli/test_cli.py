@@ -1,8 +1,12 @@
 """The command line as users call it."""
 
+import contextlib
+import io
 import json
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,12 +15,27 @@ from plyfile import PlyData, PlyElement
 from small_cast import write_small_cast
 
 from sab3r_ros.cli.app import run
-from sab3r_ros.synthetic.clouds import object_cloud
-from sab3r_ros.synthetic.exemplars import exemplar
-from sab3r_ros.synthetic.sequence import render_sequence
+from sab3r_ros.lab.synthetic.clouds import object_cloud
+from sab3r_ros.lab.synthetic.interaction_images import exemplar
+from sab3r_ros.lab.synthetic.sequence import render_sequence
 
 
 def sab3r(*arguments, code=0):
+    """A command in this process, which starts faster than one of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sab3r", *map(str, arguments)])
+        try:
+            run()
+        except SystemExit as ended:
+            status = ended.code or 0
+    assert status == code, err.getvalue()
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def in_a_process(*arguments, code=0):
+    """A command as a user starts it."""
     command = [sys.executable, "-c", "from sab3r_ros.cli import main; main()", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
@@ -24,13 +43,9 @@ def sab3r(*arguments, code=0):
     return done
 
 
-def last_words(arguments, monkeypatch, capsys):
-    """The last line on standard error of a command that ends with 1; run in this process, which starts faster."""
-    monkeypatch.setattr(sys, "argv", ["sab3r", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    assert ended.value.code == 1
-    return capsys.readouterr().err.strip().splitlines()[-1]
+def last_words(arguments):
+    """The last line on standard error of a command that ends with 1."""
+    return sab3r(*arguments, code=1).stderr.strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +59,7 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def mapped(pictures, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "map"
-    sab3r("map", pictures, "--out", out)
+    in_a_process("map", pictures, "--out", out)
     return out
 
 
@@ -85,7 +100,7 @@ def test_limits_settings_and_json(pictures, tmp_path):
 
 
 def test_doctor_finds_the_weights():
-    findings = {f["name"]: f for f in json.loads(sab3r("doctor", "--json").stdout)}
+    findings = {f["name"]: f for f in json.loads(in_a_process("doctor", "--json").stdout)}
     assert findings["weights"]["level"] == "ok"
     assert findings["torch"]["level"] == "ok"
     assert "non-commercial" in findings["weights mast3r"]["text"]
@@ -107,9 +122,9 @@ def test_config_lists_every_setting_with_its_meaning():
         (("eval", "recording", "/nowhere/at/all"), "No such file"),
     ],
 )
-def test_errors_are_one_line(arguments, why, tmp_path, monkeypatch, capsys):
+def test_errors_are_one_line(arguments, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert why in last_words(arguments, monkeypatch, capsys)
+    assert why in last_words(arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,11 +135,9 @@ def test_pictures_that_show_nothing_are_an_error_that_says_why(tmp_path):
 
 
 def test_a_map_of_another_model_is_refused(mapped, tmp_path):
-    import shutil
-
     other = shutil.copytree(mapped, tmp_path / "other")
     info = json.loads((other / "map.json").read_text())
-    (other / "map.json").write_text(json.dumps(info | {"model": "another-1"}))
+    (other / "map.json").write_text(json.dumps(info | {"feature_model": "another-1"}))
     assert "was made with another-1" in sab3r("locate", other, "mug", code=1).stderr
 
 
@@ -140,30 +153,32 @@ def write_cloud(path, points):
     PlyData([PlyElement.describe(rows, "vertex")]).write(str(path))
 
 
-def test_afford_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):
+def test_affordance_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):
     write_cloud(tmp_path / "bottle.ply", object_cloud("bottle", 3, 800).points)
     common = ("--affordance", "grasp", "--segmenter", segmenter, "--min-score", "0.05")
-    done = sab3r("afford", tmp_path / "bottle.ply", *common, "--json", "--png", tmp_path / "a.png")
+    done = sab3r("affordance", tmp_path / "bottle.ply", *common, "--json", "--png", tmp_path / "a.png")
     answer = json.loads(done.stdout)
     assert (answer["object"], answer["affordance"], answer["points"]) == ("bottle", "grasp", 800)
     assert {"score", "centroid", "normal", "pose", "size", "grasps"} <= set(answer["regions"][0])
     assert cv2.imread(str(tmp_path / "a.png")).std() > 5
-    found = sab3r("afford", mapped, "--object", "wall", *common, "--set", "query.min_score=0.02")
+    found = sab3r("affordance", mapped, "--object", "wall", *common, "--set", "query.min_score=0.02")
     assert "score" in found.stdout
-    nothing = sab3r("afford", tmp_path / "bottle.ply", *common[:4], "--min-score", "1.0", code=3)
+    nothing = sab3r("affordance", tmp_path / "bottle.ply", *common[:4], "--min-score", "1.0", code=3)
     assert "try a lower --min-score" in nothing.stdout
-    assert "say which one" in sab3r("afford", mapped, *common, code=1).stderr
+    assert "say which one" in sab3r("affordance", mapped, *common, code=1).stderr
     (tmp_path / "bad.ply").write_text("no ply")
-    assert "cannot read points" in sab3r("afford", tmp_path / "bad.ply", *common, code=1).stderr
-    lost = sab3r("afford", tmp_path / "bottle.ply", "--affordance", "grasp", "--segmenter", tmp_path / "none", code=1)
+    assert "cannot read points" in sab3r("affordance", tmp_path / "bad.ply", *common, code=1).stderr
+    lost = sab3r(
+        "affordance", tmp_path / "bottle.ply", "--affordance", "grasp", "--segmenter", tmp_path / "none", code=1
+    )
     assert "sab3r train cast" in lost.stderr
 
 
-def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch, capsys):
-    for name in [n for n in sys.modules if n.startswith("sab3r_ros.training.")]:
+def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.startswith("sab3r_ros.lab.training.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lightning", None)
-    assert "pip install 'sab3r_ros[train]'" in last_words(("train", "distill", tmp_path / "run"), monkeypatch, capsys)
+    assert "pip install 'sab3r_ros[lab]'" in last_words(("train", "distill", tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -185,9 +200,9 @@ def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch, ca
         (("cast", "run", "--often", "unicorn"), "no objects called unicorn"),
     ],
 )
-def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch, capsys):
+def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert why in last_words(("train", *arguments), monkeypatch, capsys)
+    assert why in last_words(("train", *arguments))
 
 
 @pytest.mark.slow
@@ -210,12 +225,12 @@ def test_the_affordance_network_from_nothing_to_an_answer_to_a_picture(tmp_path)
     cloud, picture = tmp_path / "mug.ply", tmp_path / "hand.png"
     write_cloud(cloud, object_cloud("mug", 3, 500).points)
     cv2.imwrite(str(picture), exemplar("mug", "grasp", np.random.default_rng(0)))
-    common = ("afford", cloud, "--segmenter", tmp_path / "mine", "--min-score", "0.01", "--json")
+    common = ("affordance", cloud, "--segmenter", tmp_path / "mine", "--min-score", "0.01", "--json")
     shown = json.loads(sab3r(*common, "--image", picture).stdout)
     said = json.loads(sab3r(*common, "--affordance", "grasp").stdout)
     assert shown["regions"][0]["score"] != said["regions"][0]["score"]
     assert "prompt is empty" in sab3r(*common, code=1).stderr
-    assert "cannot read the picture" in sab3r(*common, "--image", cloud, code=1).stderr
+    assert "cannot read the image" in sab3r(*common, "--image", cloud, code=1).stderr
     config = json.loads((tmp_path / "mine" / "config.json").read_text())
     config["image"]["id"] = "another-1"
     (tmp_path / "mine" / "config.json").write_text(json.dumps(config))
@@ -228,6 +243,48 @@ def test_figures_on_scans(segmenter, tmp_path):
     np.savez(tmp_path / "bottle.npz", points=cloud.points, normals=cloud.normals, **marks)
     done = sab3r("eval", "scans", tmp_path, "--segmenter", segmenter, "--json", "--out", tmp_path / "pictures")
     figures = json.loads(done.stdout)
-    assert {"bottle wrap_grasp aiou_whole", "bottle wrap_grasp auc_partial", "right_part_views"} <= set(figures)
+    assert {"bottle wrap_grasp aiou_whole", "bottle wrap_grasp auc_partial", "top1_part_views"} <= set(figures)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1 + figures["bottle wrap_grasp views"]
     assert "no .npz scans" in sab3r("eval", "scans", tmp_path / "pictures", code=1).stderr
+
+
+def test_models_are_listed_with_size_licence_and_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAB3R_MODELS", str(tmp_path))
+    rows = {row["name"]: row for row in json.loads(sab3r("models", "--json").stdout)}
+    assert {"sab3r_tiny", "cast_tiny", "mast3r", "sab3r", "dune_small", "dune_base", "mast3r_maskclip"} <= set(rows)
+    assert rows["sab3r_tiny"]["present"]
+    assert not rows["dune_small"]["present"]
+    assert rows["mast3r_maskclip"]["megabytes"] == rows["mast3r"]["megabytes"] + rows["maskclip"]["megabytes"]
+    assert "Non-Commercial" in rows["dune_base"]["licence"]
+    text = sab3r("models").stdout
+    assert "sab3r fetch dune_small" in text
+    assert str(tmp_path) in text
+
+
+def test_a_model_is_fetched_from_a_folder_and_a_missing_one_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAB3R_MODELS", str(tmp_path / "models"))
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    for name in ("dune_vitsmall14_448.pth", "dunemast3r_cvpr25_vitsmall.pth"):
+        (stick / name).write_bytes(b"weights")
+    lines = sab3r("fetch", "dune_small", "--from", stick).stdout.splitlines()
+    assert [line.rpartition("/")[2] for line in lines] == ["dune_vitsmall14_448.pth", "dunemast3r_cvpr25_vitsmall.pth"]
+    assert (tmp_path / "models" / "dune_small" / "dune_vitsmall14_448.pth").read_bytes() == b"weights"
+    assert "no model is called 'big'" in last_words(("fetch", "big"))
+    assert "cannot bring" in last_words(("fetch", "dune_base", "--from", stick))
+    assert not list((tmp_path / "models" / "dune_base").iterdir())
+    wanted = last_words(("map", "demo", "--out", tmp_path / "m", "--checkpoint", "dune_base"))
+    assert "sab3r fetch dune_base" in wanted
+
+
+def test_the_demo_maps_answers_and_measures(tmp_path):
+    summary = json.loads(sab3r("demo", "--out", tmp_path / "demo", "--measure", "--json").stdout)
+    assert summary["frames"] == summary["tracked"] == 48
+    assert summary["rra15"] == 100
+    assert summary["rta15"] > 85
+    assert summary["ate"] < 0.05
+    ious = {item["query"]: item["iou"] for item in summary["located"]}
+    assert ious["door"] > 0.8
+    assert ious["shelves"] > 0.75
+    assert {a["object"] for a in summary["affords"]} >= {"door", "shelves"}
+    assert (tmp_path / "demo" / "preview.png").is_file()

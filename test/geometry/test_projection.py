@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sab3r_ros.evaluation.stream import TruthView
 from sab3r_ros.geometry.projection import backproject, overlap, project, scaled_intrinsics, transform
+from sab3r_ros.lab.evaluation.stream import GroundTruthView
 
 K = np.array([[100.0, 0, 31.5], [0, 90.0, 23.5], [0, 0, 1]])
 
@@ -33,16 +33,16 @@ def test_resized_intrinsics_follow_pixel_centres(w, h, w1, h1, crop):
 
 def test_overlap_of_a_view_with_itself_and_with_one_turned_away():
     depth = np.full((48, 64), 2.0)
-    here = TruthView(depth, np.eye(4), K)
+    here = GroundTruthView(depth, np.eye(4), K)
     away = np.diag([-1.0, 1, -1, 1])
     assert overlap(here, here) == 1.0
-    assert overlap(here, TruthView(depth, away, K)) == 0.0
-    assert overlap(TruthView(np.zeros((48, 64)), np.eye(4), K), here) == 0.0
+    assert overlap(here, GroundTruthView(depth, away, K)) == 0.0
+    assert overlap(GroundTruthView(np.zeros((48, 64)), np.eye(4), K), here) == 0.0
 
 
 def test_a_wall_in_between_hides_what_is_behind():
     far, near = np.full((48, 64), 4.0), np.full((48, 64), 1.0)
-    assert overlap(TruthView(far, np.eye(4), K), TruthView(near, np.eye(4), K)) == 0.0
+    assert overlap(GroundTruthView(far, np.eye(4), K), GroundTruthView(near, np.eye(4), K)) == 0.0
 
 
 def test_transform_applies_rotation_and_translation():

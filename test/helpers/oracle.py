@@ -1,14 +1,10 @@
-"""A perception that knows the truth: it tests tracking and fusion apart from any network."""
-
-from types import SimpleNamespace
+"""A geometry model that knows the truth: it tests tracking and fusion apart from any network."""
 
 import numpy as np
 import torch
 
 from sab3r_ros.geometry.projection import backproject, transform
-from sab3r_ros.mapping.frames import Frame, View
-from sab3r_ros.mapping.perception import Comparison
-from sab3r_ros.models.preprocess import framing
+from sab3r_ros.models.base import Backend, PairPrediction
 
 
 class OracleTokens:
@@ -20,32 +16,30 @@ class OracleTokens:
         self.tokens = near[None, None]
 
 
-class OraclePerception:
+class OracleGeometry:
     """Sees the views of a rendered sequence; `noise` is relative to depth, `bend` how much nearer the left of every second view
     is than its right, and the right of the others, `unit` scales each frame's metres."""
 
     device = "cpu"
-    image_size = 128
+    id, licence = "oracle-1", "none"
+    image_size, patch, square_ok = 128, 16, False
 
-    def __init__(self, views, noise=0.0, unit=1.0, features=None, blind=(), bend=0.0):
-        self.views, self.noise, self.unit, self.features = views, noise, unit, features
-        self.bend = bend
-        self.blind = set(blind)  # views whose comparison is rubbish
-        self.checkpoint = SimpleNamespace(id="oracle-1", licence="none", text_encoder=None)
-        self.feature_dim = 0 if features is None else features[0].shape[-1]
+    def __init__(self, views, noise=0.0, unit=1.0, blind=(), bend=0.0):
+        self.views, self.noise, self.unit, self.bend = views, noise, unit, bend
+        self.blind = set(blind)  # views whose predictions are rubbish
         self.rng = np.random.default_rng(0)
+        self.encoded = 0
         self._numbers = {view.rgb.tobytes(): k for k, view in enumerate(views)}
 
     def memory_mb(self):
         return 0
 
-    def prepare(self, frame: Frame) -> View:
-        plan = framing(frame.rgb.shape[1], frame.rgb.shape[0], self.image_size)
-        depth = None if frame.depth is None else plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))
-        return View(frame.rgb, frame.stamp, plan, depth, None)
+    def number(self, image):
+        return self._numbers[np.ascontiguousarray(image).tobytes()]
 
-    def encode(self, rgb):
-        return OracleTokens(self._numbers[np.ascontiguousarray(rgb).tobytes()], len(self.views))
+    def encode(self, image):
+        self.encoded += 1
+        return OracleTokens(self.number(image), len(self.views))
 
     def _points(self, i, j):
         """View i's points in camera j."""
@@ -57,24 +51,41 @@ class OraclePerception:
             points = self.rng.normal(size=points.shape) + [0, 0, 3]
         return torch.from_numpy(points).float()
 
-    def compare(self, tokens, keyframes, symmetric, match_step=0):
-        me, others = tokens.index, [k.index for k in keyframes]
+    def predict_pairs(self, frame, keyframes, symmetric=False, match_step=0):
+        me, others = frame.index, [k.index for k in keyframes]
 
         def stack(pairs):
             return torch.stack([self._points(i, j) for i, j in pairs])
 
         own = stack([(me, me)] * len(others))
         conf = torch.full(own.shape[:3], 5.0)
-        feature = None if self.features is None else self.features[me]
-        back = stack([(me, k) for k in others]) if symmetric else None
-        back_own = stack([(k, k) for k in others]) if symmetric else None
-        return Comparison(
-            own,
-            conf,
-            stack([(k, me) for k in others]),
-            conf,
-            back,
-            conf if symmetric else None,
-            back_own,
-            lambda: feature,
-        )
+        backwards = {}
+        if symmetric:
+            backwards = {
+                "frame_points_in_keyframe": stack([(me, k) for k in others]),
+                "frame_conf_in_keyframe": conf,
+                "keyframe_points": stack([(k, k) for k in others]),
+            }
+        return PairPrediction(own, conf, stack([(k, me) for k in others]), conf, **backwards)
+
+
+class OracleFeatures:
+    """Features (h,w,C) given per view."""
+
+    id, licence = "oracle-features-1", "none"
+
+    def __init__(self, geometry, features):
+        self._geometry, self._features = geometry, features
+        self.dim = features[0].shape[-1]
+
+    def image_features(self, image, prediction):
+        return self._features[self._geometry.number(image)]
+
+    def text_encoder(self, name="", pretrained=""):
+        raise ValueError("the oracle knows no words")
+
+
+def oracle(views, features=None, **options):
+    """A backend of oracles."""
+    geometry = OracleGeometry(views, **options)
+    return Backend(geometry, OracleFeatures(geometry, features) if features is not None else None)

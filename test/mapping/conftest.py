@@ -1,6 +1,6 @@
 import pytest
 
-from sab3r_ros.synthetic.sequence import render_sequence
+from sab3r_ros.lab.synthetic.sequence import render_sequence
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sab3r_ros.evaluation.poses import rotation_angle
 from sab3r_ros.geometry.projection import backproject, project, transform
+from sab3r_ros.lab.evaluation.poses import rotation_angle
 from sab3r_ros.mapping.keypoints import (
-    beside_lines,
     detect_keypoints,
+    guided_match,
+    in_epipolar_bands,
     match_keypoints,
-    match_near,
     relative_rotation,
 )
 from sab3r_ros.models.preprocess import framing
@@ -28,9 +28,9 @@ def test_keypoints_lie_where_the_network_sees_them(left, top, size):
     match = match_keypoints(detect_keypoints(part, plan, 1000), whole)
     assert match is not None
     shrunk = np.array(plan.resized) / np.array(plan.size)
-    there = _in_picture(match.there, framing(*scene.shape[1::-1], 128)) - [left, top]
+    there = _in_picture(match.keyframe, framing(*scene.shape[1::-1], 128)) - [left, top]
     wanted = (there + 0.5) * shrunk - 0.5 - plan.crop_offset
-    assert np.median(np.abs(match.here - wanted).max(1)) < 0.4  # of the network's pixels, which are 2 to 5 of these
+    assert np.median(np.abs(match.frame - wanted).max(1)) < 0.4  # of the network's pixels, which are 2 to 5 of these
 
 
 def _scene():
@@ -87,7 +87,7 @@ def test_more_match_once_it_is_known_where_to_look(walk):
         new, old = walk.views[i + 3], walk.views[i]
         mine, its = _detected(new, old)
         near, far = (_seen_in(old, new, mine.pixels, share) for share in (1 / 1.5, 1.5))
-        match, unguided = match_near(mine, its, near, far, 4.0), match_keypoints(mine, its)
+        match, unguided = guided_match(mine, its, near, far, 4.0), match_keypoints(mine, its)
         by_looks += int(_right(unguided, new, old).sum()) if unguided else 0
         if match is not None:
             agrees = _right(match, new, old)
@@ -101,8 +101,8 @@ def test_nothing_matches_where_it_cannot_be(walk):
     mine, its = _detected(walk.views[1], walk.views[0])
     behind = np.full((len(mine), 2), np.nan)
     aside = np.full((len(mine), 2), -500.0)
-    assert match_near(mine, its, behind, behind, 4.0) is None
-    assert match_near(mine, its, aside, aside, 4.0) is None
+    assert guided_match(mine, its, behind, behind, 4.0) is None
+    assert guided_match(mine, its, aside, aside, 4.0) is None
 
 
 @settings(max_examples=30)
@@ -115,7 +115,7 @@ def test_points_beside_a_line_are_those_near_it(seed):
     steps = np.linspace(0, 1, 2001)[:, None, None]
     on_line = starts + steps * (ends - starts)
     nearest = np.linalg.norm(on_line[:, :, None] - points, axis=-1).min(0)
-    inside = beside_lines(points, starts, ends, 20.0).numpy()
+    inside = in_epipolar_bands(points, starts, ends, 20.0).numpy()
     assert inside[nearest < 19.9].all()
     assert not inside[nearest > 20.1 * np.sqrt(2)].any()  # a rectangle's corners lie so far off
     assert not inside[1].any()
@@ -134,4 +134,4 @@ def _seen_in(old, new, pixels, share=1.0):
 
 
 def _right(match, new, old):
-    return np.linalg.norm(_seen_in(old, new, match.here) - match.there, axis=1) < 3
+    return np.linalg.norm(_seen_in(old, new, match.frame) - match.keyframe, axis=1) < 3

@@ -1,21 +1,24 @@
-"""Tracking, fusion and their failures, with a perception that knows the truth."""
+"""Tracking, fusion and their failures, with a geometry model that knows the truth."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from oracle import OraclePerception
+from oracle import oracle
 
 from sab3r_ros.config import settings_from_dotted
-from sab3r_ros.evaluation.stream import geometry_figures, map_stream
 from sab3r_ros.geometry.ray_refinement import RayMatches
+from sab3r_ros.lab.evaluation.stream import geometry_metrics
+from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.mapping import match_refinement
-from sab3r_ros.mapping.frames import BadFrame, Frame, ScaleSource, Tracking
-from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, SemanticMapper
-from sab3r_ros.mapping.storage import load_map, save_map
-from sab3r_ros.synthetic.objects import LABELS
+from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, Mapper
+from sab3r_ros.mapping.session import load_map, save_map
+from sab3r_ros.mapping.stream import map_stream
+from sab3r_ros.types import BadFrame, Frame, ScaleSource, Tracking
 
 POINTMAPS = {"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.8}
-SETTINGS = settings_from_dotted({**POINTMAPS, "tracking.keypoints": 0})
+SETTINGS = settings_from_dotted({**POINTMAPS, "tracking.max_keypoints": 0})
 WITH_KEYPOINTS = settings_from_dotted(POINTMAPS)
 
 
@@ -24,8 +27,8 @@ def frames(walk, start=0):
 
 
 def test_true_pointmaps_give_the_true_trajectory(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
-    figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    mapper = Mapper(SETTINGS, oracle(walk.views))
+    figures = geometry_metrics(map_stream(mapper, frames(walk)), walk.views, mapper.geometry)
     assert figures["pairs"] > 20
     assert figures["frames_kept"] == 20
     assert (figures["rra15"], figures["rta15"]) == (100.0, 100.0)
@@ -34,8 +37,8 @@ def test_true_pointmaps_give_the_true_trajectory(walk):
 
 
 def test_noisy_pointmaps_give_nearly_the_true_trajectory(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, noise=0.05))
-    figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    mapper = Mapper(SETTINGS, oracle(walk.views, noise=0.05))
+    figures = geometry_metrics(map_stream(mapper, frames(walk)), walk.views, mapper.geometry)
     assert figures["rra15"] == 100.0
     assert figures["ate"] < 0.05
 
@@ -43,8 +46,8 @@ def test_noisy_pointmaps_give_nearly_the_true_trajectory(walk):
 def test_keypoints_track_where_pointmaps_are_too_noisy_to(walk):
     runs = {}
     for name, setup in {"pointmaps": SETTINGS, "keypoints": WITH_KEYPOINTS}.items():
-        mapper = SemanticMapper(setup, OraclePerception(walk.views, noise=0.3))
-        runs[name] = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+        mapper = Mapper(setup, oracle(walk.views, noise=0.3))
+        runs[name] = geometry_metrics(map_stream(mapper, frames(walk)), walk.views, mapper.geometry)
     assert runs["pointmaps"]["frames_kept"] < 5
     assert runs["keypoints"]["frames_kept"] == 20
     assert runs["keypoints"]["rra15"] == 100.0
@@ -58,13 +61,15 @@ def test_a_second_matching_that_leads_nowhere_is_forgotten(walk, monkeypatch):
         found, agreeing = refine(matches, pose, *args, **kwargs)
         return found, torch.zeros_like(agreeing) if len(matches) <= 9 else agreeing
 
-    def three_of_each(depth, keypoints, rays, pose):
-        return [RayMatches(*(value[:3] for value in vars(part).values())) for part in list(rays.values())[:3]]
+    def three_of_each(depth, keypoints, before, pose):
+        return [
+            replace(part, rays=RayMatches(*(value[:3] for value in vars(part.rays).values()))) for part in before[:3]
+        ]
 
     monkeypatch.setattr(match_refinement, "refine_by_rays", lost)
-    monkeypatch.setattr(match_refinement, "_matched_again", three_of_each)
-    mapper = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
-    figures = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+    monkeypatch.setattr(match_refinement, "_rematched", three_of_each)
+    mapper = Mapper(WITH_KEYPOINTS, oracle(walk.views))
+    figures = geometry_metrics(map_stream(mapper, frames(walk)), walk.views, mapper.geometry)
     assert figures["frames_kept"] == 20
     assert figures["ate"] < 0.05
 
@@ -73,29 +78,29 @@ def test_keypoints_straighten_depth_that_is_bent(walk):
     figures = {}
     for name in (False, True):
         setup = settings_from_dotted({**POINTMAPS, "tracking.correct_depth": name})
-        mapper = SemanticMapper(setup, OraclePerception(walk.views, bend=0.5))
-        figures[name] = geometry_figures(map_stream(mapper, frames(walk)), walk.views, 128)
+        mapper = Mapper(setup, oracle(walk.views, bend=0.5))
+        figures[name] = geometry_metrics(map_stream(mapper, frames(walk)), walk.views, mapper.geometry)
     assert figures[True]["frames_kept"] == 20
     assert figures[True]["abs_rel"] < 0.8 * figures[False]["abs_rel"]
     assert figures[True]["ate"] < figures[False]["ate"]
 
 
 def test_keypoints_find_the_camera_in_a_map_that_was_loaded(walk, tmp_path):
-    mapper = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
+    mapper = Mapper(WITH_KEYPOINTS, oracle(walk.views))
     map_stream(mapper, frames(walk)[:15])
     save_map(mapper, tmp_path / "map")
-    other = SemanticMapper(WITH_KEYPOINTS, OraclePerception(walk.views))
+    other = Mapper(WITH_KEYPOINTS, oracle(walk.views))
     load_map(other, tmp_path / "map")
-    assert all(len(k.keypoints) > 20 for k in other.keyframes)
-    result = other.register_frame(frames(walk)[10])
+    assert all(len(k.keypoints) > 20 for k in other.state.graph.keyframes)
+    result = other.register(frames(walk)[10])
     assert result.tracking == Tracking.OK
     assert np.abs(result.pose - dict(mapper.trajectory)[result.stamp]).max() < 0.1
 
 
 def test_the_map_lies_on_the_true_surfaces(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    mapper = Mapper(SETTINGS, oracle(walk.views))
     map_stream(mapper, frames(walk))
-    xyz = mapper.snapshot()["xyz"].numpy()
+    xyz = mapper.snapshot().points
     first = walk.views[0].cam2world
     world = (xyz - LEVEL_FROM_OPTICAL[:3, 3]) @ LEVEL_FROM_OPTICAL[:3, :3] @ first[:3, :3].T + first[:3, 3]
     low, high = walk.room.vertices.min(0), walk.room.vertices.max(0)
@@ -107,14 +112,14 @@ def test_the_map_lies_on_the_true_surfaces(walk):
 
 
 def test_only_frames_that_see_something_new_become_keyframes(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    mapper = Mapper(SETTINGS, oracle(walk.views))
     still = [Frame(walk.views[0].rgb, k) for k in range(10)]
     run = map_stream(mapper, still)
     assert [r.is_keyframe for r in run.results] == [True] + [False] * 9
-    before = len(mapper.voxels)
-    mapper.register_frame(Frame(walk.views[-1].rgb, 100))
-    assert mapper.num_keyframes == 2
-    assert len(mapper.voxels) > before
+    before = mapper.status().points
+    mapper.register(Frame(walk.views[-1].rgb, 100))
+    assert mapper.status().keyframes == 2
+    assert mapper.status().points > before
 
 
 def test_features_reach_the_voxels(walk):
@@ -123,15 +128,15 @@ def test_features_reach_the_voxels(walk):
     features = [
         torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), len(LABELS)).float() for v in walk.views
     ]
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, features=features))
+    mapper = Mapper(SETTINGS, oracle(walk.views, features=features))
     map_stream(mapper, frames(walk))
-    codes = mapper.snapshot()["feature"].float()
-    assert codes.shape == (len(mapper.voxels), len(LABELS))
+    codes = mapper.snapshot().feature
+    assert codes.shape == (mapper.status().points, len(LABELS))
     assert (codes.max(-1).values > 0.9).float().mean() > 0.8  # voxels at borders mix labels
 
 
 def test_lost_frames_add_nothing_and_tracking_comes_back(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, blind=[5, 6]))
+    mapper = Mapper(SETTINGS, oracle(walk.views, blind=[5, 6]))
     run = map_stream(mapper, frames(walk))
     states = [r.tracking for r in run.results]
     assert states[5] == states[6] == Tracking.LOST
@@ -141,20 +146,20 @@ def test_lost_frames_add_nothing_and_tracking_comes_back(walk):
 
 
 def test_measured_depth_fixes_the_scale(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views, unit=0.5))
+    mapper = Mapper(SETTINGS, oracle(walk.views, unit=0.5))
     frames_with_depth = [Frame(v.rgb, round(k * 1e8), v.depth) for k, v in enumerate(walk.views)]
-    figures = geometry_figures(map_stream(mapper, frames_with_depth), walk.views, 128)
-    assert mapper.scale.source == ScaleSource.MEASURED
+    figures = geometry_metrics(map_stream(mapper, frames_with_depth), walk.views, mapper.geometry)
+    assert mapper.status().scale.source == ScaleSource.MEASURED
     assert figures["abs_rel_metric"] < 0.02
     assert figures["scale"] == pytest.approx(1.0, abs=0.03)
 
 
 def test_depth_that_is_all_nan_is_told_and_the_frame_used_without(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
-    result = mapper.register_frame(Frame(walk.views[0].rgb, 0, np.full((96, 128), np.nan, np.float32)))
+    mapper = Mapper(SETTINGS, oracle(walk.views))
+    result = mapper.register(Frame(walk.views[0].rgb, 0, np.full((96, 128), np.nan, np.float32)))
     assert result.tracking == Tracking.OK
     assert "fewer than 50" in result.message
-    assert mapper.scale.source == ScaleSource.PREDICTED
+    assert mapper.status().scale.source == ScaleSource.PREDICTED
 
 
 @pytest.mark.parametrize(
@@ -162,64 +167,68 @@ def test_depth_that_is_all_nan_is_told_and_the_frame_used_without(walk):
     [
         (np.zeros((96, 128, 3), np.uint8), "black or constant"),
         (np.full((96, 128, 3), 127, np.uint8), "black or constant"),
-        (np.zeros((0, 128, 3), np.uint8), "uint8 picture"),
-        (np.zeros((96, 128), np.uint8), "uint8 picture"),
-        (np.zeros((96, 128, 3), np.float32), "uint8 picture"),
+        (np.zeros((0, 128, 3), np.uint8), "uint8 image"),
+        (np.zeros((96, 128), np.uint8), "uint8 image"),
+        (np.zeros((96, 128, 3), np.float32), "uint8 image"),
     ],
 )
 def test_unusable_pictures_are_refused_and_the_map_stays(walk, picture, why):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
-    mapper.register_frame(Frame(walk.views[0].rgb, 0))
-    before = mapper.snapshot()["xyz"]
+    mapper = Mapper(SETTINGS, oracle(walk.views))
+    mapper.register(Frame(walk.views[0].rgb, 0))
+    before = mapper.snapshot().xyz
     with pytest.raises(BadFrame, match=why):
-        mapper.register_frame(Frame(picture, 1))
-    assert mapper.snapshot()["xyz"].equal(before)
-    assert mapper.tracking == Tracking.OK
+        mapper.register(Frame(picture, 1))
+    assert mapper.snapshot().xyz.equal(before)
+    assert mapper.status().tracking == Tracking.OK
 
 
 def test_a_slightly_older_picture_is_refused_and_a_restarted_stream_is_relocalised(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
+    mapper = Mapper(SETTINGS, oracle(walk.views))
     map_stream(mapper, frames(walk, start=10**10))
-    points = len(mapper.voxels)
+    points = mapper.status().points
     newest = 10**10 + 19 * 10**8
     with pytest.raises(BadFrame, match="behind the newest"):
-        mapper.register_frame(Frame(walk.views[3].rgb, newest - 10**8))
-    result = mapper.register_frame(Frame(walk.views[3].rgb, 5))
+        mapper.register(Frame(walk.views[3].rgb, newest - 10**8))
+    result = mapper.register(Frame(walk.views[3].rgb, 5))
     assert result.tracking == Tracking.OK
-    assert len(mapper.voxels) >= points
+    assert mapper.status().points >= points
     true = np.linalg.inv(walk.views[0].cam2world) @ walk.views[3].cam2world
     assert np.allclose(LEVEL_FROM_OPTICAL @ true, result.pose, atol=0.02)
 
 
-def test_reset_forgets_everything_and_a_frame_in_flight(walk):
-    oracle = OraclePerception(walk.views)
-    mapper = SemanticMapper(SETTINGS, oracle)
+def test_reset_forgets_everything_and_a_frame_in_flight(walk, monkeypatch):
+    mapper = Mapper(SETTINGS, oracle(walk.views))
     map_stream(mapper, frames(walk)[:3])
-    compare = oracle.compare
+    predict = mapper.geometry.predict_pairs
 
     def reset_meanwhile(*args):
         mapper.reset()
-        return compare(*args)
+        return predict(*args)
 
-    oracle.compare = reset_meanwhile
-    result = mapper.register_frame(frames(walk)[4])
+    monkeypatch.setattr(mapper.geometry, "predict_pairs", reset_meanwhile)
+    result = mapper.register(frames(walk)[4])
     assert "replaced" in result.message
-    assert (len(mapper.voxels), mapper.num_keyframes, mapper.trajectory, mapper.tracking) == (0, 0, [], Tracking.IDLE)
+    assert (mapper.status().points, mapper.status().keyframes, mapper.trajectory, mapper.status().tracking) == (
+        0,
+        0,
+        [],
+        Tracking.IDLE,
+    )
     assert mapper.revision == 1
 
 
 def test_pitch_and_roll_of_the_first_camera_make_the_map_level(walk):
-    settings = settings_from_dotted({"map.first_pitch": 0.5, "map.first_roll": 0.1})
-    mapper = SemanticMapper(settings, OraclePerception(walk.views))
+    settings = settings_from_dotted({"camera.pitch": 0.5, "camera.roll": 0.1})
+    mapper = Mapper(settings, oracle(walk.views))
     forward = mapper.first_pose[:3, 2]
     assert forward == pytest.approx([np.cos(0.5), 0, -np.sin(0.5)], abs=1e-9)  # looking down by 0.5 rad
 
 
 def test_the_newest_window_is_a_cloud_in_the_map_frame(walk):
-    mapper = SemanticMapper(SETTINGS, OraclePerception(walk.views))
-    assert mapper.window_cloud() is None
-    mapper.register_frame(Frame(walk.views[0].rgb, 77))
-    cloud, stamp = mapper.window_cloud()
+    mapper = Mapper(SETTINGS, oracle(walk.views))
+    assert mapper.newest_cloud() is None
+    mapper.register(Frame(walk.views[0].rgb, 77))
+    cloud, stamp = mapper.newest_cloud()
     assert stamp == 77
     assert len(cloud.xyz) == len(cloud.rgb) == len(cloud.confidence) > 1000
     assert (cloud.xyz[:, 0] > 0).all()  # in front of a level camera that looks along x

@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 from sab3r_ros.models.cast import Cast, CastConfig, Prompt
 from sab3r_ros.models.cast_weights import load_cast, load_las, load_point_mae, save_cast
+from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.point_mae import PointEncoder, PointMae, PointMaeConfig
 from sab3r_ros.models.text import PromptEncoder
-from sab3r_ros.models.weights import CheckpointError
 
 SMALL = PointMaeConfig(
     dim=16, depth=2, heads=2, groups=8, group_size=4, patch_width=16, decoder_depth=1, decoder_heads=2

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from sab3r_ros.models.teachers.dinov2 import DinoV2, load_dinov2
-from sab3r_ros.models.teachers.featup import FeatUpTeacher, JbuStack, load_featup
-from sab3r_ros.models.teachers.maskclip import MaskClip, imagenet_normalised, load_maskclip
+from sab3r_ros.lab.training.dinov2 import DinoV2, load_dinov2
+from sab3r_ros.models.featup import FeatUpTeacher, JbuStack, load_featup
+from sab3r_ros.models.maskclip import MaskClip, load_maskclip
+from sab3r_ros.models.patches import imagenet_normalised
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -167,7 +168,7 @@ def test_whole_teachers_give_a_feature_for_every_pixel(clip, featup, vit):
 def test_upsampling_to_512_by_384_stays_under_3_gigabytes():
     code = """
 import resource, torch
-from sab3r_ros.models.teachers.featup import JbuStack
+from sab3r_ros.models.featup import JbuStack
 with torch.inference_mode():
     out = JbuStack(512).eval()(torch.randn(1, 512, 24, 32), torch.randn(1, 3, 384, 512))
 print(*out.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

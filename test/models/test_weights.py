@@ -8,16 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sab3r_ros.models.catalogue import KNOWN, CheckpointError, locate
 from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
-from sab3r_ros.models.weights import (
-    KNOWN,
-    CheckpointError,
-    infer_config,
-    load_checkpoint,
-    locate_checkpoint,
-    parse_constructor,
-    save_checkpoint,
-)
+from sab3r_ros.models.weights import infer_config, load_checkpoint, parse_constructor, save_checkpoint
 
 # Head widths of 64 as in the public checkpoints, so that the number of heads follows from the shapes.
 CONFIG = Sab3rConfig(
@@ -240,7 +233,7 @@ def test_unknown_names_list_the_known_ones():
 
 
 def test_presets_are_names_too():
-    assert locate_checkpoint("tiny")[0] == locate_checkpoint("sab3r_tiny")[0]
+    assert locate("tiny") == locate("sab3r_tiny")
     assert "non-commercial" in KNOWN["mast3r"].licence
 
 
@@ -251,7 +244,7 @@ def test_without_a_network_the_hub_name_is_said(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(CheckpointError, match="cannot fetch naver/MASt3R.*Download it by hand"):
+    with pytest.raises(CheckpointError, match="cannot download naver/MASt3R.*Download it by hand"):
         load_checkpoint("vit_large_512")
 
 

@@ -12,13 +12,13 @@ from small_cast import write_small_cast
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
+from sab3r_ros.lab.synthetic.clouds import object_cloud
+from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.msg import ObjectInstance
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.map_client import ambiguity
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.srv import LocateObject, QueryAffordance
-from sab3r_ros.synthetic.clouds import object_cloud
-from sab3r_ros.synthetic.sequence import render_sequence
 
 NAME = "/affordance_server/query_affordance"
 S = QueryAffordance.Response

@@ -62,12 +62,12 @@ def test_a_request_that_rclpy_itself_trips_over_ends_nothing(start, caller, tmp_
 
 
 def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch, capfd):
-    monkeypatch.setattr(AffordanceServerNode, "set_up", lambda _: {}["a key"])
+    monkeypatch.setattr(AffordanceServerNode, "do_configure", lambda _: {}["a key"])
     node = AffordanceServerNode(namespace="inside")
     node.trigger_configure()
     assert "cannot configure: KeyError: 'a key'" in capfd.readouterr().err
-    monkeypatch.setattr(AffordanceServerNode, "set_up", lambda _: None)
-    monkeypatch.setattr(AffordanceServerNode, "start", lambda _: 1 / 0)
+    monkeypatch.setattr(AffordanceServerNode, "do_configure", lambda _: None)
+    monkeypatch.setattr(AffordanceServerNode, "do_activate", lambda _: 1 / 0)
     node.trigger_configure()
     node.trigger_activate()
     assert "cannot activate: ZeroDivisionError" in capfd.readouterr().err
@@ -99,7 +99,7 @@ def test_a_clean_up_waits_for_the_map_in_hand(mapper, caller, monkeypatch):
     assert done[0] is not None
     assert mapper.mapper is None
     thread.join(10)
-    tick()  # one that comes late finds the gate closed
+    tick()  # one that comes late finds the guard closed
     assert len(done) == 1
 
 

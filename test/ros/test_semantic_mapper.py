@@ -18,11 +18,11 @@ from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
+from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
-from sab3r_ros.synthetic.sequence import render_sequence
 
 NAME = "/semantic_mapper"
 

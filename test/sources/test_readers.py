@@ -6,7 +6,10 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from sab3r_ros.sources.readers import FolderSource, SourceError, open_source
+from sab3r_ros.sources.base import SourceError
+from sab3r_ros.sources.demo import FOLDER
+from sab3r_ros.sources.folders import FolderSource
+from sab3r_ros.sources.open import open_source
 
 
 def picture(k, width=64, height=48):
@@ -39,10 +42,10 @@ def test_the_7_scenes_layout_with_depth_and_intrinsics(tmp_path):
     frames = list(source)
     assert len(source) == len(frames) == 3
     assert frames[0].depth[3, 3] == pytest.approx(1.5)
-    assert frames[0].intrinsics[0, 2] == 32
+    assert frames[0].camera.intrinsics[0, 2] == 32
     plain = next(iter(open_source(str(tmp_path))))
     assert plain.depth is None
-    assert plain.intrinsics is None
+    assert plain.camera is None
 
 
 def test_the_tum_layout_keeps_its_stamps(tmp_path):
@@ -125,21 +128,23 @@ def test_a_bag_with_several_topics_needs_a_choice(tmp_path):
         open_source(str(tmp_path / "bag"), topic="/up")
 
 
-def test_the_built_in_sequence_is_the_same_every_time(monkeypatch):
-    import sab3r_ros.sources.demo as demo
-
-    monkeypatch.setattr(demo, "_FRAMES", 3)
-    monkeypatch.setattr(demo, "_SIZE", (64, 48))
-    one, two = (list(open_source("demo:4")) for _ in range(2))
-    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(one, two, strict=True))
-    assert [f.stamp for f in one] == [0, 10**8, 2 * 10**8]
+def test_the_shipped_sequence_is_small_and_has_its_truth():
+    source = open_source("demo")
+    frames = list(source)
+    assert len(frames) == len(source) == 48
+    assert {f.rgb.shape for f in frames} == {(240, 320, 3)}
+    assert [f.stamp for f in frames[:3]] == [0, 10**8, 2 * 10**8]
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 3 << 20
+    with np.load(FOLDER / "truth.npz") as truth:
+        assert truth["poses"].shape == (48, 4, 4)
+        assert truth["depth"].shape == truth["instance"].shape == (48, 120, 160)
 
 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
         (lambda p: None, "no such input"),
-        (lambda p: p.mkdir(), "no pictures in"),
+        (lambda p: p.mkdir(), "no images in"),
         (lambda p: p.write_text("x"), "unknown kind of input"),
         (lambda p: (p.mkdir(), (p / "metadata.yaml").write_text("nonsense: [")), "cannot be read as a bag"),
     ],
@@ -154,7 +159,7 @@ def test_inputs_that_cannot_be_read(tmp_path, make, why):
 @pytest.mark.parametrize("name", ["broken.mp4", "broken.mcap", "broken.db3", "one.png"])
 def test_broken_files_say_so(tmp_path, name):
     (tmp_path / name).write_bytes(b"not what it seems" * 10)
-    with pytest.raises(SourceError, match="damaged|cannot be read|single picture"):
+    with pytest.raises(SourceError, match="damaged|cannot be read|single image"):
         open_source(str(tmp_path / name))
 
 

@@ -1,0 +1,83 @@
+"""What `sab3r eval` runs: models from settings, a progress bar, and the figures as a dictionary."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+from sab3r_ros.config import Settings
+from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
+from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
+from sab3r_ros.lab.evaluation.household import evaluate_household
+from sab3r_ros.lab.evaluation.recording import evaluate_recording
+from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
+from sab3r_ros.models.backends import load_backend
+from sab3r_ros.models.base import Backend
+from sab3r_ros.outputs import write_outputs
+from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.viewer.affordance_picture import draw_answer
+
+
+def rooms_metrics(settings: Settings, rooms: int, frames: int, first: int) -> dict:
+    """Metrics on walks through held-out rooms from number FIRST on. Raises ValueError as `_with_text`."""
+    backend, query = _with_text(settings)
+    with tqdm(total=rooms, unit="room") as bar:
+        return evaluate_rooms(settings, backend, query, rooms, frames, first, lambda line: bar.update())
+
+
+def household_metrics(settings: Settings, groups: int, first: int) -> dict:
+    """Metrics on groups of a few held-out views from number FIRST on. Raises ValueError as `_with_text`."""
+    backend, query = _with_text(settings)
+    with tqdm(total=groups, unit="group") as bar:
+        return evaluate_household(settings, backend, query, groups, first, bar.update)
+
+
+def _with_text(settings: Settings) -> tuple[Backend, MapQuery]:
+    """The models and their text encoder. Raises ValueError for a backend without text-aligned features."""
+    backend = load_backend(settings.model, settings.window.size)
+    query = query_for(backend.features, settings.query)
+    if query is None:
+        raise ValueError("this checkpoint has no text-aligned features, which this evaluation needs")
+    return backend, query
+
+
+def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:
+    """Metrics on a posed RGB-D recording; with OUT also its map."""
+    backend = load_backend(settings.model, settings.window.size)
+    query = query_for(backend.features, settings.query)
+    figures, mapper = evaluate_recording(settings, backend, folder, query=query)
+    if out is not None:
+        write_outputs(mapper, query, out, overwrite=True)
+    return figures
+
+
+def affordance_metrics(checkpoint: str, shapes: int, first: int) -> dict:
+    """Metrics on held-out household shapes from number FIRST on."""
+    segmenter = AffordanceSegmenter(checkpoint)
+    with tqdm(total=(2 if segmenter.checkpoint.image is None else 3) * shapes, unit="shape") as bar:
+        return evaluate_affordance(segmenter, shapes, first, bar.update)
+
+
+def scan_metrics(checkpoint: str, folder: Path, out: Path | None) -> dict:
+    """Metrics on the scanned objects of FOLDER, per object and affordance; images of all answers into OUT."""
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise ValueError(f"{folder} holds no .npz scans")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+
+    def draw(name, points, answer, title):
+        if out is not None:
+            draw_answer(out / f"{name}.png", answer, title)
+
+    segmenter, figures = AffordanceSegmenter(checkpoint), {}
+    views, right = 0, 0.0
+    for path in tqdm(files, unit="scan"):
+        scan = read_scan(path)
+        for affordance, values in evaluate_scan(segmenter, scan, draw=draw).items():
+            figures |= {f"{scan.name} {affordance} {k}": v for k, v in values.items()}
+            if values["views"]:
+                views += values["views"]
+                right += values["top1_part_partial"] * values["views"]
+    figures["top1_part_views"] = right / max(views, 1)
+    return figures

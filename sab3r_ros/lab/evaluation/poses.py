@@ -1,0 +1,86 @@
+"""Relative pose accuracy (RRA, RTA) and absolute trajectory error."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sab3r_ros.geometry.projection import overlap
+from sab3r_ros.geometry.sim3 import fit_sim3, transform_points
+from sab3r_ros.lab.evaluation.metrics import percent
+
+_SHORTEST_BASELINE = 0.05  # metres; below it the direction of a translation is noise
+
+
+def rotation_angle(a: np.ndarray, b: np.ndarray) -> float:
+    """Angle in degrees between two rotations (3,3)."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))))
+
+
+def wide_baseline_pairs(
+    views: Sequence, min_angle: float = 15.0, min_baseline: float = 0.25, min_overlap: float = 0.3
+) -> list[tuple[int, int]]:
+    """Pairs of views that are apart and still see the same: only such pairs prove anything.
+
+    views have depth, intrinsics and cam2world; at least min_angle degrees or min_baseline metres apart, and at
+    least min_overlap of either's pixels seen by the other.
+    """
+    pairs = []
+    for i in range(len(views)):
+        for j in range(i + 1, len(views)):
+            a, b = views[i].cam2world, views[j].cam2world
+            apart = (
+                rotation_angle(a[:3, :3], b[:3, :3]) >= min_angle or np.linalg.norm(a[:3, 3] - b[:3, 3]) >= min_baseline
+            )
+            if apart and min(overlap(views[i], views[j], 8), overlap(views[j], views[i], 8)) >= min_overlap:
+                pairs.append((i, j))
+    return pairs
+
+
+def relative_pose_hits(
+    poses: Sequence[np.ndarray | None],
+    truth: Sequence[np.ndarray],
+    pairs: Sequence[tuple[int, int]],
+    threshold: float = 15.0,
+) -> tuple[list[bool], list[bool]]:
+    """For every pair: whether its relative rotation, and its direction of translation, err by less than `threshold` degrees.
+
+    A pair with a view that was not tracked (None) counts as wrong. The directions leave out pairs closer than 5 cm.
+    """
+    rotation, direction = [], []
+    for i, j in pairs:
+        true = np.linalg.inv(truth[i]) @ truth[j]
+        length = np.linalg.norm(true[:3, 3])
+        found, other = poses[i], poses[j]
+        if found is None or other is None:
+            rotation.append(False)
+            if length >= _SHORTEST_BASELINE:
+                direction.append(False)
+            continue
+        estimate = np.linalg.inv(found) @ other
+        rotation.append(rotation_angle(estimate[:3, :3], true[:3, :3]) < threshold)
+        if length >= _SHORTEST_BASELINE:
+            cosine = estimate[:3, 3] @ true[:3, 3] / (length * max(np.linalg.norm(estimate[:3, 3]), 1e-9))
+            direction.append(bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) < threshold))
+    return rotation, direction
+
+
+def relative_pose_accuracy(poses, truth, pairs, threshold: float = 15.0) -> tuple[float, float]:
+    """(RRA, RTA) in percent of `relative_pose_hits`; nan where there is no pair."""
+    hits = relative_pose_hits(poses, truth, pairs, threshold)
+    rra, rta = (percent(h) for h in hits)
+    return rra, rta
+
+
+def absolute_trajectory_error(poses: Sequence[np.ndarray | None], truth: Sequence[np.ndarray]) -> tuple[float, float]:
+    """(ATE RMSE in metres, scale) after the best similarity; nan with fewer than three tracked views."""
+    kept = [(p[:3, 3], t[:3, 3]) for p, t in zip(poses, truth, strict=True) if p is not None]
+    if len(kept) < 3:
+        return float("nan"), float("nan")
+    source, target = (torch.from_numpy(np.array([k[side] for k in kept])) for side in (0, 1))
+    try:
+        pose = fit_sim3(source, target, torch.ones(len(source)))
+    except ValueError:
+        return float("nan"), float("nan")
+    error = (transform_points(pose, source) - target).square().sum(-1).mean().sqrt()
+    return float(error), float(torch.linalg.det(pose[:3, :3]) ** (1 / 3))

@@ -1,0 +1,107 @@
+"""Figures on procedural rooms that no training has seen."""
+
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from sab3r_ros.config import Settings
+from sab3r_ros.lab.evaluation.metrics import finite_mean
+from sab3r_ros.lab.evaluation.stream import geometry_metrics, point_iou
+from sab3r_ros.lab.synthetic.objects import LABELS, STRUCTURE
+from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.lab.synthetic.sequence import Sequence, render_sequence
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.stream import Run, map_stream
+from sab3r_ros.models.base import Backend
+from sab3r_ros.query.map_query import MapQuery
+from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.types import Frame, nth_stamp
+
+_RATE = 10.0
+_FOUND = 0.3  # smallest IoU that counts as found
+
+
+def query_targets(sequence: Sequence, min_share: float = 0.015) -> list[str]:
+    """Labels of furniture and things of which one is seen in at least `min_share` of all pixels; most visible first."""
+    instances = np.stack([v.instance for v in sequence.views])
+    best: dict[str, float] = {}
+    for k, item in enumerate(sequence.room.objects):
+        if item.label not in STRUCTURE:
+            best[item.label] = max(best.get(item.label, 0.0), float((instances == k).mean()))
+    return [label for label, share in sorted(best.items(), key=lambda i: -i[1]) if share >= min_share]
+
+
+def absent_labels(sequence: Sequence) -> list[str]:
+    """Labels of furniture and things that the room has none of."""
+    there = {item.label for item in sequence.room.objects}
+    return [label for label in LABELS if label not in there and label not in STRUCTURE]
+
+
+def locate_metrics(
+    mapper: Mapper, query: MapQuery, sequence: Sequence, labels: list[str], rate: float = _RATE
+) -> tuple[list[dict], list[LocatedObject]]:
+    """For every label: the best answer's score, and its IoU with a true object of that label (the one it fits best).
+
+    Also returns the answers themselves.
+    """
+    snapshot = mapper.snapshot()
+    figures, answers = [], []
+    for label in labels:
+        found = query.locate(snapshot, [label], max_objects=1)
+        best = 0.0
+        for k, item in enumerate(sequence.room.objects):
+            if item.label == label and found:
+                masks = {nth_stamp(i, rate): v.instance == k for i, v in enumerate(sequence.views)}
+                best = max(best, point_iou(mapper, found[0], masks))
+        figures.append({"query": label, "iou": round(best, 4), "score": round(found[0].score, 4) if found else 0.0})
+        answers += found
+    return figures, answers
+
+
+def sequence_frames(sequence: Sequence, rate: float = _RATE) -> list[Frame]:
+    """The frames of a rendered walk, stamped from zero."""
+    return [Frame(v.rgb, nth_stamp(k, rate)) for k, v in enumerate(sequence.views)]
+
+
+def evaluate_rooms(
+    settings: Settings,
+    backend: Backend,
+    query: MapQuery,
+    rooms: int = 10,
+    frames: int = 24,
+    first: int = 0,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Mean figures over `rooms` held-out rooms from number `first` on, with each room's own under "rooms".
+
+    located: rooms in which the query for the most visible object is answered with an IoU of at least 0.3;
+    visible_located: the same over everything that is seen well, of visible_asked. false_positives: of absent_asked queries for
+    things that no room of theirs has, how many get an answer at all.
+    """
+    started = time.perf_counter()
+    each = []
+    for seed in HELD_OUT_SEEDS[first : first + rooms]:
+        sequence = render_sequence(seed, frames, 160, 120)
+        mapper = Mapper(settings, backend)
+        run: Run = map_stream(mapper, sequence_frames(sequence))
+        figures: dict = geometry_metrics(run, sequence.views, backend.geometry)
+        targets = query_targets(sequence)
+        answers, _ = locate_metrics(mapper, query, sequence, targets + absent_labels(sequence))
+        figures["visible"], figures["absent"] = answers[: len(targets)], answers[len(targets) :]
+        figures["located"] = figures["visible"][:1]
+        figures["fps"] = run.fps
+        each.append({"seed": seed, **figures})
+        report(json.dumps(each[-1]))
+    means = {
+        k: finite_mean([r[k] for r in each]) for k in ("rra15", "rta15", "abs_rel", "abs_rel_metric", "ate", "fps")
+    }
+    asked, visible, absent = ([item for r in each for item in r[k]] for k in ("located", "visible", "absent"))
+    return {
+        **means, "frames_kept": sum(r["frames_kept"] for r in each), "frames": sum(r["frames"] for r in each),
+        "pairs": sum(r["pairs"] for r in each), "located": sum(a["iou"] >= _FOUND for a in asked), "asked": len(asked),
+        "iou": finite_mean([a["iou"] for a in asked]),
+        "visible_located": sum(v["iou"] >= _FOUND for v in visible), "visible_asked": len(visible),
+        "false_positives": sum(a["score"] > 0 for a in absent), "absent_asked": len(absent), "seconds": time.perf_counter() - started, "rooms": each,
+    }  # fmt: skip

@@ -1,0 +1,220 @@
+"""What the `sab3r train` commands do."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sab3r_ros.lab.training.objective import ObjectiveConfig
+from sab3r_ros.lab.training.scope import TrainableScope
+from sab3r_ros.models.catalogue import ASSETS
+from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
+from sab3r_ros.models.weights import load_checkpoint, save_checkpoint
+
+# The paper's weights are for fine-tuning MASt3R; here descriptors and features must be learnt from nothing.
+TINY_OBJECTIVE = replace(ObjectiveConfig(), matching_weight=0.3, clip_weight=60.0, label_weight=1.0)
+_TEXT = f"local-dir:{ASSETS / 'sab3r_tiny' / 'text'}"
+
+
+@dataclass(frozen=True)
+class TeacherFiles:
+    """Where the weights of the image teachers are; without its FeatUp file a teacher is not used."""
+
+    clip_featup: Path | None = None
+    clip_weights: str = "openai"
+    dino_featup: Path | None = None
+    dino_weights: str = ""
+
+
+def _needs_train_extra(error: ImportError) -> ValueError:
+    return ValueError(f"training needs {error.name}: pip install 'sab3r_ros[lab]'")
+
+
+def run_settings(steps: int, batch: int, lr: float, **changes):
+    """A `RunConfig`. Raises ValueError where the packages for training are missing."""
+    try:
+        from sab3r_ros.lab.training.trainer import RunConfig
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+
+    return RunConfig(steps, batch, lr, **changes)
+
+
+def text_tower(out: Path, wordnet: Path, steps: int) -> None:
+    """Train the text tower and say how well it fits."""
+    from sab3r_ros.lab.training.text_tower import train_text_tower
+
+    print(f"mean cosine {train_text_tower(out, wordnet, PRESETS['tiny'].clip_dim, steps=steps):.3f} -> {out}")
+
+
+def render_views(out: Path, first: int, groups: int, workers: int) -> None:
+    """Render the training views. Raises ValueError when the seeds would reach the held-out ones."""
+    from tqdm import tqdm
+
+    from sab3r_ros.lab.training.view_cache import render_cache
+
+    with tqdm(total=groups, unit="walk") as bar:
+        render_cache(out, first, groups, workers, bar.update)
+
+
+def pretrain(run: Path, caches: list[Path], settings, start: str) -> None:
+    """Pre-train the tiny encoder, or go on with that of a checkpoint."""
+    try:
+        from sab3r_ros.lab.training.pretrain import pretrain_encoder
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+
+    earlier = _training_checkpoint(start)
+    whole = load_checkpoint(start).network if start and earlier is None else None
+    last = pretrain_encoder(run, PRESETS["tiny"], caches, settings, earlier or whole)
+    print(f"trained {settings.steps} steps -> {last}")
+
+
+def _training_checkpoint(start: str) -> Path | None:
+    """START as the checkpoint of a training run, or None where it names weights. Raises ValueError for a missing file."""
+    if not start.endswith(".ckpt"):
+        return None
+    if not Path(start).is_file():
+        raise ValueError(f"no checkpoint of a training run at {start}")
+    return Path(start)
+
+
+def train_sab3r(
+    run: Path, data: list[str], settings, start: str, coarse: bool, text: str, files: TeacherFiles, export: Path | None,
+    part: TrainableScope = TrainableScope.everything,
+) -> None:  # fmt: skip
+    """Train, and write the weights as a checkpoint folder where EXPORT is given."""
+    try:
+        from sab3r_ros.lab.training.datasets import open_data
+        from sab3r_ros.lab.training.distill import network_from_training_checkpoint, train_distill
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+
+    if coarse and export is not None:
+        raise ValueError("the stage with coarse heads has no weights to export; export after the stage with full heads")
+    earlier = _training_checkpoint(start)
+    network = _to_fine_tune(start, files) if start and earlier is None else None
+    cfg = network.cfg if network is not None else PRESETS["tiny"]
+    # A network that starts from MASt3R has CLIP's own feature space, in which our text tower's labels mean nothing.
+    ours = cfg.clip_dim == PRESETS["tiny"].clip_dim
+    label_text = text or (_TEXT if ours else None)
+    size = (cfg.image_size, cfg.image_size * 3 // 4)
+    sources = [source for name in data for source in open_data(name, size)]
+    last = train_distill(
+        run, cfg, sources, settings, TINY_OBJECTIVE if ours else ObjectiveConfig(), label_text,
+        *_teachers(files), start=network or earlier, coarse=coarse, part=part,
+    )  # fmt: skip
+    print(f"trained {settings.steps} steps -> {last}")
+    if export is not None:
+        notes = {"data": ", ".join(data), "steps": settings.steps, "start": start or "nothing"}
+        trained = network_from_training_checkpoint(last, cfg)
+        public = ("ViT-B-16-quickgelu", "CC BY-NC-SA 4.0")
+        encoder, licence = (label_text, "Apache-2.0") if ours else public
+        save_checkpoint(export, trained, export.name, encoder, licence, notes)
+        print(f"exported -> {export}")
+
+
+def lift(out: Path, shapes: int, checkpoint: str, dino_weights: str, workers: int) -> None:
+    """Write household objects with the features of a 2D network on their points."""
+    from tqdm import tqdm
+
+    from sab3r_ros.lab.training.feature_lifting import dino_teacher, lift_shapes, sab3r_teacher
+
+    if dino_weights:
+        from sab3r_ros.lab.training.dinov2 import load_dinov2
+
+        teacher = dino_teacher(load_dinov2(dino_weights))
+    else:
+        teacher = sab3r_teacher(load_checkpoint(checkpoint).network)
+    with tqdm(total=shapes, unit="shape") as bar:
+        lift_shapes(out, shapes, teacher, workers, bar.update)
+
+
+def pretrain_points(run: Path, data: Path, settings) -> None:
+    """Pre-train `cast_tiny`'s point encoder on lifted shapes."""
+    try:
+        from sab3r_ros.lab.training.cmat import CmatConfig, LiftedShapes, train_cmat
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+    from sab3r_ros.models.cast import CAST_PRESETS
+
+    # With the paper's weights the diversity of the few tokens of a small network outweighs their affinity.
+    objective = CmatConfig(affinity=1.0, diversity=0.02)
+    last = train_cmat(run, CAST_PRESETS["cast_tiny"].points, LiftedShapes(data), settings, objective)
+    print(f"trained {settings.steps} steps -> {last}")
+
+
+@dataclass(frozen=True)
+class AffordanceData:
+    """What CAST learns from: LASO's folder, or household shapes of which the share `pictured` has image prompts, read by
+    the SAB3R checkpoint `images`, and the kinds `often` come three times as often."""
+
+    laso: Path | None = None
+    pictured: float = 0.3
+    images: str = "sab3r_tiny"
+    often: tuple[str, ...] = ()
+
+    def shapes(self, count: int):
+        """Household shapes. Raises ValueError for a kind that there is none of."""
+        from sab3r_ros.lab.synthetic.objects import BUILDERS
+        from sab3r_ros.lab.training.affordance_data import HouseholdShapes
+
+        if unknown := sorted(set(self.often) - set(BUILDERS)):
+            raise ValueError(f"no objects called {', '.join(unknown)}; there are {', '.join(sorted(BUILDERS))}")
+        return HouseholdShapes(count, labels=[*BUILDERS, *2 * self.often], pictured=self.pictured)
+
+
+def train_affordance(
+    run: Path, settings, data: AffordanceData, encoder: Path | None, start: Path | None, export: Path | None
+) -> None:
+    """Train `cast_tiny` on household shapes or LASO, and write the weights where EXPORT is given."""
+    try:
+        from sab3r_ros.lab.training.affordance_data import Laso
+        from sab3r_ros.lab.training.cast import segmentor_from_training_checkpoint, train_cast
+    except ImportError as error:
+        raise _needs_train_extra(error) from error
+    from sab3r_ros.models.cast import CAST_PRESETS
+    from sab3r_ros.models.cast_weights import save_cast
+    from sab3r_ros.models.image_prompt import ImagePromptEncoder, ImagePromptWeights
+
+    source = Laso(data.laso) if data.laso else data.shapes(settings.steps * settings.batch)
+    pictured = data.pictured and not data.laso
+    images = ImagePromptEncoder(load_checkpoint(data.images)) if pictured else None
+    cfg = replace(CAST_PRESETS["cast_tiny"], image_dim=images.dim if images else 0)
+    last = train_cast(run, cfg, source, settings, encoder, start, images)
+    print(f"trained {settings.steps} steps -> {last}")
+    if export is not None:
+        trained = segmentor_from_training_checkpoint(last, cfg)
+        notes = {
+            "data": str(data.laso or "household shapes"), "steps": settings.steps, "pre-trained": encoder is not None,
+            "start": str(start or ""),
+        }  # fmt: skip
+        image = ImagePromptWeights(data.images, images.id) if images else None
+        licence = "see the data set" if data.laso else "Apache-2.0"
+        save_cast(export, trained.cast, trained.text, licence, notes, image)
+        print(f"exported -> {export}")
+
+
+def _teachers(files: TeacherFiles):
+    """The CLIP and the DINOv2 teacher, or None."""
+    from sab3r_ros.lab.training.dinov2 import load_dinov2
+    from sab3r_ros.models.featup import FeatUpTeacher, load_featup
+    from sab3r_ros.models.maskclip import load_maskclip
+
+    clip = dino = None
+    if files.clip_featup is not None:
+        clip = FeatUpTeacher(load_maskclip(files.clip_weights), *load_featup(files.clip_featup))
+    if files.dino_featup is not None:
+        dino = FeatUpTeacher(load_dinov2(files.dino_weights or None), *load_featup(files.dino_featup))
+    return clip, dino
+
+
+def _to_fine_tune(start: str, files: TeacherFiles) -> Sab3r:
+    """A checkpoint's network with the feature heads that the teachers ask for; new heads start at random."""
+    given = load_checkpoint(start).network
+    cfg: Sab3rConfig = given.cfg
+    if files.clip_featup is not None and cfg.clip_head is None:
+        cfg = replace(cfg, clip_head="dpt", clip_dim=512)
+    if files.dino_featup is not None and cfg.dino_head is None:
+        cfg = replace(cfg, dino_head="dpt", dino_dim=384)
+    network = Sab3r(cfg)
+    network.load_state_dict(given.state_dict(), strict=False)
+    return network

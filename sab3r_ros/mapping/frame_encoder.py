@@ -1,0 +1,55 @@
+"""The mapper's step `encode`: a frame as the network sees it, encoded once."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sab3r_ros.config import TrackingSettings
+from sab3r_ros.mapping.keypoints import Keypoints, detect_keypoints
+from sab3r_ros.models.base import GeometryModel
+from sab3r_ros.models.preprocess import Framing, framing_for, resize_and_crop
+from sab3r_ros.types import EncodedFrame, Frame, Keyframe
+
+
+class FrameEncoder:
+    """Resizes, encodes and detects keypoints."""
+
+    def __init__(self, geometry: GeometryModel, settings: TrackingSettings):
+        self._geometry, self._settings = geometry, settings
+
+    def __call__(self, frame: Frame) -> EncodedFrame:
+        """Encode a rectified frame. Raises ValueError for an image that is too narrow."""
+        plan = framing_for(self._geometry, frame.rgb)
+        depth = None
+        if frame.depth is not None:
+            depth = plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))
+        intrinsics = None if frame.camera is None else plan.intrinsics(frame.camera.intrinsics)
+        image = resize_and_crop(frame.rgb, plan)
+        tokens = self._geometry.encode(image)
+        return EncodedFrame(
+            image, frame.stamp, plan, tokens, global_descriptor(tokens.tokens), depth, intrinsics, self._keypoints(frame.rgb, plan),
+        )  # fmt: skip
+
+    def _keypoints(self, rgb: np.ndarray, plan: Framing) -> Keypoints | None:
+        limit = self._settings.max_keypoints
+        return detect_keypoints(rgb, plan, limit) if limit else None
+
+    def restore_keyframe(self, keyframe: Keyframe) -> Keyframe:
+        """A keyframe with tokens, descriptor and keypoints, encoded again from its image where it has none."""
+        if keyframe.tokens is not None:
+            return keyframe
+        tokens = self._geometry.encode(keyframe.image)
+        size = keyframe.image.shape[1], keyframe.image.shape[0]
+        keypoints = keyframe.keypoints or self._keypoints(keyframe.image, Framing(size, size, (0, 0), size))
+        device = tokens.tokens.device
+        return replace(
+            keyframe, tokens=tokens, descriptor=global_descriptor(tokens.tokens), keypoints=keypoints,
+            points=keyframe.points.float().to(device), conf=keyframe.conf.float().to(device), pose=keyframe.pose.to(device),
+        )  # fmt: skip
+
+
+def global_descriptor(tokens: Tensor) -> Tensor:
+    """A unit vector (C,) that stands for a whole view: the mean of its tokens (1,N,C)."""
+    return torch.nn.functional.normalize(tokens[0].float().mean(0), dim=0)

@@ -1,0 +1,120 @@
+"""The keyframe graph: keyframes are nodes, matches between them edges; positions of all other frames hang on keyframes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sab3r_ros.geometry.sim3 import rigid_part
+from sab3r_ros.types import Edge, Keyframe
+
+
+@dataclass(frozen=True)
+class TrackedPose:
+    """A tracked frame: stamp in ns, and its similarity (4,4) float64 in the camera of a keyframe, so that it moves with it."""
+
+    stamp: int
+    keyframe: int
+    keyframe_from_frame: Tensor
+
+
+class KeyframeGraph:
+    """All keyframes of a map, their edges, and the trajectory between them.
+
+    kept: keyframes whose tokens stay in memory; older ones keep image, keypoints and a pointmap in half precision.
+    """
+
+    def __init__(self, kept: int):
+        self._kept = kept
+        self._keyframes: dict[int, Keyframe] = {}
+        self._tracked: list[TrackedPose] = []
+        self.edges: list[Edge] = []
+
+    def __len__(self) -> int:
+        return len(self._keyframes)
+
+    @property
+    def keyframes(self) -> list[Keyframe]:
+        """All of them, oldest first."""
+        return list(self._keyframes.values())
+
+    @property
+    def next_id(self) -> int:
+        """The id of the keyframe that is added next."""
+        return max(self._keyframes, default=-1) + 1
+
+    def __getitem__(self, keyframe: int) -> Keyframe:
+        return self._keyframes[keyframe]
+
+    def add(self, keyframe: Keyframe, edges: Iterable[Edge] = ()) -> None:
+        """Add a keyframe and the edges from it to older ones; lets go of the heavy tensors of the oldest that has some.
+
+        Raises ValueError for an id that is taken, or an edge to a keyframe that is not there.
+        """
+        edges = [replace(e, source=keyframe.id) for e in edges]
+        if keyframe.id in self._keyframes:
+            raise ValueError(f"there is a keyframe {keyframe.id} already")
+        if unknown := [e.target for e in edges if e.target not in self._keyframes]:
+            raise ValueError(f"edges lead to keyframes that are not there: {unknown}")
+        self._keyframes[keyframe.id] = keyframe
+        self.edges += edges
+        heavy = [k for k in self._keyframes.values() if k.tokens is not None]
+        for oldest in heavy[: -self._kept]:
+            self._keyframes[oldest.id] = oldest.without_heavy_tensors()
+
+    def revive(self, keyframe: Keyframe) -> None:
+        """Put a keyframe with its tokens in the place of the same without. Raises KeyError where there is none."""
+        if keyframe.id not in self._keyframes:
+            raise KeyError(keyframe.id)
+        self._keyframes[keyframe.id] = keyframe
+
+    def move(self, keyframe: int, pose: Tensor) -> None:
+        """Give a keyframe another pose (4,4), a similarity; frames that were tracked beside it move with it."""
+        self._keyframes[keyframe] = replace(self._keyframes[keyframe], pose=pose)
+
+    def track(self, stamp: int, pose: Tensor) -> None:
+        """Add a frame's pose (4,4), a similarity, to the trajectory, beside the newest keyframe. Needs a keyframe."""
+        newest = next(reversed(self._keyframes.values()))
+        self._tracked.append(TrackedPose(stamp, newest.id, torch.linalg.inv(newest.pose).to(pose) @ pose))
+
+    @property
+    def trajectory(self) -> list[tuple[int, np.ndarray]]:
+        """Stamp (ns) and rigid pose (4,4) of every tracked frame, where its keyframe stands now."""
+        poses = {k.id: k.pose for k in self._keyframes.values()}
+        return [
+            (t.stamp, rigid_part(poses[t.keyframe].to(t.keyframe_from_frame) @ t.keyframe_from_frame).cpu().numpy())
+            for t in self._tracked
+        ]
+
+    @property
+    def beside(self) -> list[int]:
+        """The keyframe that every frame of the trajectory hangs on."""
+        return [t.keyframe for t in self._tracked]
+
+    def restore_trajectory(self, poses: Iterable[tuple[int, np.ndarray]], beside: Iterable[int]) -> None:
+        """Replace the trajectory by stamps and poses (4,4) in the map; `beside`: their keyframes, -1 = the first one."""
+        first = next(iter(self._keyframes))
+        self._tracked = []
+        for (stamp, pose), keyframe in zip(poses, beside, strict=True):
+            number = keyframe if keyframe in self._keyframes else first
+            anchor = self._keyframes[number].pose
+            relative = torch.linalg.inv(anchor) @ torch.from_numpy(pose).to(anchor)
+            self._tracked.append(TrackedPose(stamp, number, relative))
+
+    @property
+    def tracked(self) -> int:
+        """Number of tracked frames."""
+        return len(self._tracked)
+
+    def candidates(self, descriptor: Tensor | None) -> list[Keyframe]:
+        """Keyframes to compare a frame with, best first, all of one image size.
+
+        descriptor (C,): of a frame whose place is not known; then the most similar come first, else the newest.
+        """
+        found = self.keyframes[::-1]
+        if descriptor is not None and found:
+            similarity = torch.stack([k.descriptor for k in found]) @ descriptor
+            found = [found[i] for i in similarity.argsort(descending=True, stable=True).tolist()]
+        return [k for k in found if k.points.shape == found[0].points.shape]

@@ -1,0 +1,50 @@
+"""Mapping whole recordings."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.types import BadFrame, Frame, FrameResult
+
+
+@dataclass
+class Run:
+    """What the mapper made of a stream; `results` has None for rejected frames, `rejected` says why, one line each."""
+
+    results: list[FrameResult | None] = field(default_factory=list)
+    seconds: float = 0.0
+    rejected: list[str] = field(default_factory=list)
+
+    @property
+    def poses(self) -> list[np.ndarray | None]:
+        """Camera poses (4,4) in the map, None where lost or rejected."""
+        return [r.pose if r else None for r in self.results]
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of mapping alone."""
+        return len(self.results) / max(self.seconds, 1e-9)
+
+
+def map_stream(
+    mapper: Mapper, frames: Iterable[Frame], progress: Callable[[], None] | None = None, run: Run | None = None
+) -> Run:
+    """Register every frame; images that cannot be used are noted and passed over.
+
+    run: is filled as frames come, so that a caller who interrupts has what was done so far.
+    """
+    run = run or Run()
+    for frame in frames:
+        started = time.perf_counter()
+        try:
+            run.results.append(mapper.register(frame))
+        except BadFrame as error:
+            run.results.append(None)
+            run.rejected.append(f"frame {len(run.results) - 1}: {error}")
+        run.seconds += time.perf_counter() - started
+        if progress:
+            progress()
+    return run

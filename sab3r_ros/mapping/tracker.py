@@ -1,0 +1,189 @@
+"""The mapper's step `track`: a frame's pose against the keyframes of the window."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sab3r_ros.config import Settings, TrackingSettings
+from sab3r_ros.geometry.pointmaps import focal_from_pointmap, weighted_mean_pointmap
+from sab3r_ros.geometry.projection import known_rays, pinhole
+from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
+from sab3r_ros.mapping.keypoints import match_keypoints
+from sab3r_ros.mapping.match_refinement import MIN_MATCHES, KeypointMatches, refine_by_matches
+from sab3r_ros.models.base import GeometryModel, PairPrediction
+from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate
+
+_FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
+_MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
+
+
+@dataclass(frozen=True)
+class _Correspondences:
+    """Points in the new camera (N,3), the same points in the map (N,3), and weights (N,); float64."""
+
+    source: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+class Tracker:
+    """Predicts a frame against keyframes and estimates its pose."""
+
+    def __init__(self, geometry: GeometryModel, settings: Settings):
+        self._geometry, self._settings = geometry, settings
+
+    def __call__(
+        self, frame: EncodedFrame, candidates: list[Keyframe], first_pose: np.ndarray, focals: deque[float], expected_scale: float
+    ) -> tuple[PoseEstimate, PairPrediction]:  # fmt: skip
+        """The frame's pose and what the network predicted.
+
+        candidates: keyframes to compare with, best first; none: the frame begins a map at `first_pose` (4,4). focals: estimates
+        of the focal length so far, to which this frame's is added. expected_scale: the map's unit over the network's own.
+        Raises ValueError where the network's prediction carries no weight.
+        """
+        cfg = self._settings
+        references = candidates[: cfg.window.size]
+        match_step = cfg.tracking.match_step if references and cfg.tracking.matching else 0
+        tokens = [k.tokens for k in references if k.tokens is not None] or [frame.tokens]
+        symmetric = cfg.window.symmetric_pairs and bool(references)
+        prediction = self._geometry.predict_pairs(frame.tokens, tokens, symmetric, match_step)
+        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
+        if references:
+            keypoints = self._match_keypoints(frame, candidates, focals)
+            estimate = estimate_pose(prediction, references, cfg.tracking, expected_scale, keypoints)
+        else:
+            pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
+            estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
+        return self._on_known_rays(estimate, frame), prediction
+
+    def _match_keypoints(
+        self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float]
+    ) -> KeypointMatches | None:
+        """Matches of the frame's keypoints with those of the first candidates; None where it has none."""
+        if frame.keypoints is None:
+            return None
+        intrinsics = self._known_intrinsics(frame)
+        if intrinsics is None:
+            intrinsics = pinhole(float(np.median(focals)), *frame.framing.cropped)
+        with_keypoints = [(k, k.keypoints) for k in candidates[: self._settings.tracking.keypoint_views] if k.keypoints]
+        matches = [match_keypoints(frame.keypoints, theirs) for _, theirs in with_keypoints]
+        return KeypointMatches(frame.keypoints, [k for k, _ in with_keypoints], matches, intrinsics)
+
+    def _known_intrinsics(self, frame: EncodedFrame) -> np.ndarray | None:
+        return frame.intrinsics if self._settings.tracking.use_intrinsics else None
+
+    def _on_known_rays(self, estimate: PoseEstimate, frame: EncodedFrame) -> PoseEstimate:
+        """The estimate with its points on the camera's rays, where these are known."""
+        intrinsics = self._known_intrinsics(frame)
+        if intrinsics is None:
+            return estimate
+        rays = torch.from_numpy(known_rays(estimate.points.shape[:2], intrinsics)).to(estimate.points)
+        return replace(estimate, points=rays * estimate.points[..., 2:], focal=float(intrinsics[0, 0]))
+
+    def agrees(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
+        """Whether enough of the confidence agrees with the pose."""
+        return not candidates or estimate.inliers >= self._settings.tracking.min_inliers
+
+    def wants_keyframe(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
+        """Whether a frame shares so little with every keyframe of the window that it should become one."""
+        return self.agrees(estimate, candidates) and max(estimate.overlap) < self._settings.window.keyframe_overlap
+
+
+def estimate_pose(
+    prediction: PairPrediction,
+    keyframes: list[Keyframe],
+    settings: TrackingSettings,
+    expected_scale: float = 1.0,
+    keypoints: KeypointMatches | None = None,
+) -> PoseEstimate:
+    """Closed-form robust Sim(3) per keyframe, then over the correspondences of all of them, then by the rays of matches.
+
+    expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of
+    the camera's own images, with these and with further keyframes, and the intrinsics that are believed.
+    Raises ValueError when the correspondences carry no weight.
+    """
+    found = [_correspondences(prediction, k, keyframe) for k, keyframe in enumerate(keyframes)]
+    fits = []
+    for pair in found:
+        sigma = settings.depth_sigma * pair.source[:, 2].abs().clamp(min=0.1)
+        pose, robust = fit_sim3_robust(pair.source, pair.target, pair.weight, sigma)
+        fits.append((float((pair.weight * robust).sum()), pose, sigma))
+    best = max(range(len(fits)), key=lambda k: fits[k][0])
+    best_scale = split_sim3(fits[best][1])[0]
+    # Every pair predicts in a unit of its own; bring them to the best pair's before solving jointly.
+    ratios = [split_sim3(fit[1])[0] / best_scale for fit in fits]
+    source = torch.cat([pair.source * r for pair, r in zip(found, ratios, strict=True)])
+    target, weight = torch.cat([p.target for p in found]), torch.cat([p.weight for p in found])
+    sigma = torch.cat([fit[2] for fit in fits])
+    pose, robust = fit_sim3_robust(source, target, weight, sigma, initial=fits[best][1])
+    relative_scale = float(split_sim3(pose)[0])
+    if settings.scale_prior > 0:
+        scale = relative_scale ** (1 - settings.scale_prior) * expected_scale**settings.scale_prior
+        pose, robust = fit_sim3_robust(source, target, weight, sigma, iterations=4, fixed_scale=scale, initial=pose)
+    inliers = float((weight * robust).sum() / weight.sum())
+    scaled = prediction.frame_points * torch.stack(ratios).to(prediction.frame_points)[:, None, None, None]
+    points = weighted_mean_pointmap(scaled, prediction.frame_conf)
+    focal = focal_from_pointmap(points, clip=_FOCAL_BOUNDS)
+    refined = refine_by_matches(prediction, keyframes, points, pose, settings, focal, keypoints)
+    edges = ()
+    if refined is not None:
+        pose, inliers, edges = refined.pose, refined.inliers, refined.edges
+        if refined.correction is not None:
+            points = points * refined.correction[..., None].to(points)
+    to_camera = torch.linalg.inv(pose)
+    overlap = tuple(_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes)
+    return PoseEstimate(pose, inliers, overlap, points, prediction.frame_conf.mean(0), focal, relative_scale, edges)
+
+
+def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> _Correspondences:
+    """Matched pixels of the frame's pointmap and keyframe k's; without enough of them, pointmaps as predicted.
+
+    The latter are of two kinds. The keyframe's pixels: predicted in the new camera against its own points. With both orders
+    also the frame's pixels: its own points against their prediction in the keyframe's camera, whose unit is tied to the
+    keyframe's by the median ratio of depths.
+    """
+    if prediction.matches is not None and len(prediction.matches[k]) >= MIN_MATCHES:
+        match = prediction.matches[k]
+        source = prediction.frame_points[k][match.frame[:, 1], match.frame[:, 0]]
+        target = keyframe.points[match.keyframe[:, 1], match.keyframe[:, 0]]
+        world = transform_points(keyframe.pose, target.double())
+        return _Correspondences(source.double(), world, match.confidence.double())
+    source_parts = [prediction.keyframe_points_in_frame[k].reshape(-1, 3)]
+    target_parts = [keyframe.points.reshape(-1, 3)]
+    weights = [((prediction.keyframe_conf[k] - 1) * (keyframe.conf - 1)).sqrt().flatten()]
+    if prediction.frame_points_in_keyframe is not None:
+        assert prediction.keyframe_points is not None
+        assert prediction.frame_conf_in_keyframe is not None
+        ratio = (keyframe.points[..., 2] / prediction.keyframe_points[k][..., 2].clamp(min=1e-3)).median()
+        source_parts.append(prediction.frame_points[k].reshape(-1, 3))
+        target_parts.append(prediction.frame_points_in_keyframe[k].reshape(-1, 3) * ratio)
+        weights.append(((prediction.frame_conf_in_keyframe[k] - 1) * (prediction.frame_conf[k] - 1)).sqrt().flatten())
+    target = transform_points(keyframe.pose, torch.cat(target_parts).double())
+    return _Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
+
+
+def _overlap(seen: Tensor, focal: float) -> float:
+    """Share of a keyframe's points (h,w,3), given in the new camera, that fall inside the new image."""
+    h, w = seen.shape[:2]
+    z = seen[..., 2]
+    pixel = seen[..., :2] / z.clamp(min=1e-3)[..., None] * focal
+    inside = (z > 0) & (pixel[..., 0].abs() < w / 2) & (pixel[..., 1].abs() < h / 2)
+    return float(inside.float().mean())
+
+
+def with_measured_scale(pose: Tensor, points: Tensor, depth: Tensor) -> tuple[Tensor, float] | None:
+    """Fix the scale of a pose by a depth image (h,w) in metres; the camera's position is kept.
+
+    Returns the pose and the relative standard error of the scale, or None where fewer than 50 pixels have depth.
+    """
+    valid = torch.isfinite(depth) & (depth > 0.05) & (points[..., 2] > 0.05)
+    if valid.sum() < _MIN_DEPTH_PIXELS:
+        return None
+    ratio = depth[valid] / points[..., 2][valid]
+    middle = ratio.median()
+    sigma = float((ratio / middle - 1).abs().median()) / max(float(valid.sum()) ** 0.5, 1.0)
+    _, rotation, translation = split_sim3(pose)
+    return make_sim3(float(middle), rotation, translation), sigma

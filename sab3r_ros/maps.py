@@ -1,0 +1,110 @@
+"""A saved map, opened to be asked: what Python programs and the command line use."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sab3r_ros.config import Settings
+from sab3r_ros.mapping.session import MapFile, MapFileError, read_map
+from sab3r_ros.models.backends import load_feature_model
+from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.query.objects import LocatedObject, surroundings
+from sab3r_ros.types import Keyframe
+
+if TYPE_CHECKING:
+    from sab3r_ros.affordance.pipeline import AffordanceAnswer, RegionRequest
+    from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+
+
+class Map:
+    """A map read from disk. Made by `open_map`; models are loaded when the first question needs them."""
+
+    def __init__(self, path: Path, content: MapFile, settings: Settings):
+        self.path, self.content, self.settings = path, content, settings
+        self._query: MapQuery | None = None
+
+    @property
+    def points(self) -> np.ndarray:
+        """Voxel positions (N,3) float32 in metres."""
+        return self.content.snapshot.points
+
+    @property
+    def colours(self) -> np.ndarray:
+        """Voxel colours (N,3) uint8."""
+        return self.content.snapshot.colours
+
+    @property
+    def trajectory(self) -> list[tuple[int, np.ndarray]]:
+        """Stamp (ns) and pose (4,4), camera to map, of every tracked frame."""
+        return self.content.trajectory
+
+    @property
+    def keyframes(self) -> list[Keyframe]:
+        """Keyframes with image and pointmap."""
+        return self.content.keyframes
+
+    @property
+    def query(self) -> MapQuery:
+        """What answers questions in words; loads the feature model.
+
+        Raises MapFileError for a map without features, or with those of another model.
+        """
+        if self._query is None:
+            if not self.content.feature_model:
+                raise MapFileError(f"{self.path} was saved without features and cannot be searched")
+            features = load_feature_model(self.settings.model)
+            mine = features.id if features else "a model without features"
+            if mine != self.content.feature_model:
+                raise MapFileError(
+                    f"{self.path} was made with {self.content.feature_model}, not {mine}: give its checkpoint"
+                )
+            self._query = query_for(features, self.settings.query)
+            assert self._query is not None
+        return self._query
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The best label (N,) uint16 of every voxel, a number of the vocabulary, and its relevancy (N,) in [0,1]."""
+        return self.query.classify(self.content.snapshot)
+
+    def locate(
+        self, prompt: str | Sequence[str], negatives: Sequence[str] = (), min_score: float | None = None, max_objects: int = 0
+    ) -> list[LocatedObject]:  # fmt: skip
+        """Objects that answer one or several prompts, best first; see `MapQuery.locate`. Raises ValueError as it does."""
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        return self.query.locate(self.content.snapshot, prompts, negatives, min_score, max_objects)
+
+    def affordance(
+        self, item: str, prompt: str = "", image: np.ndarray | None = None, request: "RegionRequest | None" = None,
+        segmenter: "AffordanceSegmenter | None" = None,
+    ) -> "AffordanceAnswer":  # fmt: skip
+        """Regions and grasps of the object that answers `item` best.
+
+        prompt: "grasp", "pour", ... or a question; image (H,W,3) uint8: shows the action, beside the prompt or instead of it;
+        segmenter: default the one of the shipped weights. Raises LookupError where nothing answers `item`, ValueError for a
+        request that cannot be answered.
+        """
+        from sab3r_ros.affordance.pipeline import affordance_regions
+        from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+
+        found = self.locate(item, max_objects=1)
+        if not found:
+            raise LookupError(f"nothing in {self.path} answers {item!r}; try other words")
+        points = found[0].points.astype(np.float64)
+        near = surroundings(points, self.points.astype(np.float64))
+        return affordance_regions(
+            segmenter or AffordanceSegmenter(), points, prompt, request, surroundings=near, image=image
+        )
+
+
+def open_map(path: str | Path, checkpoint: str = "", settings: Settings | None = None) -> Map:
+    """Open a map that `Mapper` or the command line saved.
+
+    checkpoint: of the models it was made with, where it is not the default. Raises FileNotFoundError where there is none,
+    MapFileError (a ValueError) where it is damaged.
+    """
+    settings = settings or Settings()
+    if checkpoint:
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"checkpoint": checkpoint})})
+    return Map(Path(path), read_map(Path(path)), settings)

@@ -1,0 +1,1 @@
+"""Image encoders behind `models.base.Encoder`: images in, tokens out."""

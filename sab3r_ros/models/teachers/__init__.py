@@ -1,1 +1,0 @@
-"""2D teachers of the feature heads: MaskCLIP, DINOv2, and FeatUp's upsampler."""

@@ -1,0 +1,182 @@
+"""Map files: round trips, atomicity, and everything that can be wrong with them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracle import oracle
+
+from sab3r_ros.config import settings_from_dotted
+from sab3r_ros.lab.synthetic.objects import LABELS
+from sab3r_ros.mapping import session
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.stream import map_stream
+from sab3r_ros.types import Frame, Tracking
+
+SETTINGS = settings_from_dotted({"window.keyframe_overlap": 0.8, "tracking.max_keypoints": 0})
+_LABELS = len(LABELS)
+
+
+def backend(walk, dim=_LABELS):
+    features = [
+        torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), dim).float() for v in walk.views
+    ]
+    return oracle(walk.views, features=features)
+
+
+@pytest.fixture
+def mapper(walk):
+    out = Mapper(SETTINGS, backend(walk))
+    map_stream(out, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(walk.views[:12])])
+    return out
+
+
+def same(a, b):
+    order = [torch.from_numpy(np.lexsort(s.points.T)) for s in (a, b)]
+    return all(
+        torch.allclose(
+            getattr(a, k)[order[0]].float(), getattr(b, k)[order[1]].float(), atol=0.6 if k == "rgb" else 2e-3
+        )
+        for k in ("xyz", "rgb", "feature", "hits")
+    )
+
+
+def test_a_saved_map_is_loaded_as_it_was_and_the_camera_is_found_in_it(mapper, walk, tmp_path):
+    size = session.save_map(mapper, tmp_path / "map")
+    assert size == sum(f.stat().st_size for f in (tmp_path / "map").iterdir())
+    other = Mapper(SETTINGS, backend(walk))
+    assert session.load_map(other, tmp_path / "map") is True
+    assert same(mapper.snapshot(), other.snapshot())
+    assert len(other.trajectory) == len(mapper.trajectory)
+    assert other.status().tracking == Tracking.LOST
+    result = other.register(Frame(walk.views[4].rgb, 0))
+    assert result.tracking == Tracking.OK
+    assert np.allclose(result.pose, mapper.trajectory[4][1], atol=0.02)
+
+
+def test_features_of_another_model_are_left_out(mapper, walk, tmp_path):
+    session.save_map(mapper, tmp_path / "map")
+    other = Mapper(SETTINGS, backend(walk))
+    other.backend.features.id = "another-2"
+    assert session.load_map(other, tmp_path / "map") is False
+    assert other.status().points == mapper.status().points
+    assert not other.snapshot().feature.any()
+
+
+def test_a_map_without_features_keeps_its_geometry(mapper, walk, tmp_path):
+    session.save_map(mapper, tmp_path / "map", include_features=False)
+    other = Mapper(SETTINGS, backend(walk))
+    assert session.load_map(other, tmp_path / "map") is True
+    assert other.status().points == mapper.status().points
+
+
+def test_loading_without_clearing_adds(mapper, walk, tmp_path):
+    session.save_map(mapper, tmp_path / "map")
+    other = Mapper(SETTINGS, backend(walk))
+    other.register(Frame(walk.views[0].rgb, 0))
+    before = other.status().points
+    session.load_map(other, tmp_path / "map", clear=False)
+    assert other.status().points > before
+    assert other.revision == 1
+    assert other.status().tracking == Tracking.OK
+
+
+def test_overwriting_must_be_asked_for_and_only_ever_hits_maps(mapper, tmp_path):
+    session.save_map(mapper, tmp_path / "map")
+    with pytest.raises(session.PathExists, match="exists"):
+        session.save_map(mapper, tmp_path / "map")
+    session.save_map(mapper, tmp_path / "map", overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    for name in ("other", "file"):
+        with pytest.raises(session.PathExists, match="not a map"):
+            session.save_map(mapper, tmp_path / name, overwrite=True)
+    assert (tmp_path / "other" / "thesis.tex").read_text() == "years of work"
+
+
+def test_other_files_of_a_map_folder_survive_overwriting(mapper, tmp_path):
+    session.save_map(mapper, tmp_path / "map")
+    (tmp_path / "map" / "preview.png").write_bytes(b"png")
+    session.save_map(mapper, tmp_path / "map", overwrite=True)
+    assert sorted(f.name for f in (tmp_path / "map").iterdir()) == ["map.json", "map.safetensors", "preview.png"]
+
+
+def test_an_empty_map_is_not_saved(walk, tmp_path):
+    with pytest.raises(session.EmptyMap):
+        session.save_map(Mapper(SETTINGS, backend(walk)), tmp_path / "map")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_map_and_no_litter(mapper, tmp_path, monkeypatch):
+    session.save_map(mapper, tmp_path / "map")
+    good = (tmp_path / "map" / "map.safetensors").read_bytes()
+
+    def full_disk(tensors, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session, "save_file", full_disk)
+    with pytest.raises(session.MapFileError, match="No space left"):
+        session.save_map(mapper, tmp_path / "map", overwrite=True)
+    assert (tmp_path / "map" / "map.safetensors").read_bytes() == good
+    assert [p.name for p in tmp_path.iterdir()] == ["map"]
+
+
+def test_an_unwritable_place_is_said(mapper, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(session.MapFileError, match="cannot write"):
+        session.save_map(mapper, tmp_path / "file" / "map")
+
+
+def _truncate(folder):
+    data = (folder / "map.safetensors").read_bytes()
+    (folder / "map.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def _flip(folder):
+    data = bytearray((folder / "map.safetensors").read_bytes())
+    data[-100] ^= 0xFF
+    (folder / "map.safetensors").write_bytes(data)
+
+
+def _edit(**changes):
+    def change(folder):
+        info = json.loads((folder / "map.json").read_text())
+        (folder / "map.json").write_text(json.dumps({k: v for k, v in {**info, **changes}.items() if v is not None}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (_truncate, "damaged or half-written"),
+        (_flip, "damaged or half-written"),
+        (lambda f: (f / "map.safetensors").unlink(), "damaged"),
+        (lambda f: (f / "map.json").unlink(), "half-written"),
+        (lambda f: (f / "map.json").write_text("{"), "damaged"),
+        (lambda f: (f / "map.json").write_text("[]"), "damaged"),
+        (_edit(format="other"), "is not of a"),
+        (_edit(version=99), "format version 99"),
+        (_edit(sha256=None), "damaged"),
+        (_edit(voxels=3), "inconsistent"),
+        (_edit(scale_source="guessed"), "damaged"),
+        (_edit(voxel_size=0.5), "voxels of 0.5 m"),
+    ],
+)
+def test_damaged_maps_are_refused_and_the_present_map_stays(mapper, walk, tmp_path, damage, why):
+    session.save_map(mapper, tmp_path / "map")
+    damage(tmp_path / "map")
+    before = mapper.snapshot()
+    with pytest.raises(session.MapFileError, match=why):
+        session.load_map(mapper, tmp_path / "map")
+    assert torch.equal(mapper.snapshot().xyz, before.xyz)
+    assert mapper.status().tracking == Tracking.OK
+
+
+def test_a_missing_map_is_not_found(mapper, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no map at"):
+        session.load_map(mapper, tmp_path / "nowhere")
