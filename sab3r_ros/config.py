@@ -4,6 +4,7 @@ The command line, the YAML files, the launch files and the ROS parameters all co
 names such as `window.size` are the same everywhere.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,27 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+
+log = logging.getLogger(__name__)
+
+# Settings that were renamed: old files and command lines go on working, with a line that names the new one.
+RENAMED = {
+    "map.feature_pieces": "map.superpixel_pooling",
+    "map.first_pitch": "camera.pitch",
+    "map.first_roll": "camera.roll",
+    "tracking.keypoints": "tracking.max_keypoints",
+    "tracking.max_disorder": "tracking.max_stamp_disorder",
+    "tracking.ray_residual": "tracking.descriptor_sigma",
+    "tracking.relative_residual": "tracking.depth_sigma",
+    "window.symmetric": "window.symmetric_pairs",
+}
+
+
+def current_name(name: str) -> str:
+    """A setting's present name; says so where it was renamed."""
+    if name in RENAMED:
+        log.warning("%s is called %s now", name, RENAMED[name])
+    return RENAMED.get(name, name)
 
 
 class Group(BaseModel):
@@ -197,7 +219,7 @@ class QuerySettings(Group):
 
 
 class Settings(Group):
-    """All settings."""
+    """All settings, in groups; `sab3r config` prints each with its meaning. Raises pydantic's ValidationError for bad values."""
 
     model: ModelSettings = ModelSettings()
     camera: CameraSettings = CameraSettings()
@@ -225,7 +247,7 @@ def settings_from_dotted(values: dict[str, Any], base: type[Group] = Settings) -
     """
     tree: dict[str, Any] = {}
     for dotted, value in values.items():
-        *groups, leaf = dotted.split(".")
+        *groups, leaf = current_name(dotted).split(".")
         node = tree
         for group in groups:
             node = node.setdefault(group, {})
@@ -254,7 +276,7 @@ def load_settings(path: Path | None = None, overrides: list[str] | None = None) 
             (v.get("ros__parameters") for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), None
         )
         flat = dict(_flatten(ros or tree))
-        values.update({k: v for k, v in flat.items() if not ros or k in known})
+        values.update({k: v for k, v in flat.items() if not ros or current_name(k) in known})
     for item in overrides or []:
         name, separator, text = item.partition("=")
         if not separator:

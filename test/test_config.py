@@ -2,7 +2,7 @@
 
 import pytest
 
-from sab3r_ros.config import Settings, dotted_fields, load_settings, settings_from_dotted
+from sab3r_ros.config import RENAMED, Settings, dotted_fields, load_settings, settings_from_dotted
 
 
 def test_every_setting_has_a_description_and_a_default_of_its_type():
@@ -52,3 +52,13 @@ def test_unreadable_files_say_so(tmp_path):
         load_settings(tmp_path / "bad.yaml")
     with pytest.raises(FileNotFoundError):
         load_settings(tmp_path / "none.yaml")
+
+
+def test_renamed_settings_go_on_working_and_say_their_new_name(tmp_path, caplog):
+    (tmp_path / "old.yaml").write_text("/**:\n  ros__parameters:\n    map.first_pitch: 0.3\n    map_rate: 2.0\n")
+    settings = load_settings(tmp_path / "old.yaml", ["tracking.keypoints=0"])
+    assert (settings.camera.pitch, settings.tracking.max_keypoints) == (0.3, 0)
+    assert "map.first_pitch is called camera.pitch now" in caplog.text
+    names = {name for name, _, _ in dotted_fields()}
+    assert set(RENAMED.values()) <= names
+    assert not set(RENAMED) & names

@@ -29,12 +29,21 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file of a model. source: "owner/model" on the Hugging Face hub, or a URL; sha256: where it is published."""
+    """One file of a model.
+
+    source: "owner/model" on the Hugging Face hub, or a URL; sha256: where it is published; folder: a folder that may lie in its
+    place.
+    """
 
     name: str
     source: str
     megabytes: int
     sha256: str = ""
+    folder: str = ""
+
+    def is_in(self, place: Path) -> bool:
+        """Whether the file, or what may lie in its place, is in a folder."""
+        return (place / self.name).is_file() or (bool(self.folder) and (place / self.folder).is_dir())
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class KnownModel:
         """Whether its files are on this machine (those in the hub's own cache are not looked for)."""
         if self.parts:
             return all(KNOWN[part].is_present(part) for part in self.parts)
-        return all((models_dir() / name / f.name).is_file() for f in self.files)
+        return all(f.is_in(models_dir() / name) for f in self.files)
 
 
 _MAST3R_HUB = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric"
@@ -88,7 +97,7 @@ KNOWN: dict[str, KnownModel] = {
     "maskclip": KnownModel(
         "MaskCLIP on OpenAI's ViT-B/16, upsampled by FeatUp", "MIT", "text features beside any geometry", 512,
         (
-            ModelFile("ViT-B-16.pt", f"https://openaipublic.azureedge.net/clip/models/{_CLIP_SHA256}/ViT-B-16.pt", 351, _CLIP_SHA256),
+            ModelFile("ViT-B-16.pt", f"https://openaipublic.azureedge.net/clip/models/{_CLIP_SHA256}/ViT-B-16.pt", 351, _CLIP_SHA256, "clip"),
             ModelFile("maskclip_jbu_stack_cocostuff.ckpt", f"{_FEATUP_HOST}maskclip_jbu_stack_cocostuff.ckpt", 602),
         ),
     ),
@@ -149,7 +158,7 @@ def locate(name: str) -> Place:
     if known.geometry:
         raise CheckpointError(f"{name} consists of two models, {' and '.join(known.parts)}; ask for one of them here")
     folder = models_dir() / name
-    missing = [f for f in known.files if not (folder / f.name).is_file()]
+    missing = [f for f in known.files if not f.is_in(folder)]
     if not missing:
         only = known.files[0].name if len(known.files) == 1 else ""
         return Place(folder / only, name, known.licence)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
-from sab3r_ros.config import Group, Settings, dotted_fields, settings_from_dotted
+from sab3r_ros.config import RENAMED, Group, Settings, dotted_fields, settings_from_dotted
 
 _INT_LIMIT = 2**31 - 1
 
@@ -137,10 +137,21 @@ def describe(info, value: Any) -> ParameterDescriptor:
 
 
 def declare(node, *groups: type[Group]) -> None:
-    """Declare every setting of the groups; overrides from YAML and the command line win."""
+    """Declare every setting of the groups; overrides from YAML and the command line win, those that mean nothing are told."""
+    known = {"use_sim_time", "start_type_description_service"}
+    given = dict(node._parameter_overrides)  # rclpy has no public way to see what nobody declared
     for group in groups:
         for name, info, value in dotted_fields(group):
+            known.add(name)
+            old = next((o for o, new in RENAMED.items() if new == name and o in given and name not in given), None)
+            if old is not None:
+                node.get_logger().warning(f"parameter {old} is called {name} now")
+                known.add(old)
+                value = given[old].value
             node.declare_parameter(name, value, describe(info, value))
+    for name in sorted(set(given) - known):
+        if not name.startswith("qos_overrides"):
+            node.get_logger().warning(f"unknown parameter {name} is ignored (see config/{node.get_name()}.yaml)")
 
 
 def read(node, group: type[Group]) -> Any:

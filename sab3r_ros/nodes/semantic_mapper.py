@@ -27,7 +27,7 @@ from sab3r_ros.types import FrameResult
 class SemanticMapperNode(ManagedNode):
     """Configure loads the model, activate listens to images, deactivate stops listening and keeps answering.
 
-    Between configure and clean-up `mapper`, `query` and `publishers` are set; `worker` only while active. Callbacks that use
+    Between configure and clean-up `mapper`, `query` and `map_publishers` are set; `worker` only while active. Callbacks that use
     them pass the guard. What is made anew has a callback group of its own: rclpy leaves a group blocked for good where
     something of it is destroyed at the moment it became ready.
     """
@@ -41,7 +41,7 @@ class SemanticMapperNode(ManagedNode):
         self.mapper: Mapper | None = None
         self.query: MapQuery | None = None
         self.worker: MappingWorker | None = None
-        self.publishers: MapPublishers | None = None
+        self.map_publishers: MapPublishers | None = None
         self.transforms: Transforms = make_transforms(self)
         self._last = LastFrame()
         self._counts = (0, 0)
@@ -64,7 +64,7 @@ class SemanticMapperNode(ManagedNode):
         settings = parameters.read(self, Settings)
         backend = load_backend(settings.model, settings.window.size)
         self.query = query_for(backend.features, settings.query)
-        self.publishers = MapPublishers(self, self.settings, self.transforms)
+        self.map_publishers = MapPublishers(self, self.settings, self.transforms)
         self._needs_gravity = bool(self.settings.base_frame)
         self._published = None
         self.mapper = Mapper(settings, backend)
@@ -73,12 +73,12 @@ class SemanticMapperNode(ManagedNode):
             for period, tick in ((1.0 / self.settings.map_rate, self._map_tick), (1.0, self._diagnostics_tick))
         ]
         if self.query:
-            self.publishers.publish_labels(self.query, 0)
+            self.map_publishers.publish_labels(self.query, 0)
         else:
             self.get_logger().warning(
                 "this checkpoint has no text-aligned features: the map has no labels and cannot be searched"
             )
-        self.publishers.status.publish(self.status())
+        self.map_publishers.status.publish(self.status())
         self.get_logger().info(
             f"model {backend.geometry.id} ({backend.licence}) on {backend.geometry.device}; deactivated nodes answer queries too"
         )
@@ -124,9 +124,9 @@ class SemanticMapperNode(ManagedNode):
         for timer in self._periodic:
             self.destroy_timer(timer)
         self._periodic = []
-        if self.publishers is not None:
-            self.publishers.destroy()
-        self.mapper = self.query = self.publishers = None
+        if self.map_publishers is not None:
+            self.map_publishers.destroy()
+        self.mapper = self.query = self.map_publishers = None
 
     def _is_rectified(self) -> bool:
         """Whether the images are rectified: as configured, else by the convention that their topic says so."""
@@ -148,11 +148,11 @@ class SemanticMapperNode(ManagedNode):
         if self._needs_gravity:
             self._take_gravity(last.camera_frame)
         if result.pose is not None:
-            self.publishers.publish_pose(
+            self.map_publishers.publish_pose(
                 result.pose, result.stamp, last.camera_frame, self.mapper.status().scale.stddev
             )
-            self.publishers.publish_window(self.mapper)
-        self.publishers.status.publish(self.status())
+            self.map_publishers.publish_window(self.mapper)
+        self.map_publishers.status.publish(self.status())
 
     def _take_gravity(self, camera_frame: str):
         """Once base -> camera is on TF, begin the map anew with z up as the base has it."""
@@ -166,20 +166,24 @@ class SemanticMapperNode(ManagedNode):
 
     def _map_tick(self):
         """Publish the map where it changed, or where a late joiner has come."""
-        readers = self.publishers.map.get_subscription_count() + self.publishers.markers.get_subscription_count()
+        readers = (
+            self.map_publishers.map.get_subscription_count() + self.map_publishers.markers.get_subscription_count()
+        )
         status = self.mapper.status()
         state = (status.revision, status.keyframes, id(self.query and self.query.vocabulary))
         if not readers or self._published == (state, readers):
             return
         self._published = (state, readers)
         stamp = self.map_stamp()
-        self.publishers.publish_map(self.mapper.snapshot(max_points=self.settings.max_map_points), self.query, stamp)
-        if self.query and self.publishers.markers.get_subscription_count():
+        self.map_publishers.publish_map(
+            self.mapper.snapshot(max_points=self.settings.max_map_points), self.query, stamp
+        )
+        if self.query and self.map_publishers.markers.get_subscription_count():
             snapshot, labels = self.mapper.snapshot(), self.query.vocabulary.labels
             found = (
                 self.query.locate(snapshot, labels, min_score=self.settings.marker_min_score) if len(snapshot) else []
             )
-            self.publishers.publish_markers(found, self.query, stamp)
+            self.map_publishers.publish_markers(found, self.query, stamp)
 
     def _diagnostics_tick(self):
         waited = time.monotonic() - self._last_image_time
@@ -209,7 +213,7 @@ class SemanticMapperNode(ManagedNode):
             "frames_lost_in_transport": self._lost_in_transport,
         }
         values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
-        self.publishers.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
+        self.map_publishers.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
 
     def _warn_qos_mismatch(self):
         """Say why no image comes, as far as the graph tells."""
@@ -237,12 +241,12 @@ class SemanticMapperNode(ManagedNode):
 
     def map_replaced(self) -> None:
         """Tell everyone that the map is another one now."""
-        self.publishers.forget_path()
-        self.publishers.status.publish(self.status())
+        self.map_publishers.forget_path()
+        self.map_publishers.status.publish(self.status())
 
     def vocabulary_changed(self) -> None:
         """Publish the new labels; the map follows at the next tick."""
-        self.publishers.publish_labels(self.query, self.map_stamp())
+        self.map_publishers.publish_labels(self.query, self.map_stamp())
 
     def map_stamp(self) -> int:
         """Stamp (ns) of the newest image processed."""

@@ -136,7 +136,7 @@ def test_frames_regions_of_interest_and_bad_requests(start, caller, weights, bot
 def test_a_name_that_several_things_answer_is_told():
     assert ambiguity([ObjectInstance(label="mug", score=0.7)]) == ""
     told = ambiguity([ObjectInstance(label="mug", score=0.7), ObjectInstance(label="mug", score=0.6)])
-    assert "several things answer 'mug' (scores 0.70 and 0.60)" in told
+    assert "several objects answer 'mug' (scores 0.70 and 0.60)" in told
 
 
 def test_wrong_weights_leave_the_node_unconfigured_and_saying_why(start, caller, tmp_path):

@@ -66,3 +66,14 @@ def test_the_yaml_files_hold_exactly_the_defaults():
         )
         loaded = yaml.safe_load(text)["/**"]["ros__parameters"]
         assert loaded == {n: v for g in groups for n, _, v in dotted_fields(g)}
+
+
+def test_renamed_and_unknown_parameters_are_told(ros, capfd):
+    overrides = [Parameter("tracking.keypoints", value=5), Parameter("map.wings", value=2)]
+    node = Node("parameters_old", parameter_overrides=overrides)
+    parameters.declare(node, Settings)
+    assert parameters.read(node, Settings).tracking.max_keypoints == 5
+    said = capfd.readouterr().err
+    assert "tracking.keypoints is called tracking.max_keypoints now" in said
+    assert "unknown parameter map.wings is ignored" in said
+    node.destroy_node()
