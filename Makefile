@@ -19,14 +19,15 @@ interfaces := CMakeLists.txt package.xml $(wildcard msg/*.msg srv/*.srv) scripts
 # New, moved and removed files must be installed again; edited ones are links.
 modules := $(root)/build/.sab3r_modules
 
-.PHONY: help build demo test bench lint clean FORCE
+.PHONY: help build demo test bench lint pictures clean FORCE
 
 help:
 	@echo "make build   environment ($(VENV)), dependencies, colcon build"
-	@echo "make demo    the built-in sequence through library and nodes -> $(OUT)/"
+	@echo "make demo    the shipped sequence through library and nodes -> $(OUT)/"
 	@echo "make test    all tests (PYTEST_ARGS='-k name' for some)"
 	@echo "make bench   speed and memory -> benchmarks/results/"
 	@echo "make lint    ruff and mypy"
+	@echo "make pictures  the pictures of README and docs, from the current build"
 	@echo "make clean   remove build, install, log"
 
 $(venv)/bin/python:
@@ -57,17 +58,23 @@ $(built): $(deps) $(interfaces) $(modules)
 build: $(built)
 
 demo: build
-	@$(ros_env) && sab3r demo --out $(OUT) && install/sab3r_ros/lib/sab3r_ros/sab3r_demo $(OUT)
+	@$(ros_env) && sab3r demo --out $(OUT) --measure && install/sab3r_ros/lib/sab3r_ros/sab3r_demo $(OUT)
 	@echo "see $(OUT)/preview.png, $(OUT)/map.ply and $(OUT)/summary.json"
 
+# The whole suite measures coverage of what a robot runs; a part of it (PYTEST_ARGS) does not.
+coverage := $(if $(strip $(PYTEST_ARGS)),,--cov --cov-report=term:skip-covered --cov-fail-under=90)
+
 test: build
-	@$(ros_env) && OMP_NUM_THREADS=2 pytest $(PYTEST_ARGS)
+	@$(ros_env) && OMP_NUM_THREADS=2 pytest $(coverage) $(PYTEST_ARGS)
 
 bench: build
 	@$(ros_env) && for script in benchmarks/*.py; do echo "$$script" >&2; mkdir -p benchmarks/results; python $$script > benchmarks/results/$$(basename $$script .py).json || exit 1; done
 
 lint: build
 	@source $(venv)/bin/activate && ruff check . && ruff format --check . && mypy
+
+pictures: build
+	@source $(venv)/bin/activate && python scripts/make_pictures.py
 
 clean:
 	rm -rf build install log

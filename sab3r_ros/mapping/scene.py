@@ -97,12 +97,12 @@ class SceneMap:
         cell = self.grid.cells(rows).double()
         xyz = (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
         moved = transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz).float()
-        feature = None if contribution.feature is None else contribution.feature.float()
-        columns = (contribution.rgb, contribution.weight, feature)
+        feature, device = contribution.feature, self.grid.device
         self.remove(keyframe)
         self._add(
-            keyframe, pose, moved, *(None if c is None else c.to(self.grid.device) for c in columns), contribution.stamp
-        )
+            keyframe, pose, moved, contribution.rgb.to(device), contribution.weight.to(device),
+            None if feature is None else feature.float().to(device), contribution.stamp,
+        )  # fmt: skip
         return True
 
     def snapshot(

@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -228,15 +229,10 @@ def _from_version_1(info: dict, tensors: dict[str, Tensor]) -> None:
 
 
 def _snapshot(info: dict, tensors: dict[str, Tensor]) -> MapSnapshot:
-    columns = {name: tensors[name] for name in COLUMNS}
+    columns: dict[str, Any] = {name: tensors[name] for name in COLUMNS}
     columns["rgb"], columns["feature"] = columns["rgb"].float(), columns["feature"].float()
-    return MapSnapshot(
-        info["voxel_size"],
-        torch.arange(info["voxels"]),
-        tensors["basis"].float(),
-        bool(info["feature_model"]),
-        **columns,
-    )
+    rows, basis = torch.arange(info["voxels"]), tensors["basis"].float()
+    return replace(MapSnapshot(info["voxel_size"], rows, basis, bool(info["feature_model"])), **columns)
 
 
 def _keyframes(tensors: dict[str, Tensor]) -> list[Keyframe]:

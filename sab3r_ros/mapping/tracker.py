@@ -14,7 +14,7 @@ from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, tran
 from sab3r_ros.mapping.keypoints import match_keypoints
 from sab3r_ros.mapping.match_refinement import MIN_MATCHES, KeypointMatches, refine_by_matches
 from sab3r_ros.models.base import GeometryModel, PairPrediction
-from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate
+from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
@@ -128,7 +128,7 @@ def estimate_pose(
     points = weighted_mean_pointmap(scaled, prediction.frame_conf)
     focal = focal_from_pointmap(points, clip=_FOCAL_BOUNDS)
     refined = refine_by_matches(prediction, keyframes, points, pose, settings, focal, keypoints)
-    edges = ()
+    edges: tuple[Edge, ...] = ()
     if refined is not None:
         pose, inliers, edges = refined.pose, refined.inliers, refined.edges
         if refined.correction is not None:

@@ -1,5 +1,7 @@
 """Between ROS messages and the core's arrays; pure functions, the only place that does it."""
 
+from typing import Literal
+
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Pose, Quaternion, TransformStamped, Vector3
@@ -16,7 +18,7 @@ from sab3r_ros.sources.encodings import (
 )
 from sab3r_ros.types import Camera, Region
 
-_FIELD_TYPES = {
+_FIELD_TYPES: dict[np.dtype, int] = {
     np.dtype("<f4"): PointField.FLOAT32,
     np.dtype("<u2"): PointField.UINT16,
     np.dtype("<u4"): PointField.UINT32,
@@ -139,8 +141,9 @@ def make_cloud(head: Header, **fields: np.ndarray) -> PointCloud2:
     rows = np.empty(lengths.pop() if lengths else 0, record)
     for name, values in columns.items():
         rows[name] = values
+    offsets = dict(record.fields or {})
     described = [
-        PointField(name=name, offset=record.fields[name][1], datatype=_FIELD_TYPES[kind], count=1)
+        PointField(name=name, offset=offsets[name][1], datatype=_FIELD_TYPES[kind], count=1)
         for name, kind in kinds.items()
     ]
     return PointCloud2(
@@ -151,8 +154,8 @@ def make_cloud(head: Header, **fields: np.ndarray) -> PointCloud2:
 
 def read_cloud(message: PointCloud2) -> dict[str, np.ndarray]:
     """A cloud's fields as columns; padding and byte order are respected. Raises ValueError for truncated data."""
-    kinds = {kind: dtype for dtype, kind in _FIELD_TYPES.items()}
-    order = ">" if message.is_bigendian else "<"
+    kinds: dict[int, np.dtype] = {kind: dtype for dtype, kind in _FIELD_TYPES.items()}
+    order: Literal["<", ">"] = ">" if message.is_bigendian else "<"
     names, formats, offsets = [], [], []
     for item in message.fields:
         if item.datatype not in kinds or item.count != 1:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import Pose, TransformStamped
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -119,9 +119,53 @@ def test_transforms_survive_the_round_trip(seed, ns):
 def test_camera_info_both_ways_and_uncalibrated_ones():
     k = np.array([[500.0, 0, 320], [0, 510.0, 240], [0, 0, 1]])
     message = convert.camera_info(k, 640, 480, convert.header("cam", 0))
-    assert np.array_equal(convert.intrinsics_of(message, 640, 480), k)
-    assert convert.intrinsics_of(message, 320, 240)[0, 0] == 250
-    assert convert.intrinsics_of(CameraInfo(width=640, height=480), 640, 480) is None
+    for rectified in (False, True):
+        camera = convert.to_camera(message, 640, 480, rectified)
+        assert np.allclose(camera.intrinsics, k)
+        assert not camera.is_distorted
+        assert convert.to_camera(CameraInfo(width=640, height=480), 640, 480, rectified) is None
+
+
+def test_camera_info_of_a_resized_stream_keeps_pixel_centres():
+    k = np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]])
+    camera = convert.to_camera(convert.camera_info(k, 640, 480, convert.header("cam", 0)), 320, 240, False)
+    assert camera.intrinsics == pytest.approx(np.array([[250.0, 0, 159.5], [0, 250.0, 119.5], [0, 0, 1]]))
+
+
+def test_camera_info_with_a_region_of_interest_and_binning():
+    k = np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]])
+    message = convert.camera_info(k, 640, 480, convert.header("cam", 0))
+    message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height = 160, 120, 320, 240
+    assert convert.to_camera(message, 320, 240, False).intrinsics[:2, 2] == pytest.approx([159.5, 119.5])
+    message.binning_x = message.binning_y = 2
+    camera = convert.to_camera(message, 160, 120, False)
+    assert camera.intrinsics[:2, 2] == pytest.approx([79.5, 59.5])
+    assert camera.intrinsics[0, 0] == pytest.approx(250)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("plumb_bob", "plumb_bob"), ("fisheye", "equidistant"), ("equidistant", "equidistant"), ("", "plumb_bob")],
+)
+def test_distortion_holds_for_raw_images_and_not_for_rectified_ones(name, model):
+    k = np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]])
+    message = convert.camera_info(k, 640, 480, convert.header("cam", 0))
+    message.d, message.distortion_model = [-0.2, 0.1, 0.0, 0.01], name
+    message.p[0] = message.p[5] = 450.0
+    raw, rectified = (convert.to_camera(message, 640, 480, r) for r in (False, True))
+    assert (raw.model, raw.distortion) == (model, (-0.2, 0.1, 0.0, 0.01))
+    assert raw.is_distorted
+    assert not rectified.is_distorted
+    assert rectified.intrinsics[0, 0] == 450
+
+
+def test_regions_of_interest():
+    pose, size = Pose(), convert.to_vector([1, 2, 3])
+    assert convert.to_region(pose, convert.to_vector([0, 0, 0])) is None
+    region = convert.to_region(pose, size)
+    assert region.contains(np.array([[0.4, 0.9, 1.4], [0.6, 0, 0]])).tolist() == [True, False]
+    with pytest.raises(ValueError, match="positive along every axis"):
+        convert.to_region(pose, convert.to_vector([1, 0, 1]))
 
 
 def test_doubt_about_scale_grows_with_distance():
@@ -129,3 +173,8 @@ def test_doubt_about_scale_grows_with_distance():
     assert covariance[0, 0] == pytest.approx(0.04)
     assert covariance[1, 1] == 0
     assert np.isfinite(convert.scale_covariance(np.ones(3), float("nan"))).all()
+
+
+def test_packed_colours_are_what_rviz_reads():
+    packed = convert.packed_rgb(np.array([[255, 128, 1]], np.uint8))
+    assert packed.view(np.uint32)[0] == 0xFF8001

@@ -83,14 +83,14 @@ def test_a_clean_up_waits_for_the_map_in_hand(mapper, caller, monkeypatch):
     tick, making, done = mapper.while_configured(mapper._map_tick), threading.Event(), []
     snapshot = mapper.mapper.snapshot
 
-    def slow():
+    def slow(**asked):
         making.set()
         time.sleep(0.3)
-        done.append(mapper.out)
-        return snapshot()
+        done.append(mapper.map_publishers)
+        return snapshot(**asked)
 
     monkeypatch.setattr(mapper.mapper, "snapshot", slow)
-    assert spin_until(caller, lambda: mapper.out.map.get_subscription_count() > 0, 30)
+    assert spin_until(caller, lambda: mapper.map_publishers.map.get_subscription_count() > 0, 30)
     thread = threading.Thread(target=tick)
     thread.start()
     assert making.wait(10)

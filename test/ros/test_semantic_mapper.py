@@ -223,7 +223,7 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     assert listener.status.num_points == points
     info = json.loads((tmp_path / "map" / "map.json").read_text())
     (tmp_path / "map" / "map.safetensors").write_bytes(data)
-    (tmp_path / "map" / "map.json").write_text(json.dumps(info | {"model": "another"}))
+    (tmp_path / "map" / "map.json").write_text(json.dumps(info | {"feature_model": "another"}))
     other = call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True)
     assert other.status == LoadMap.Response.INCOMPATIBLE_MODEL
     assert other.map_status.num_points == points

@@ -70,8 +70,9 @@ def scan_metrics(checkpoint: str, folder: Path, out: Path | None) -> dict:
         if out is not None:
             draw_answer(out / f"{name}.png", answer, title)
 
-    segmenter, figures = AffordanceSegmenter(checkpoint), {}
-    views, right = 0, 0.0
+    segmenter = AffordanceSegmenter(checkpoint)
+    figures: dict = {}
+    views, right = 0.0, 0.0
     for path in tqdm(files, unit="scan"):
         scan = read_scan(path)
         for affordance, values in evaluate_scan(segmenter, scan, draw=draw).items():
