@@ -61,11 +61,15 @@ demo: build
 	@$(ros_env) && sab3r demo --out $(OUT) --measure && install/sab3r_ros/lib/sab3r_ros/sab3r_demo $(OUT)
 	@echo "see $(OUT)/preview.png, $(OUT)/map.ply and $(OUT)/summary.json"
 
-# The whole suite measures coverage of what a robot runs; a part of it (PYTEST_ARGS) does not.
-coverage := $(if $(strip $(PYTEST_ARGS)),,--cov --cov-report=term:skip-covered --cov-fail-under=90)
-
+# The whole suite runs in two processes, then the tests that talk over DDS one by one; it measures the coverage of what a robot
+# runs. A part of it (PYTEST_ARGS) runs in one process, without coverage.
 test: build
-	@$(ros_env) && OMP_NUM_THREADS=2 pytest $(coverage) $(PYTEST_ARGS)
+ifeq ($(strip $(PYTEST_ARGS)),)
+	@$(ros_env) && OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal --ignore=test/ros --cov --cov-report= --durations=10
+	@$(ros_env) && OMP_NUM_THREADS=2 pytest test/ros --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
+else
+	@$(ros_env) && OMP_NUM_THREADS=2 pytest $(PYTEST_ARGS)
+endif
 
 bench: build
 	@$(ros_env) && for script in benchmarks/*.py; do echo "$$script" >&2; mkdir -p benchmarks/results; python $$script > benchmarks/results/$$(basename $$script .py).json || exit 1; done

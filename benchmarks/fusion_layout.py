@@ -46,12 +46,12 @@ def measure(preset: str, layout: str) -> dict:
 def trained(layout: str, steps: int) -> dict:
     """The peers' figures on held-out shapes after a short training."""
     from sab3r_ros.lab.training.affordance_data import AffordanceSamples, HouseholdShapes
-    from sab3r_ros.lab.training.cast import CastTraining, Segmentor
+    from sab3r_ros.lab.training.cast import CastTraining, Segmenter
     from sab3r_ros.lab.training.trainer import RunConfig, fit
 
     cfg = replace(CAST_PRESETS["cast_tiny"], layout=layout, image_dim=0)
     torch.manual_seed(0)
-    network = Segmentor(cfg)
+    network = Segmenter(cfg)
     run = RunConfig(steps=steps, batch=8, lr=5e-4, warmup=steps // 5, decay=0.4, workers=1)
     with tempfile.TemporaryDirectory() as folder:
         samples = AffordanceSamples(HouseholdShapes(steps * run.batch), points=_TRAINED_POINTS, questions=4)

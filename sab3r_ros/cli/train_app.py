@@ -137,12 +137,24 @@ def cast(
         Path | None, typer.Option(help="last.ckpt of a CMAT pre-training, for its point encoder")
     ] = None,
     start: Annotated[Path | None, typer.Option(help="last.ckpt of an earlier run to go on from")] = None,
-    pictured: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of samples with an image prompt, half of them without words")
+    with_image: Annotated[
+        float,
+        typer.Option(
+            "--with-image",
+            "--pictured",
+            min=0.0,
+            max=1.0,
+            help="Share of samples with an image prompt, half of them without words",
+        ),
     ] = 0.3,
-    images: Annotated[str, typer.Option(help="SAB3R whose encoder reads image prompts")] = "sab3r_tiny",
-    often: Annotated[
-        list[str] | None, typer.Option(help="A kind of household object to see three times as often; may be repeated")
+    images: Annotated[
+        str, typer.Option("--images", "--pictures", help="SAB3R whose encoder reads image prompts")
+    ] = "sab3r_tiny",
+    oversample: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--oversample", "--often", help="A kind of household object to see three times as often; may be repeated"
+        ),
     ] = None,
     workers: WorkersOption = 1,
     bfloat16: Bfloat16Option = False,
@@ -154,7 +166,9 @@ def cast(
     settings = run_settings(
         steps, batch, lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers, bfloat16=bfloat16
     )
-    train_affordance(run, settings, AffordanceData(laso, pictured, images, tuple(often or ())), encoder, start, export)
+    train_affordance(
+        run, settings, AffordanceData(laso, with_image, images, tuple(oversample or ())), encoder, start, export
+    )
 
 
 @train.command("distill")

@@ -12,7 +12,7 @@ from sab3r_ros.models.point_mae import PointEncoder, PointMaeConfig, gather_poin
 
 @dataclass(frozen=True)
 class CastConfig:
-    """Sizes of the segmentor.
+    """Sizes of the segmenter.
 
     text_dim, image_dim: width of the prompt tokens of each kind; 0 = that kind is not taken. layout: "patch" fuses
     the prompt with patches and then spreads the result over the points (as the paper draws it); "point" spreads
@@ -170,7 +170,7 @@ class Cast(nn.Module):
 
         Raises ValueError for a prompt of a kind that the network does not take.
         """
-        return self.answer(self.encode(points), prompt)
+        return self.decode(self.encode(points), prompt)
 
     def encode(self, points: Tensor, places: Tensor | None = None) -> EncodedCloud:
         """Clouds as for `forward` to what any number of prompts can be asked about; places (B,M,3): default all points."""
@@ -182,7 +182,7 @@ class Cast(nn.Module):
         local = self.local_shape(places, points) if self.cfg.neighbours else None
         return EncodedCloud(centres, tokens, places, local)
 
-    def answer(self, cloud: EncodedCloud, prompt: Prompt) -> Tensor:
+    def decode(self, cloud: EncodedCloud, prompt: Prompt) -> Tensor:
         """Logits (B,M,1) at the places of the clouds. Raises ValueError as `forward`."""
         tokens = cloud.tokens
         asked, padding = self._prompt_tokens(prompt, len(tokens), tokens.device)

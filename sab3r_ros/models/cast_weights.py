@@ -23,7 +23,7 @@ _KNOWN = {"cast_tiny": ASSETS / "cast_tiny"}
 
 @dataclass
 class CastCheckpoint:
-    """A segmentor and the encoder of its text prompts, in evaluation mode; image: whose tokens its image prompts are,
+    """A segmenter and the encoder of its text prompts, in evaluation mode; image: whose tokens its image prompts are,
     None when it was trained without."""
 
     network: Cast

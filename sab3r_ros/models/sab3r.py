@@ -152,7 +152,7 @@ class ViewHead(nn.Module):
                 setattr(out, name, exp_vector(raw))
         return out
 
-    def language(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
+    def clip_features(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
         """The language-aligned features (B,patch*h,patch*w,C) alone."""
         return exp_vector(self._dense(self.clip_head, [t.float() for t in layers], grid))
 
@@ -243,7 +243,7 @@ class Sab3r(nn.Module):
             merged[name][view.portrait] = turned.transpose(1, 2)
         return ViewPrediction(**merged)
 
-    def language(self, layers: list[Tensor], view: EncodedView) -> Tensor | None:
+    def clip_features(self, layers: list[Tensor], view: EncodedView) -> Tensor | None:
         """The language-aligned features (B,H,W,C) of untransposed views as side 1; None without such a head.
 
         They cost as much as all geometry, and only images that are fused into a map need them.
@@ -251,7 +251,7 @@ class Sab3r(nn.Module):
         if self.downstream_head1.clip_head is None:
             return None
         with torch.autocast(layers[0].device.type, enabled=False):
-            return self.downstream_head1.language(layers, view.grid)
+            return self.downstream_head1.clip_features(layers, view.grid)
 
     def raw_features(self, side: int, layers: list[Tensor], view: EncodedView) -> dict[str, Tensor]:
         """The feature heads' dense outputs of side 1 or 2 before their activation, for training, which may look at a part of them.

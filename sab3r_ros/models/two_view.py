@@ -89,7 +89,7 @@ class OnePassFeatures:
     def image_features(self, image: np.ndarray, prediction: PairPrediction) -> Tensor:
         """See `FeatureModel.image_features`: from the pair with the first keyframe."""
         layers, frame = prediction.decoded
-        features = self.network.language(layers, frame)
+        features = self.network.clip_features(layers, frame)
         assert features is not None
         return features[0]
 

@@ -49,7 +49,7 @@ class MapQuery:
             raise VocabularyError(f"a prompt template needs one {{}} where the label goes, got {template!r}")
         labels = checked_labels(labels)
         with self._lock:
-            self._scorer.set_template(template)
+            self._scorer.template = template
             self.vocabulary = self._make_vocabulary(labels)
 
     def embed(self, texts: Sequence[str]) -> Tensor:

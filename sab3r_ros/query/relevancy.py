@@ -28,7 +28,6 @@ CANONICAL_NEGATIVES = (
 )  # fmt: skip
 _LOGIT_SCALE = 10.0  # s; CLIP trains with 100, but features averaged over views and pixels are less sharp
 _SYNONYM = 0.8  # canonical words closer to the prompt than this cosine are no negatives
-_CACHE = 10_000  # texts whose embeddings are kept
 
 
 class TextScorer:
@@ -36,29 +35,11 @@ class TextScorer:
 
     def __init__(self, text: TextEncoder, template: str = ""):
         self._text = text
-        self._template = template
-        self._cache: dict[str, Tensor] = {}
-
-    @property
-    def template(self) -> str:
-        """The prompt template in force."""
-        return self._template
-
-    def set_template(self, template: str) -> None:
-        """Use another template from now on."""
-        if template != self._template:
-            self._template = template
-            self._cache.clear()
+        self.template = template
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings (T,C) of texts."""
-        new = [t for t in dict.fromkeys(texts) if t not in self._cache]
-        if len(self._cache) > _CACHE:
-            self._cache.clear()
-            new = list(dict.fromkeys(texts))
-        if new:
-            self._cache.update(zip(new, self._text.encode_labels(new, self._template or None), strict=True))
-        return torch.stack([self._cache[t] for t in texts])
+        return self._text.encode_labels(texts, self.template or None)
 
     def scores(self, snapshot: MapSnapshot, prompts: Sequence[str], negatives: Sequence[str] = ()) -> np.ndarray:
         """Relevancy (N,P) float32 in [0,1] of every voxel for every prompt; 0 where a voxel has no feature."""

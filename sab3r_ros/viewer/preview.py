@@ -1,6 +1,7 @@
 """`preview.png`: a map in perspective with the path and the answers, beside its plan."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,10 +16,13 @@ from sab3r_ros.viewer.shading import look_at, project_points, render_points, sha
 _SIZE = (960, 720)  # of the perspective view; the plan is as high
 _PLAN = 720
 _FIELD_OF_VIEW = 0.9  # radians, of the perspective view
-_PATH, _BOX = (40, 40, 220), (30, 30, 30)  # RGB
+_PATH, _BOX = (220, 30, 60), (30, 30, 30)  # RGB
 _OBJECT_COLOURS = ((214, 39, 40), (31, 119, 180), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207))
 _SAMPLES = 60_000  # points that decide where to look from
-_CEILING = 0.9  # quantile of height above which a plan leaves points out, and a view from above
+_CEILING = 0.9  # quantile of height above which a plan leaves points out
+_DISTANCE = 1.15  # of the viewer from the middle of the room, in units of its diagonal
+_CUT = 0.88  # share of the height up to which the room is shown
+_WALL = 0.06  # share of the room's extent that is taken for the wall before the viewer
 
 
 def draw_preview(
@@ -40,25 +44,40 @@ def draw_preview(
         cv2.imwrite(str(part), canvas[..., ::-1])
 
 
-def render_view(
-    points: np.ndarray, colours: np.ndarray, voxel_size: float, walked: np.ndarray, objects: Sequence[LocatedObject],
-    size: tuple[int, int] = _SIZE, turn: float = 0.0,
-) -> np.ndarray:  # fmt: skip
-    """The map (H,W,3) uint8 in perspective, from behind and above the path; `turn` in radians moves the viewer round it."""
-    if not len(points):
-        return np.full((size[1], size[0], 3), 255, np.uint8)
+@dataclass(frozen=True)
+class Viewpoint:
+    """Where a room is looked at from: eye (3,) and target (3,), and the room's corners (3,) low and high."""
+
+    eye: np.ndarray
+    target: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def choose_viewpoint(points: np.ndarray, walked: np.ndarray, turn: float = 0.0) -> Viewpoint:
+    """From behind and above the path (T,3), so that all of points (N,3) is seen; `turn` in radians goes round the room."""
     sample = points[:: max(1, len(points) // _SAMPLES)]
     low, high = np.quantile(sample, 0.02, 0), np.quantile(sample, 0.98, 0)
     target = (low + high) / 2
     extent = max(float(np.linalg.norm((high - low)[:2])), float((high - low)[2]), 0.5)
-    eye = target + _direction(walked, target, turn) * extent * 1.15
+    return Viewpoint(target + _direction(walked, target, turn) * extent * _DISTANCE, target, low, high)
+
+
+def render_view(
+    points: np.ndarray, colours: np.ndarray, voxel_size: float, walked: np.ndarray, objects: Sequence[LocatedObject] = (),
+    size: tuple[int, int] = _SIZE, view: Viewpoint | None = None,
+) -> np.ndarray:  # fmt: skip
+    """The map (H,W,3) uint8 in perspective, from a viewpoint or the one that suits it."""
+    if not len(points):
+        return np.full((size[1], size[0], 3), 255, np.uint8)
+    view = view or choose_viewpoint(points, walked)
     focal = size[0] / 2 / np.tan(_FIELD_OF_VIEW / 2)
-    shown = _open_room(points, eye, low, high)
-    camera = look_at(eye, target)
+    shown = _open_room(points, view)
+    camera = look_at(view.eye, view.target)
     image, depth = render_points(
-        points[shown], shaded(points, colours, eye)[shown], voxel_size * 0.62, camera, focal, size
+        points[shown], shaded(points, colours, view.eye)[shown], voxel_size * 0.62, camera, focal, size
     )
-    _path(image, depth, walked, lambda p: project_points(p, camera, focal, size), voxel_size)
+    _path(image, depth, walked, lambda p: project_points(p, camera, focal, size))
     for k, item in enumerate(objects):
         _box(image, item, lambda p: project_points(p, camera, focal, size), _OBJECT_COLOURS[k % len(_OBJECT_COLOURS)])
     return image
@@ -73,16 +92,15 @@ def _direction(walked: np.ndarray, target: np.ndarray, turn: float) -> np.ndarra
     return np.array([np.cos(angle) * 0.82, np.sin(angle) * 0.82, 0.57])
 
 
-def _open_room(points: np.ndarray, eye: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _open_room(points: np.ndarray, view: Viewpoint) -> np.ndarray:
     """Which points to show: not the ceiling, nor the walls between the viewer and the room."""
-    shown = points[:, 2] < np.quantile(points[:, 2], 0.02) + 0.88 * (
-        np.quantile(points[:, 2], 0.98) - np.quantile(points[:, 2], 0.02)
-    )
+    shown = points[:, 2] < view.low[2] + _CUT * (view.high[2] - view.low[2])
     for axis in (0, 1):
-        margin = 0.06 * (high[axis] - low[axis])
-        near = points[:, axis] > high[axis] - margin if eye[axis] > high[axis] else points[:, axis] < low[axis] + margin
-        if eye[axis] > high[axis] or eye[axis] < low[axis]:
-            shown &= ~near
+        margin = _WALL * (view.high[axis] - view.low[axis])
+        if view.eye[axis] > view.high[axis]:
+            shown &= points[:, axis] < view.high[axis] - margin
+        elif view.eye[axis] < view.low[axis]:
+            shown &= points[:, axis] > view.low[axis] + margin
     return shown
 
 
@@ -108,7 +126,7 @@ def _plan(points, colours, voxel_size, walked, objects) -> np.ndarray:
         for dx in range(-half, half + 1):
             inside = (x + dx >= 0) & (x + dx < _PLAN) & (y + dy >= 0) & (y + dy < _PLAN)
             image[y[inside] + dy, x[inside] + dx] = painted[inside]
-    _path(image, None, walked, to_pixels, voxel_size)
+    _path(image, None, walked, to_pixels)
     for k, item in enumerate(objects):
         _box(image, item, to_pixels, _OBJECT_COLOURS[k % len(_OBJECT_COLOURS)])
     bar = round(scale)
@@ -117,7 +135,7 @@ def _plan(points, colours, voxel_size, walked, objects) -> np.ndarray:
     return image
 
 
-def _path(image, depth, walked, to_pixels, voxel_size) -> None:
+def _path(image, depth, walked, to_pixels) -> None:
     """The camera's way: where it began is a disc; hidden parts are left out where there is a depth image."""
     if not len(walked):
         return

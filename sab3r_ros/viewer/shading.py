@@ -31,7 +31,7 @@ def surface_normals(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
 def shaded(points: np.ndarray, colours: np.ndarray, eye: np.ndarray) -> np.ndarray:
     """Colours (N,3) in [0, 255] as a light from above shows them."""
     lit = np.clip(surface_normals(points, eye) @ _LIGHT, 0, 1)[:, None]
-    return np.clip(colours * (0.62 + 0.45 * lit), 0, 255)
+    return np.clip(colours * (0.72 + 0.45 * lit), 0, 255)
 
 
 def project_points(
@@ -84,5 +84,5 @@ def _with_edges(image: np.ndarray, depth: np.ndarray) -> np.ndarray:
     ).astype(np.float32)
     blurred = [cv2.blur(log, (k, k)) for k in (5, 15)]
     hollow = sum(np.maximum(log - b, 0) for b in blurred)
-    shade = np.exp(-2.2 * hollow)[..., None]
+    shade = np.exp(-1.6 * hollow)[..., None]
     return np.where(np.isfinite(depth)[..., None], image * shade, image).astype(np.uint8)

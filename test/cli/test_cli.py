@@ -16,7 +16,7 @@ from small_cast import write_small_cast
 
 from sab3r_ros.cli.app import run
 from sab3r_ros.lab.synthetic.clouds import object_cloud
-from sab3r_ros.lab.synthetic.interaction_images import exemplar
+from sab3r_ros.lab.synthetic.interaction_images import interaction_image
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 
 
@@ -197,7 +197,7 @@ def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch):
         (("distill", "run", "--heads", "coarse", "--export", "x"), "no weights to export"),
         (("distill", "run", "--clip-teacher", "none.ckpt", "--clip-weights", "none.bin"), "cannot load MaskCLIP"),
         (("cast", "run", "--laso", "nowhere"), "cannot read"),
-        (("cast", "run", "--often", "unicorn"), "no objects called unicorn"),
+        (("cast", "run", "--oversample", "unicorn"), "no objects called unicorn"),
     ],
 )
 def test_training_that_cannot_begin_says_why_in_one_line(arguments, why, tmp_path, monkeypatch):
@@ -211,20 +211,20 @@ def test_the_affordance_network_from_nothing_to_an_answer_to_a_picture(tmp_path)
     small = ("--steps", "1", "--batch", "2", "--workers", "0")
     sab3r("train", "cmat", tmp_path / "cmat", "--data", tmp_path / "shapes", *small)
     # At the usual rate one step leaves the two answers alike to four digits.
-    pictured = (
+    with_image = (
         "--lr",
         "0.02",
         "--encoder",
         tmp_path / "cmat" / "last.ckpt",
-        "--pictured",
+        "--with_image",
         "1.0",
         "--export",
         tmp_path / "mine",
     )
-    sab3r("train", "cast", tmp_path / "run", *small, *pictured)
+    sab3r("train", "cast", tmp_path / "run", *small, *with_image)
     cloud, picture = tmp_path / "mug.ply", tmp_path / "hand.png"
     write_cloud(cloud, object_cloud("mug", 3, 500).points)
-    cv2.imwrite(str(picture), exemplar("mug", "grasp", np.random.default_rng(0)))
+    cv2.imwrite(str(picture), interaction_image("mug", "grasp", np.random.default_rng(0)))
     common = ("affordance", cloud, "--segmenter", tmp_path / "mine", "--min-score", "0.01", "--json")
     shown = json.loads(sab3r(*common, "--image", picture).stdout)
     said = json.loads(sab3r(*common, "--affordance", "grasp").stdout)

@@ -8,7 +8,7 @@ import torch
 from sab3r_ros.query.objects import LocatedObject
 from sab3r_ros.query.vocabulary import UNLABELLED, Vocabulary
 from sab3r_ros.types import MapSnapshot
-from sab3r_ros.viewer.preview import draw_preview, render_view
+from sab3r_ros.viewer.preview import choose_viewpoint, draw_preview, render_view
 from sab3r_ros.viewer.shading import look_at, project_points, render_points, surface_normals
 
 RED = Vocabulary(["wall"], np.array([[255, 0, 0]], np.uint8), torch.zeros(1, 4))
@@ -100,6 +100,7 @@ def test_the_view_turns():
     points, colours = room(3000)
     walked = np.array([[0.5, 0.5, 1.0], [1.0, 1.0, 1.0]])
     first, second = (
-        render_view(points, colours.astype(float), 0.04, walked, [], (160, 120), turn) for turn in (0.0, 1.0)
+        render_view(points, colours.astype(float), 0.04, walked, [], (160, 120), choose_viewpoint(points, walked, turn))
+        for turn in (0.0, 1.0)
     )
     assert np.abs(first.astype(int) - second).mean() > 5

@@ -40,23 +40,23 @@ def evaluate_affordance(
     seed = HELD_OUT_SEEDS[first]
     sources = {"whole": HouseholdShapes(shapes, seed, 0.0), "partial": HouseholdShapes(shapes, seed + 50_000, 1.0)}
     if segmenter.checkpoint.image is not None:
-        sources["image"] = HouseholdShapes(shapes, seed, 0.0, pictured=1.0)
+        sources["image"] = HouseholdShapes(shapes, seed, 0.0, with_image=1.0)
     figures: dict[str, float] = {}
     for name, source in sources.items():
-        figures |= {f"{k}_{name}": v for k, v in _figures(segmenter, source, report).items()}
+        figures |= {f"{k}_{name}": v for k, v in _metrics(segmenter, source, report).items()}
     return figures | {"shapes": shapes, "seconds": time.perf_counter() - started}
 
 
-def _figures(segmenter, source: HouseholdShapes, report) -> dict[str, float]:
+def _metrics(segmenter, source: HouseholdShapes, report) -> dict[str, float]:
     scores, targets, right, on_object = [], [], [], []
     for k in range(len(source)):
         report()
         shape, cloud = source.object_and_cloud(k)
         sample = source.questions_about(cloud, np.random.default_rng([k, 47]))[0]
         image = sample.image if isinstance(sample.image, np.ndarray) else None
-        if source.pictured and image is None:
+        if source.with_image and image is None:
             continue
-        asked = "" if source.pictured else sample.question
+        asked = "" if source.with_image else sample.question
         answer = affordance_regions(segmenter, cloud.points, asked, _REQUEST, cloud.viewpoint, image=image)
         scores.append(answer.scores.astype(np.float64))
         targets.append(sample.target.astype(np.float64))

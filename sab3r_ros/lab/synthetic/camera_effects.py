@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 
-def photograph(rgb, rng: np.random.Generator):
+def photometric_augmentation(rgb, rng: np.random.Generator):
     """A clean (H,W,3) uint8 image as a camera of unknown quality would give it."""
     x = rgb
     height, width = x.shape[:2]

@@ -127,7 +127,7 @@ class ObjectSampler:
         return ObjectCloud(self.item.label, points, normals, part, [p.name for p in parts], table[part], viewpoint)
 
 
-def as_mapped(
+def simulate_map_noise(
     cloud: ObjectCloud, rng: np.random.Generator, noise: float = 0.004, holes: int = 2, voxel: float = 0.0
 ) -> ObjectCloud:
     """A cloud as a map gives it: depth noise, holes, and one point per voxel (metres; 0 = all of them)."""

@@ -42,7 +42,7 @@ def hand(length: float, pose: np.ndarray, rng: np.random.Generator) -> list[Part
     ]
 
 
-def exemplar(label: str, affordance: str, rng: np.random.Generator) -> np.ndarray | None:
+def interaction_image(label: str, affordance: str, rng: np.random.Generator) -> np.ndarray | None:
     """An image (96,128,3) uint8 of some object of a kind, a hand on a part with the affordance.
 
     The hand is of a hand's size where that fits the image: smaller on a spoon, larger on a bed.

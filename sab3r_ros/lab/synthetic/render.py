@@ -73,7 +73,7 @@ class Renderer:
             intrinsics=np.asarray(intrinsics, np.float64),
         )
 
-    def glance(self, cam2world) -> tuple[float, float, int]:
+    def visibility_probe(self, cam2world) -> tuple[float, float, int]:
         """A coarse look ahead: metres to the nearest surface, the share that is neither wall, floor nor ceiling, and
         how many objects are seen."""
         grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 12), np.linspace(-0.45, 0.45, 9)), -1).reshape(-1, 2)

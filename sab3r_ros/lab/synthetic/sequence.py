@@ -41,9 +41,9 @@ def render_sequence(seed: int, count: int, width: int, height: int, sweep: float
         angle = sweep if sweep is not None else rng.uniform(0.5, 1.6)
         angle *= 1 if rng.random() < 0.5 else -1
         candidate = walk(room.size, rng, count, angle, targets, (0.5, 1.4) if close else (1.2, 3.2))
-        glances = [renderer.glance(p) for p in candidate[:: max(1, count // 12)]]
-        free = min(g[0] for g in glances) > (_CLEARANCE * 0.6 if close else _CLEARANCE)
-        worth = free + float(np.mean([min(g[1] / _ENOUGH, 1) + min(g[2] / _SEVERAL, 1) for g in glances]))
+        probes = [renderer.visibility_probe(p) for p in candidate[:: max(1, count // 12)]]
+        free = min(g[0] for g in probes) > (_CLEARANCE * 0.6 if close else _CLEARANCE)
+        worth = free + float(np.mean([min(g[1] / _ENOUGH, 1) + min(g[2] / _SEVERAL, 1) for g in probes]))
         if worth > best:
             best, poses = worth, candidate
         if worth >= 2.9:

@@ -15,14 +15,14 @@ from PIL import Image, ImageOps
 from scipy.spatial.transform import Rotation
 from torch.utils.data import Dataset
 
-from sab3r_ros.lab.synthetic.clouds import ObjectCloud, ObjectSampler, as_mapped
+from sab3r_ros.lab.synthetic.clouds import ObjectCloud, ObjectSampler, simulate_map_noise
 from sab3r_ros.lab.synthetic.interaction_images import SIZE as PICTURE_SIZE
-from sab3r_ros.lab.synthetic.interaction_images import exemplar
+from sab3r_ros.lab.synthetic.interaction_images import interaction_image
 from sab3r_ros.lab.synthetic.objects import BUILDERS, build_object
 from sab3r_ros.lab.synthetic.parts import AFFORDANCES
 from sab3r_ros.lab.synthetic.questions import question
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
-from sab3r_ros.lab.training.wordings import strewn
+from sab3r_ros.lab.training.wordings import with_distractors
 from sab3r_ros.sources.encodings import read_image
 
 POINTS = 2048
@@ -65,7 +65,7 @@ class AffordanceSource(ABC):
 class HouseholdShapes(AffordanceSource):
     """Objects of every kind, a new one for each index.
 
-    one_sided: share of clouds as seen from one side; mapped: share with a map's noise, holes and thinning; pictured:
+    one_sided: share of clouds as seen from one side; mapped: share with a map's noise, holes and thinning; with_image:
     share of samples with an image of the action on another object of the kind, half of them without words. With
     first_seed in HELD_OUT_SEEDS the questions are of held-out wordings too.
     """
@@ -79,11 +79,11 @@ class HouseholdShapes(AffordanceSource):
         one_sided: float = 0.5,
         mapped: float = 0.5,
         labels: Sequence[str] = tuple(BUILDERS),
-        pictured: float = 0.0,
+        with_image: float = 0.0,
     ):
         self.length, self.first_seed = length, first_seed
-        self.one_sided, self.mapped, self.labels, self.pictured = one_sided, mapped, tuple(labels), pictured
-        self._exemplars: dict[tuple[str, str, int], np.ndarray | None] = {}
+        self.one_sided, self.mapped, self.labels, self.with_image = one_sided, mapped, tuple(labels), with_image
+        self._interaction_images: dict[tuple[str, str, int], np.ndarray | None] = {}
 
     def __len__(self):
         return self.length
@@ -104,7 +104,7 @@ class HouseholdShapes(AffordanceSource):
             if len(cloud.points) < POINTS // 8:
                 continue
             if rng.random() < self.mapped:
-                cloud = as_mapped(cloud, rng, noise=0.012 * sampler.radius)
+                cloud = simulate_map_noise(cloud, rng, noise=0.012 * sampler.radius)
             if cloud.affordance.sum(0).max() >= LEAST_POINTS:
                 return sampler, cloud
         raise ValueError(f"no usable object for seed {seed}")
@@ -125,7 +125,7 @@ class HouseholdShapes(AffordanceSource):
         name = AFFORDANCES[chosen]
         asked = question(cloud.label, name, rng, held_out=self.first_seed in HELD_OUT_SEEDS)
         image = None
-        if rng.random() < self.pictured:
+        if rng.random() < self.with_image:
             image = self._exemplar(cloud.label, name, int(rng.integers(_EXEMPLARS)))
             asked = asked if image is None or rng.random() < 0.5 else ""
         return AffordanceSample(
@@ -135,10 +135,10 @@ class HouseholdShapes(AffordanceSource):
     def _exemplar(self, label, affordance, number):
         """One of a limited number of images for each kind and action, rendered once."""
         key = label, affordance, number
-        if key not in self._exemplars:
+        if key not in self._interaction_images:
             seed = [self.first_seed, number, AFFORDANCES.index(affordance), 61]
-            self._exemplars[key] = exemplar(label, affordance, np.random.default_rng(seed))
-        return self._exemplars[key]
+            self._interaction_images[key] = interaction_image(label, affordance, np.random.default_rng(seed))
+        return self._interaction_images[key]
 
 
 class _Plain(pickle.Unpickler):
@@ -281,10 +281,10 @@ def _listed(path: Path, root: Path) -> list[Path]:
 class AffordanceSamples(Dataset):
     """Sample k of a training run: `points` points in the unit sphere, repeated where there are fewer.
 
-    augment: clouds are turned about z, tilted, stretched and jittered, and idle words strewn into questions.
+    augment: clouds are turned about z, tilted, stretched and jittered, and distractor words put into questions.
 
     Yields a dict: points (N,3); places (M,3), those of the points at which answers count, at most `places`; for each of
-    `questions` questions a column of target (M,Q), question (a list), image (Q,H,W,3) uint8 and pictured (Q,), false
+    `questions` questions a column of target (M,Q), question (a list), image (Q,H,W,3) uint8 and with_image (Q,), false
     where the image is blank because the question has none.
     """
 
@@ -312,9 +312,9 @@ class AffordanceSamples(Dataset):
             "points": torch.from_numpy(points.astype(np.float32)),
             "places": torch.from_numpy(points[: self.places].astype(np.float32)),
             "target": torch.from_numpy(target),
-            "question": [strewn(s.question, rng) if self.augment else s.question for s in samples],
+            "question": [with_distractors(s.question, rng) if self.augment else s.question for s in samples],
             "image": torch.from_numpy(np.stack([_picture(s.image) for s in samples])),
-            "pictured": torch.tensor([s.image is not None for s in samples]),
+            "with_image": torch.tensor([s.image is not None for s in samples]),
         }
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from sab3r_ros.lab.training.affordance_data import AffordanceSamples, AffordanceSource
 from sab3r_ros.lab.training.affordance_losses import segmentation_loss
-from sab3r_ros.lab.training.trainer import RunConfig, Trained, fit, network_state, start_from
+from sab3r_ros.lab.training.trainer import RunConfig, TrainingModule, fit, network_state, start_from
 from sab3r_ros.models.cast import Cast, CastConfig, Prompt
 from sab3r_ros.models.image_prompt import ImagePromptEncoder
 from sab3r_ros.models.state_dicts import load_strict, strip_prefix
@@ -17,7 +17,7 @@ from sab3r_ros.models.text import PromptEncoder
 _PLACES = 512  # a quarter of the points is enough to judge an answer
 
 
-class Segmentor(nn.Module):
+class Segmenter(nn.Module):
     """CAST with the encoder of its questions."""
 
     def __init__(self, cfg: CastConfig):
@@ -29,14 +29,14 @@ class Segmentor(nn.Module):
         return self.cast(points, prompt)
 
 
-class CastTraining(Trained):
+class CastTraining(TrainingModule):
     """One step over a batch of clouds, each encoded once and asked several things: in words, by an image, or by both.
 
     images: the frozen encoder of the images; None: they are left out.
     """
 
     def __init__(
-        self, network: Segmentor, run: RunConfig, images: ImagePromptEncoder | None = None,
+        self, network: Segmenter, run: RunConfig, images: ImagePromptEncoder | None = None,
         focal_weight: float = 1.0, dice_weight: float = 1.0,
     ):  # fmt: skip
         super().__init__(run)
@@ -50,7 +50,7 @@ class CastTraining(Trained):
     def training_step(self, batch, _index):
         count = batch["target"].shape[-1]
         cloud = self.network.cast.encode(batch["points"], batch["places"]).repeat(count)
-        logits = self.network.cast.answer(cloud, self._prompt(batch))
+        logits = self.network.cast.decode(cloud, self._prompt(batch))
         target = batch["target"].permute(2, 0, 1).flatten(0, 1)[..., None]
         loss = segmentation_loss(logits, target, self.focal_weight, self.dice_weight)
         return self.report(loss, {"segmentation": loss})
@@ -61,7 +61,7 @@ class CastTraining(Trained):
         text, padding = self.network.text(questions)
         silent = torch.tensor([not q for q in questions], device=text.device)
         prompt = Prompt(text, padding | silent[:, None])
-        encoder, shown = self._pictures[0], batch["pictured"].T.flatten()
+        encoder, shown = self._pictures[0], batch["with_image"].T.flatten()
         if encoder is not None and shown.any():
             images = batch["image"].transpose(0, 1).flatten(0, 1)[shown]
             tokens = encoder(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
@@ -84,7 +84,7 @@ def train_cast(
     L.seed_everything(0)
     if images is not None and images.dim != cfg.image_dim:
         raise ValueError(f"the network takes image tokens of width {cfg.image_dim}, {images.id} gives {images.dim}")
-    network = Segmentor(cfg)
+    network = Segmenter(cfg)
     if start is not None:
         start_from(network, start)
     if encoder is not None:
@@ -96,8 +96,8 @@ def train_cast(
     return fit(CastTraining(network, run, images), samples, out)
 
 
-def segmentor_from_training_checkpoint(path: Path, cfg: CastConfig) -> Segmentor:
-    """The segmentor inside a checkpoint of `train_cast`. Raises ValueError naming what does not fit."""
-    network = Segmentor(cfg)
+def segmenter_from_training_checkpoint(path: Path, cfg: CastConfig) -> Segmenter:
+    """The segmenter inside a checkpoint of `train_cast`. Raises ValueError naming what does not fit."""
+    network = Segmenter(cfg)
     load_strict(network, network_state(path), path)
     return network.eval()

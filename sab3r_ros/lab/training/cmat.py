@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from sab3r_ros.lab.training import array_folder
 from sab3r_ros.lab.training.affordance_losses import affinity_loss, chamfer, diversity_loss, pooled_features
-from sab3r_ros.lab.training.trainer import RunConfig, Trained, fit
+from sab3r_ros.lab.training.trainer import RunConfig, TrainingModule, fit
 from sab3r_ros.models.point_mae import PointMae, PointMaeConfig, group_points
 
 
@@ -56,7 +56,7 @@ class LiftedShapes(Dataset):
         }
 
 
-class CmatPretraining(Trained):
+class CmatPretraining(TrainingModule):
     """Point-MAE with the affinity and diversity losses on its visible tokens."""
 
     def __init__(self, network: PointMae, objective: CmatConfig, run: RunConfig):

@@ -144,22 +144,22 @@ def pretrain_points(run: Path, data: Path, settings) -> None:
 
 @dataclass(frozen=True)
 class AffordanceData:
-    """What CAST learns from: LASO's folder, or household shapes of which the share `pictured` has image prompts, read by
-    the SAB3R checkpoint `images`, and the kinds `often` come three times as often."""
+    """What CAST learns from: LASO's folder, or household shapes of which the share `with_image` has image prompts, read by
+    the SAB3R checkpoint `images`, and the kinds `oversample` come three times as often."""
 
     laso: Path | None = None
-    pictured: float = 0.3
+    with_image: float = 0.3
     images: str = "sab3r_tiny"
-    often: tuple[str, ...] = ()
+    oversample: tuple[str, ...] = ()
 
     def shapes(self, count: int):
         """Household shapes. Raises ValueError for a kind that there is none of."""
         from sab3r_ros.lab.synthetic.objects import BUILDERS
         from sab3r_ros.lab.training.affordance_data import HouseholdShapes
 
-        if unknown := sorted(set(self.often) - set(BUILDERS)):
+        if unknown := sorted(set(self.oversample) - set(BUILDERS)):
             raise ValueError(f"no objects called {', '.join(unknown)}; there are {', '.join(sorted(BUILDERS))}")
-        return HouseholdShapes(count, labels=[*BUILDERS, *2 * self.often], pictured=self.pictured)
+        return HouseholdShapes(count, labels=[*BUILDERS, *2 * self.oversample], with_image=self.with_image)
 
 
 def train_affordance(
@@ -168,7 +168,7 @@ def train_affordance(
     """Train `cast_tiny` on household shapes or LASO, and write the weights where EXPORT is given."""
     try:
         from sab3r_ros.lab.training.affordance_data import Laso
-        from sab3r_ros.lab.training.cast import segmentor_from_training_checkpoint, train_cast
+        from sab3r_ros.lab.training.cast import segmenter_from_training_checkpoint, train_cast
     except ImportError as error:
         raise _needs_train_extra(error) from error
     from sab3r_ros.models.cast import CAST_PRESETS
@@ -176,13 +176,13 @@ def train_affordance(
     from sab3r_ros.models.image_prompt import ImagePromptEncoder, ImagePromptWeights
 
     source = Laso(data.laso) if data.laso else data.shapes(settings.steps * settings.batch)
-    pictured = data.pictured and not data.laso
-    images = ImagePromptEncoder(load_checkpoint(data.images)) if pictured else None
+    with_image = data.with_image and not data.laso
+    images = ImagePromptEncoder(load_checkpoint(data.images)) if with_image else None
     cfg = replace(CAST_PRESETS["cast_tiny"], image_dim=images.dim if images else 0)
     last = train_cast(run, cfg, source, settings, encoder, start, images)
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:
-        trained = segmentor_from_training_checkpoint(last, cfg)
+        trained = segmenter_from_training_checkpoint(last, cfg)
         notes = {
             "data": str(data.laso or "household shapes"), "steps": settings.steps, "pre-trained": encoder is not None,
             "start": str(start or ""),

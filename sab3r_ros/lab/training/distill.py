@@ -15,7 +15,7 @@ from sab3r_ros.lab.training.groups import GroupSource, PairSamples
 from sab3r_ros.lab.training.objective import ObjectiveConfig, feature_terms, sab3r_loss
 from sab3r_ros.lab.training.regression import ViewTarget
 from sab3r_ros.lab.training.scope import TrainableScope
-from sab3r_ros.lab.training.trainer import RunConfig, Trained, fit, network_state, start_from
+from sab3r_ros.lab.training.trainer import RunConfig, TrainingModule, fit, network_state, start_from
 from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.heads import PATCH, exp_vector
 from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig, ViewPrediction
@@ -69,7 +69,7 @@ class LabelTeacher(nn.Module):
         return (loss * weight[counted]).sum() / weight.sum().clamp(min=1e-6)
 
 
-class Distillation(Trained):
+class Distillation(TrainingModule):
     """One optimisation step over groups of views; every view is encoded once and decoded in several pairs.
 
     clip_teacher: what gives the CLIP features of images without labels, images in [-1, 1] (B,3,H,W) to
@@ -186,7 +186,7 @@ class Distillation(Trained):
         )  # fmt: skip
 
 
-def start_alike(network: Sab3r) -> None:
+def symmetric_initialisation(network: Sab3r) -> None:
     """Give corresponding pixels corresponding descriptors from the first step on.
 
     Side two starts as a copy of side one, as CroCo's initialisation does for the decoders, and the 256 pixels of
@@ -231,7 +231,7 @@ def train_distill(
     if coarse:
         use_coarse_heads(network)
     if not isinstance(start, Sab3r):
-        start_alike(network)
+        symmetric_initialisation(network)
     if isinstance(start, Path):
         start_from(network, start)
     if not torch.cuda.is_available():

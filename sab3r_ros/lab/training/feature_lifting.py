@@ -82,7 +82,7 @@ def lifted(grid: Tensor, pixels: Tensor, seen: Tensor, size: tuple[int, int]) ->
     return total / weight.sum(0).clamp(min=1)[:, None]
 
 
-class PicturedShapes(Dataset):
+class ShapesWithImages(Dataset):
     """Whole household objects with images around them.
 
     Yields a dict: points (POINTS,3) metres; images (VIEWS,3,H,W) in [-1, 1]; pixels (VIEWS,POINTS,2); seen
@@ -121,7 +121,7 @@ def lift_shapes(
     """
     width = teacher(torch.zeros(1, 3, _SIZE[1], _SIZE[0])).shape[1]
     fields = {"points": (np.float32, (POINTS, 3)), "features": (np.float16, (POINTS, width))}
-    shapes = PicturedShapes(array_folder.begin(folder, fields, count))
+    shapes = ShapesWithImages(array_folder.begin(folder, fields, count))
     loader = DataLoader(shapes, batch_size=None, num_workers=workers)
     for index, sample in zip(shapes.indices, loader, strict=True):
         features = lifted(teacher(sample["images"]), sample["pixels"], sample["seen"], _SIZE)

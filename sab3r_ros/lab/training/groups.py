@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sab3r_ros.geometry.projection import backproject, overlap, reciprocal_pixels, transform
-from sab3r_ros.lab.synthetic.camera_effects import photograph
+from sab3r_ros.lab.synthetic.camera_effects import photometric_augmentation
 
 
 @dataclass
@@ -63,7 +63,7 @@ class PairSamples(Dataset):
             views = [mirrored(v) for v in views]
         points = [transform(v.cam2world, backproject(v.depth.astype(np.float64), v.intrinsics)) for v in views]
         valid = [v.depth > 0 for v in views]
-        rgb = [photograph(v.rgb, rng) if self.augment else v.rgb for v in views]
+        rgb = [photometric_augmentation(v.rgb, rng) if self.augment else v.rgb for v in views]
         pairs = self._choose_pairs(views, rng)
         corres = [self._correspondences(views, points, valid, i, j, rng) for i, j in pairs]
         nothing = np.zeros(views[0].depth.shape, np.int64)

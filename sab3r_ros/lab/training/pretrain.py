@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import Dataset
 
-from sab3r_ros.lab.synthetic.camera_effects import photograph
+from sab3r_ros.lab.synthetic.camera_effects import photometric_augmentation
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.training.coarse_heads import CELL, CoarseHead
 from sab3r_ros.lab.training.scope import ENCODER
 from sab3r_ros.lab.training.text_tower import concept_codes
-from sab3r_ros.lab.training.trainer import RunConfig, Trained, fit, start_from
+from sab3r_ros.lab.training.trainer import RunConfig, TrainingModule, fit, start_from
 from sab3r_ros.lab.training.view_cache import ViewCache
 from sab3r_ros.models.heads import exp_confidence, exp_vector
 from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig
@@ -59,7 +59,7 @@ class SingleViews(Dataset):
             # The middle of a cell lies half a pixel off its middle pixel; mirrored, that is one pixel, which is ignored.
             rgb, points, concept = rgb[:, ::-1], points[:, ::-1] * [-1, 1, 1], concept[:, ::-1]
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(photograph(rgb, rng).transpose(2, 0, 1))),
+            "image": torch.from_numpy(np.ascontiguousarray(photometric_augmentation(rgb, rng).transpose(2, 0, 1))),
             "points": torch.from_numpy(points.astype(np.float32)),
             "valid": torch.from_numpy(points[..., 2] > 0),
             "concept": torch.from_numpy(np.where(points[..., 2] > 0, concept, 0).astype(np.int64)),
@@ -75,7 +75,7 @@ def label_weights(cache: ViewCache, groups: int = 500) -> Tensor:
     return torch.from_numpy((weight / (weight * share).sum()).astype(np.float32))
 
 
-class EncoderPretraining(Trained):
+class EncoderPretraining(TrainingModule):
     """Pointmap, label and colour of every cell from the encoder's tokens alone.
 
     A network that is trained already keeps the use of its decoders: tokens are held near those that they know, and the

@@ -22,7 +22,7 @@ class RunConfig:
     is computed in. decay: share of the steps at the end over which the rate falls to zero. stop_at: end after this
     step although the schedule goes on. workers: processes that prepare samples. bfloat16: mixed precision on a CPU too,
     which pays where it multiplies bfloat16 matrices (AMX); GPUs always use it. muon: Muon instead of AdamW for the
-    matrices of transformer blocks; see `Trained.configure_optimizers`.
+    matrices of transformer blocks; see `TrainingModule.configure_optimizers`.
     """
 
     steps: int
@@ -41,7 +41,7 @@ class RunConfig:
     muon: bool = False
 
 
-class Trained(L.LightningModule):
+class TrainingModule(L.LightningModule):
     """Base of the modules that `fit` trains: optimiser, schedule and reports; what requires no gradient is not trained."""
 
     def __init__(self, run: RunConfig):
@@ -123,7 +123,7 @@ class _StepsFrom(torch.utils.data.Sampler[list[int]]):
         return self.run.steps * self.run.accumulate
 
 
-def fit(module: Trained, data: torch.utils.data.Dataset, out: Path) -> Path:
+def fit(module: TrainingModule, data: torch.utils.data.Dataset, out: Path) -> Path:
     """Train and keep OUT/last.ckpt every `save_every` steps; resumes from it. Returns its path.
 
     Under torchrun every process takes its share of each step's batch. Raises ValueError when the batch cannot be

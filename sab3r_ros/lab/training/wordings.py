@@ -1,4 +1,4 @@
-"""Words without meaning for the task, strewn into training questions: what else people say must do no harm."""
+"""Words without meaning for the task, put into training questions: what else people say must do no harm."""
 
 from functools import cache
 
@@ -18,7 +18,7 @@ _END = "</w>"
 
 
 @cache
-def idle_words() -> tuple[str, ...]:
+def distractor_words() -> tuple[str, ...]:
     """Words of open_clip's vocabulary that name neither an action nor a thing of the household."""
     phrases = (*LABELS, *(verb for verbs in VERBS.values() for verb in verbs))
     known = {word for phrase in phrases for word in phrase.split()}
@@ -26,12 +26,12 @@ def idle_words() -> tuple[str, ...]:
     return tuple(sorted(w for w in words if w.isascii() and w.isalpha() and 3 <= len(w) <= 10 and w not in known))
 
 
-def strewn(question: str, rng: np.random.Generator) -> str:
-    """The question, every other time with one to three idle words or phrases at random places; an empty one stays empty."""
+def with_distractors(question: str, rng: np.random.Generator) -> str:
+    """The question, every other time with one to three distractor words or phrases at random places; an empty one stays empty."""
     if not question or rng.random() >= _CHANCE:
         return question
-    words, idle = question.split(), idle_words()
+    words, distractors = question.split(), distractor_words()
     for _ in range(int(rng.integers(1, _MOST + 1))):
-        choice = idle if rng.random() < 0.5 else _PHRASES
+        choice = distractors if rng.random() < 0.5 else _PHRASES
         words.insert(int(rng.integers(len(words) + 1)), choice[rng.integers(len(choice))])
     return " ".join(words)

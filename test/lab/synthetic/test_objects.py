@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sab3r_ros.lab.synthetic.camera_effects import photograph
-from sab3r_ros.lab.synthetic.clouds import ObjectSampler, as_mapped, object_cloud
+from sab3r_ros.lab.synthetic.camera_effects import photometric_augmentation
+from sab3r_ros.lab.synthetic.clouds import ObjectSampler, object_cloud, simulate_map_noise
 from sab3r_ros.lab.synthetic.objects import BUILDERS, LABELS, STRUCTURE, THINGS, build_object
 from sab3r_ros.lab.synthetic.parts import AFFORDANCES, SHAPES, unit_mesh
 
@@ -75,7 +75,7 @@ def test_one_sided_clouds_show_only_the_near_side():
 def test_mapped_clouds_are_noisy_thinned_and_never_empty():
     cloud = object_cloud("kettle", 1, 2000)
     for seed in range(8):
-        mapped = as_mapped(cloud, np.random.default_rng(seed), voxel=0.01)
+        mapped = simulate_map_noise(cloud, np.random.default_rng(seed), voxel=0.01)
         assert 100 < len(mapped.points) < 2000
         assert len(mapped.points) == len(mapped.affordance) == len(mapped.part)
     assert np.array_equal(cloud.points, object_cloud("kettle", 1, 2000).points)
@@ -83,7 +83,7 @@ def test_mapped_clouds_are_noisy_thinned_and_never_empty():
 
 def test_cameras_spoil_pictures_repeatably():
     picture = np.full((48, 64, 3), 120, np.uint8)
-    photos = [photograph(picture, np.random.default_rng(seed)) for seed in (0, 0, 1, 2, 3)]
+    photos = [photometric_augmentation(picture, np.random.default_rng(seed)) for seed in (0, 0, 1, 2, 3)]
     assert np.array_equal(photos[0], photos[1])
     assert all(p.shape == picture.shape and p.dtype == np.uint8 for p in photos)
     assert len({round(float(p.mean()), 1) for p in photos[1:]}) > 2

@@ -19,7 +19,7 @@ from sab3r_ros.lab.training.affordance_data import (
     Laso,
     Piad,
 )
-from sab3r_ros.lab.training.wordings import idle_words, strewn
+from sab3r_ros.lab.training.wordings import distractor_words, with_distractors
 
 RNG = np.random.default_rng
 
@@ -33,13 +33,13 @@ def test_every_affordance_has_verbs_and_held_out_wordings_differ():
 
 
 def test_idle_words_are_strewn_into_questions_and_leave_the_others():
-    assert len(idle_words()) > 5000
-    assert not {"grasp", "mug", "chair", "pour"} & set(idle_words())
-    many = [strewn("where to grasp it", RNG(k)) for k in range(100)]
+    assert len(distractor_words()) > 5000
+    assert not {"grasp", "mug", "chair", "pour"} & set(distractor_words())
+    many = [with_distractors("where to grasp it", RNG(k)) for k in range(100)]
     longer = [m.split() for m in many if m != "where to grasp it"]
     assert 35 <= len(longer) <= 65
     assert all(5 <= len(words) <= 13 and {"where", "grasp"} <= set(words) for words in longer)
-    assert strewn("", RNG(0)) == ""
+    assert with_distractors("", RNG(0)) == ""
 
 
 def test_household_samples_repeat_and_ask_for_what_is_there():

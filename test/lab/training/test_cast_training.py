@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from sab3r_ros.lab.synthetic.interaction_images import exemplar
+from sab3r_ros.lab.synthetic.interaction_images import interaction_image
 from sab3r_ros.lab.synthetic.materials import random_material
 from sab3r_ros.lab.synthetic.object_renderer import Studio
 from sab3r_ros.lab.synthetic.objects import SceneObject
 from sab3r_ros.lab.synthetic.parts import box_part
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.lab.training.affordance_data import AffordanceSamples, HouseholdShapes
-from sab3r_ros.lab.training.cast import Segmentor, segmentor_from_training_checkpoint, train_cast
+from sab3r_ros.lab.training.cast import Segmenter, segmenter_from_training_checkpoint, train_cast
 from sab3r_ros.lab.training.cmat import LiftedShapes, train_cmat
-from sab3r_ros.lab.training.feature_lifting import PicturedShapes, lift_shapes, lifted, project
+from sab3r_ros.lab.training.feature_lifting import ShapesWithImages, lift_shapes, lifted, project
 from sab3r_ros.lab.training.trainer import RunConfig
 from sab3r_ros.models.cast import CastConfig, Prompt
 from sab3r_ros.models.image_prompt import ImagePromptEncoder
@@ -81,27 +81,27 @@ def test_lifting_writes_goes_on_and_is_read(shapes_folder, tmp_path):
     with pytest.raises(ValueError, match="sab3r train lift"):
         LiftedShapes(tmp_path)
     with pytest.raises(ValueError, match="held-out"):
-        PicturedShapes([0], HELD_OUT_SEEDS.start)
+        ShapesWithImages([0], HELD_OUT_SEEDS.start)
 
 
 def test_exemplars_show_a_hand_on_the_part():
-    picture = exemplar("mug", "grasp", RNG(3))
+    picture = interaction_image("mug", "grasp", RNG(3))
     assert picture.shape == (96, 128, 3)
     assert picture.std() > 10
-    assert np.array_equal(picture, exemplar("mug", "grasp", RNG(3)))
-    assert exemplar("mug", "lay", RNG(3)) is None
+    assert np.array_equal(picture, interaction_image("mug", "grasp", RNG(3)))
+    assert interaction_image("mug", "lay", RNG(3)) is None
 
 
 def test_some_samples_ask_with_a_picture():
-    source = HouseholdShapes(40, pictured=0.5, labels=("mug", "bottle"))
+    source = HouseholdShapes(40, with_image=0.5, labels=("mug", "bottle"))
     samples = [source.sample(k, RNG(k)) for k in range(12)]
-    pictured = [s for s in samples if s.image is not None]
-    assert 2 <= len(pictured) <= 10
+    with_image = [s for s in samples if s.image is not None]
+    assert 2 <= len(with_image) <= 10
     assert all(s.question for s in samples if s.image is None)
-    assert {bool(s.question) for s in pictured} == {True, False}
+    assert {bool(s.question) for s in with_image} == {True, False}
     item = AffordanceSamples(source)[0]
     assert item["image"].shape == (1, 96, 128, 3)
-    assert item["image"].any() == item["pictured"].item()
+    assert item["image"].any() == item["with_image"].item()
 
 
 def test_a_cloud_is_asked_several_things():
@@ -119,14 +119,14 @@ def test_answers_come_in_the_order_of_the_questions():
     """Encoded once and asked three things gives what three separate passes give."""
     cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, dropout=0.0, neighbours=4)
     torch.manual_seed(0)
-    segmentor = Segmentor(cfg).eval()
-    torch.nn.init.normal_(segmentor.cast.local_shape.mix[-1].weight)
+    segmenter = Segmenter(cfg).eval()
+    torch.nn.init.normal_(segmenter.cast.local_shape.mix[-1].weight)
     points, questions = torch.rand(2, 64, 3), ["grasp it", "pour", "which part is to open", "lift", "cut", "sit"]
-    text, padding = segmentor.text(questions)
+    text, padding = segmenter.text(questions)
     with torch.inference_mode():
-        together = segmentor.cast.answer(segmentor.cast.encode(points).repeat(3), Prompt(text, padding))
+        together = segmenter.cast.decode(segmenter.cast.encode(points).repeat(3), Prompt(text, padding))
         for k in range(6):
-            alone = segmentor(points[k % 2 :][:1], Prompt(*segmentor.text([questions[k]])))
+            alone = segmenter(points[k % 2 :][:1], Prompt(*segmenter.text([questions[k]])))
             assert torch.allclose(alone[0], together[k], atol=1e-4)
 
 
@@ -146,7 +146,7 @@ def test_pictures_of_any_shape_become_tokens(picture_encoder):
 @pytest.mark.slow
 def test_pre_training_and_training_learn_and_hand_over(tmp_path, shapes_folder, picture_encoder):
     run = RunConfig(steps=3, batch=2, lr=1e-3, warmup=1, workers=0, log_every=1)
-    shapes = HouseholdShapes(20, pictured=0.5)
+    shapes = HouseholdShapes(20, with_image=0.5)
     encoder = train_cmat(tmp_path / "cmat", SMALL, LiftedShapes(shapes_folder), run)
     cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, image_dim=192, dropout=0.0)
     with pytest.raises(ValueError, match="do not fit: .* of another shape"):
@@ -156,13 +156,13 @@ def test_pre_training_and_training_learn_and_hand_over(tmp_path, shapes_folder, 
     with pytest.raises(ValueError, match="image tokens of width 8"):
         train_cast(tmp_path / "narrow", replace(cfg, image_dim=8), shapes, run, pictures=picture_encoder)
     last = train_cast(tmp_path / "cast", cfg, shapes, run, encoder, pictures=picture_encoder)
-    segmentor = segmentor_from_training_checkpoint(last, cfg)
+    segmenter = segmenter_from_training_checkpoint(last, cfg)
     points = torch.rand(1, 64, 3)
     with torch.inference_mode():
-        text = Prompt(*segmentor.text(["grasp"]))
-        image = Prompt(image=picture_encoder.read(exemplar("mug", "grasp", RNG(0))))
-        assert segmentor(points, text).shape == (1, 64, 1)
-        assert not torch.allclose(segmentor(points, text), segmentor(points, image))
+        text = Prompt(*segmenter.text(["grasp"]))
+        image = Prompt(image=picture_encoder.read(interaction_image("mug", "grasp", RNG(0))))
+        assert segmenter(points, text).shape == (1, 64, 1)
+        assert not torch.allclose(segmenter(points, text), segmenter(points, image))
     rows = [
         float(r["loss"]) for r in csv.DictReader(next((tmp_path / "cast").glob("log/version_*/metrics.csv")).open())
     ]
@@ -175,15 +175,15 @@ def test_pre_training_and_training_learn_and_hand_over(tmp_path, shapes_folder, 
 def test_what_is_hidden_from_the_network_changes_nothing(picture_encoder):
     cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, image_dim=192, dropout=0.0)
     torch.manual_seed(0)
-    segmentor = Segmentor(cfg).eval()
+    segmenter = Segmenter(cfg).eval()
     points = torch.rand(2, 64, 3)
-    tokens = picture_encoder.read(exemplar("mug", "grasp", RNG(0))).expand(2, -1, -1)
-    text, padding = segmentor.text(["grasp it", "grasp it"])
+    tokens = picture_encoder.read(interaction_image("mug", "grasp", RNG(0))).expand(2, -1, -1)
+    text, padding = segmenter.text(["grasp it", "grasp it"])
     none = torch.ones(tokens.shape[:2], dtype=torch.bool)
     with torch.inference_mode():
-        words = segmentor(points, Prompt(text, padding))
-        assert torch.allclose(words, segmentor(points, Prompt(text, padding, tokens, none)), atol=1e-5)
-        picture = segmentor(points, Prompt(image=tokens))
+        words = segmenter(points, Prompt(text, padding))
+        assert torch.allclose(words, segmenter(points, Prompt(text, padding, tokens, none)), atol=1e-5)
+        picture = segmenter(points, Prompt(image=tokens))
         silent = Prompt(text, torch.ones_like(padding), tokens)
-        assert torch.allclose(picture, segmentor(points, silent), atol=1e-5)
+        assert torch.allclose(picture, segmenter(points, silent), atol=1e-5)
         assert not torch.allclose(words, picture, atol=1e-3)

@@ -14,7 +14,12 @@ from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.lab.training import trainer
 from sab3r_ros.lab.training.coarse_heads import use_coarse_heads
 from sab3r_ros.lab.training.datasets import HouseholdRooms
-from sab3r_ros.lab.training.distill import LabelTeacher, network_from_training_checkpoint, start_alike, train_distill
+from sab3r_ros.lab.training.distill import (
+    LabelTeacher,
+    network_from_training_checkpoint,
+    symmetric_initialisation,
+    train_distill,
+)
 from sab3r_ros.lab.training.objective import ObjectiveConfig
 from sab3r_ros.lab.training.pretrain import SingleViews, label_weights, pretrain_encoder
 from sab3r_ros.lab.training.scope import TrainableScope
@@ -52,7 +57,7 @@ def losses(folder, term="loss"):
 def test_matching_pixels_start_with_matching_descriptors():
     torch.manual_seed(0)
     network = Sab3r(SMALL).eval()
-    start_alike(network)
+    symmetric_initialisation(network)
     image = torch.rand(1, 3, 48, 64) * 2 - 1
     with torch.no_grad():
         one, two = network(image, image)
