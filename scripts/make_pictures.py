@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 import sab3r_ros
-from sab3r_ros.cli.demo import QUERIES
+from sab3r_ros.cli.demo import QUERIES, best_answers
 from sab3r_ros.viewer.preview import choose_viewpoint, draw_preview, render_view
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -28,8 +28,7 @@ def main() -> None:
         if k % _EVERY == 0:
             moments.append((frame.rgb, mapper.snapshot(columns=("xyz", "rgb")), positions(mapper)))
     snapshot = mapper.snapshot()
-    found = query.locate(snapshot, QUERIES)
-    best = [next(o for o in found if o.label == name) for name in QUERIES if any(o.label == name for o in found)]
+    best = best_answers(query.locate(snapshot, QUERIES))
     label, _ = query.classify(snapshot)
     draw_preview(OUT / "map.png", snapshot, label, query.vocabulary, mapper.trajectory, best)
     frames = [drawn(rgb, seen, walked, snapshot, positions(mapper)) for rgb, seen, walked in moments]

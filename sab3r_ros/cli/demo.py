@@ -19,6 +19,14 @@ QUERIES = ("door", "shelves", "picture")
 QUESTIONS = (("door", "open"), ("door", "push"), ("shelves", "support"))
 
 
+def best_answers(found: list[LocatedObject]) -> list[LocatedObject]:
+    """The best object of every query that has one, in the order of QUERIES; found: best first."""
+    first: dict[str, LocatedObject] = {}
+    for item in found:
+        first.setdefault(item.label, item)
+    return [first[name] for name in QUERIES if name in first]
+
+
 def run_demo(out: Path, settings: Settings, measure: bool = False) -> dict:
     """Map the sequence, look for some of its objects, ask what they afford, write everything into OUT; the summary.
 
@@ -31,7 +39,7 @@ def run_demo(out: Path, settings: Settings, measure: bool = False) -> dict:
         raise ValueError("this checkpoint has no text-aligned features; the demo needs them")
     mapper, run = map_source(source, settings, backend)
     found = query.locate(mapper.snapshot(), QUERIES)
-    best = [next(o for o in found if o.label == name) for name in QUERIES if any(o.label == name for o in found)]
+    best = best_answers(found)
     write_outputs(mapper, query, out, overwrite=True, objects=best)
     summary = summarise(mapper, run, source)
     summary["located"] = [{"query": o.label, "score": round(o.score, 4), "points": len(o.points)} for o in best]
@@ -40,7 +48,7 @@ def run_demo(out: Path, settings: Settings, measure: bool = False) -> dict:
     if measure:
         from sab3r_ros.lab.evaluation.demo import demo_metrics
 
-        summary |= demo_metrics(mapper, run, best, [(about, answer) for about, answer in answers])
+        summary |= demo_metrics(mapper, run, best, answers)
     write_json(out / "summary.json", finite(summary))
     return summary
 

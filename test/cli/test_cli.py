@@ -216,7 +216,7 @@ def test_the_affordance_network_from_nothing_to_an_answer_to_a_picture(tmp_path)
         "0.02",
         "--encoder",
         tmp_path / "cmat" / "last.ckpt",
-        "--with_image",
+        "--with-image",
         "1.0",
         "--export",
         tmp_path / "mine",

@@ -11,7 +11,7 @@ from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.geometry.ray_refinement import RayMatches
 from sab3r_ros.lab.evaluation.stream import geometry_metrics
 from sab3r_ros.lab.synthetic.objects import LABELS
-from sab3r_ros.mapping import match_refinement
+from sab3r_ros.mapping import match_refinement, tracker
 from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, Mapper
 from sab3r_ros.mapping.session import load_map, save_map
 from sab3r_ros.mapping.stream import map_stream
@@ -196,16 +196,23 @@ def test_a_slightly_older_picture_is_refused_and_a_restarted_stream_is_relocalis
     assert np.allclose(LEVEL_FROM_OPTICAL @ true, result.pose, atol=0.02)
 
 
-def test_reset_forgets_everything_and_a_frame_in_flight(walk, monkeypatch):
-    mapper = Mapper(SETTINGS, oracle(walk.views))
+@pytest.mark.parametrize(
+    ("moment", "setup"), [("encode", SETTINGS), ("predict_pairs", SETTINGS), ("match_keypoints", WITH_KEYPOINTS)]
+)
+def test_reset_forgets_everything_and_a_frame_in_flight(walk, monkeypatch, moment, setup):
+    """At whatever moment of a frame a reset comes; it once took the focal lengths away from under it."""
+    mapper = Mapper(setup, oracle(walk.views))
     map_stream(mapper, frames(walk)[:3])
-    predict = mapper.geometry.predict_pairs
+    place = tracker if moment == "match_keypoints" else mapper.geometry
+    call = getattr(place, moment)
+    resets = []
 
     def reset_meanwhile(*args):
-        mapper.reset()
-        return predict(*args)
+        if not resets:
+            resets.append(mapper.reset())
+        return call(*args)
 
-    monkeypatch.setattr(mapper.geometry, "predict_pairs", reset_meanwhile)
+    monkeypatch.setattr(place, moment, reset_meanwhile)
     result = mapper.register(frames(walk)[4])
     assert "replaced" in result.message
     assert (mapper.status().points, mapper.status().keyframes, mapper.trajectory, mapper.status().tracking) == (

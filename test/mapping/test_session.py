@@ -180,3 +180,60 @@ def test_damaged_maps_are_refused_and_the_present_map_stays(mapper, walk, tmp_pa
 def test_a_missing_map_is_not_found(mapper, tmp_path):
     with pytest.raises(FileNotFoundError, match="no map at"):
         session.load_map(mapper, tmp_path / "nowhere")
+
+
+def test_a_map_of_format_1_opens_answers_and_is_saved_as_format_2(data_dir, tmp_path):
+    """Written by version 0.1.0 from the first images of the shipped sequence."""
+    import sab3r_ros
+
+    old = data_dir / "map_format_1"
+    assert json.loads((old / "map.json").read_text())["version"] == 1
+    opened = sab3r_ros.open_map(old)
+    assert opened.content.geometry_model == opened.content.feature_model != ""
+    assert len(opened.points) == opened.content.info["voxels"] > 100
+    assert len(opened.trajectory) == 3
+    assert opened.locate("wall", max_objects=1)
+    mapper = sab3r_ros.Mapper.load("sab3r_tiny", map__voxel_size=0.1)
+    assert session.load_map(mapper, old)
+    assert mapper.status().keyframes == len(opened.keyframes)
+    result = mapper.register(next(iter(sab3r_ros.open_source("demo"))))
+    assert result.tracking == Tracking.OK
+    assert np.abs(result.pose - opened.trajectory[0][1]).max() < 0.1
+    session.save_map(mapper, tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "map.json").read_text())["version"] == session.VERSION == 2
+
+
+def test_edges_and_every_keyframe_are_saved_with_the_map(walk, tmp_path):
+    settings = settings_from_dotted({"window.keyframe_overlap": 0.8, "window.kept_keyframes": 2})
+    mapper = Mapper(settings, backend(walk))
+    map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(walk.views)])
+    graph = mapper.state.graph
+    assert len(graph) > 3
+    assert sum(k.tokens is not None for k in graph.keyframes) == 2
+    assert {e.kind for e in graph.edges} == {"keypoints"}
+    session.save_map(mapper, tmp_path / "map")
+    content = session.read_map(tmp_path / "map")
+    assert [k.id for k in content.keyframes] == [k.id for k in graph.keyframes]
+    assert content.beside == graph.beside
+    for ours, theirs in zip(content.edges, graph.edges, strict=True):
+        assert (ours.source, ours.target, ours.kind) == (theirs.source, theirs.target, theirs.kind)
+        assert np.allclose(ours.source_pixels, theirs.source_pixels, atol=1e-3)
+        assert np.allclose(ours.target_from_source, theirs.target_from_source, atol=1e-5)
+        assert np.allclose(ours.weights, theirs.weights, atol=1e-6)
+    other = Mapper(settings, backend(walk))
+    session.load_map(other, tmp_path / "map")
+    assert len(other.state.graph.edges) == len(graph.edges)
+    assert np.allclose(other.trajectory[-1][1], mapper.trajectory[-1][1], atol=1e-5)
+
+
+def test_a_lost_camera_is_found_at_a_keyframe_that_let_go_of_its_tokens(walk):
+    settings = settings_from_dotted(
+        {"window.keyframe_overlap": 0.8, "window.kept_keyframes": 2, "tracking.max_keypoints": 0}
+    )
+    mapper = Mapper(settings, backend(walk))
+    map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(walk.views)])
+    assert mapper.state.graph[0].tokens is None
+    mapper.relocalise()
+    result = mapper.register(Frame(walk.views[0].rgb, 10**12))
+    assert result.tracking == Tracking.OK
+    assert np.allclose(result.pose, mapper.trajectory[0][1], atol=0.02)

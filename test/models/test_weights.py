@@ -136,9 +136,7 @@ def test_nothing_in_a_checkpoint_is_ever_run(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be opened safely"):
         load_checkpoint(str(tmp_path / "evil.pth"))
     hostile = f"AsymmetricMASt3R(enc_depth=__import__('os').system('touch {tmp_path}/owned'), dec_depth=12)"
-    assert parse_constructor(hostile) == {"enc_depth": None, "dec_depth": 12} or "enc_depth" not in parse_constructor(
-        hostile
-    )
+    assert parse_constructor(hostile) == {"enc_depth": None, "dec_depth": 12}
     assert not (tmp_path / "owned").exists()
 
 

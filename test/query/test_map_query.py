@@ -79,7 +79,8 @@ def test_locate_separates_instances_and_describes_them(query, scene):
 
 
 def test_synonyms_and_colours_in_the_prompt(query, scene):
-    assert query.locate(scene, ["cup"])[0].centroid == pytest.approx([1, 1, 0.5], abs=2.2)
+    mugs = np.array([[1, 1, 0.5], [-1, -1, 0.5]])
+    assert np.linalg.norm(mugs - query.locate(scene, ["cup"])[0].centroid, axis=1).min() < 0.05
     assert query.locate(scene, ["seat"])[0].centroid == pytest.approx([1, -1, 0.4], abs=0.1)
 
 

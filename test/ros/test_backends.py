@@ -56,6 +56,8 @@ def test_a_backend_runs_in_the_nodes(start, ros, models, tmp_path, monkeypatch, 
             answer.message,
             server.output,
         )
+        # The map is made for subscribers: the server must not be one.
+        assert not node.get_subscriptions_info_by_topic(f"{NAME}/map")
         saved = call(node, SaveMap, f"{NAME}/save_map", path=str(tmp_path / "map"))
         assert saved.status == SaveMap.Response.SUCCESS, saved.message
         assert mapper.alive

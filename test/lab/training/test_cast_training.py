@@ -154,8 +154,8 @@ def test_pre_training_and_training_learn_and_hand_over(tmp_path, shapes_folder, 
             tmp_path / "wrong", CastConfig(PointMaeConfig(dim=32, depth=1, heads=2), text_dim=16), shapes, run, encoder
         )
     with pytest.raises(ValueError, match="image tokens of width 8"):
-        train_cast(tmp_path / "narrow", replace(cfg, image_dim=8), shapes, run, pictures=picture_encoder)
-    last = train_cast(tmp_path / "cast", cfg, shapes, run, encoder, pictures=picture_encoder)
+        train_cast(tmp_path / "narrow", replace(cfg, image_dim=8), shapes, run, images=picture_encoder)
+    last = train_cast(tmp_path / "cast", cfg, shapes, run, encoder, images=picture_encoder)
     segmenter = segmenter_from_training_checkpoint(last, cfg)
     points = torch.rand(1, 64, 3)
     with torch.inference_mode():
