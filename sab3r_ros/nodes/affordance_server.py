@@ -1,6 +1,7 @@
 """The lifecycle node `affordance_server`: which part of that object affords this, and how to take hold of it there."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -130,7 +131,14 @@ class AffordanceServerNode(ManagedNode):
                 raise AffordanceRequestError("the cloud's header names no frame")
             stamp = convert.nanoseconds(request.cloud.header.stamp)
             return FoundObject(request.object or "cloud", points, request.cloud.header.frame_id, stamp)
-        return self._map.find(request, self.settings.map_timeout, self.get_clock().now().nanoseconds)
+        found = self._map.find(request, self.settings.map_timeout, self.get_clock().now().nanoseconds)
+        map_frame = found.map_status.header.frame_id
+        if found.frame == map_frame:
+            return found
+        # A region of interest was answered in the caller's frame; the network wants the map's, which is z-up.
+        to_map = self.transforms.lookup(map_frame, found.frame)
+        points, near = (transform(to_map, x) for x in (found.points, found.surroundings))
+        return replace(found, points=points, surroundings=near, frame=map_frame)
 
 
 def _set(response, status: int, message: str) -> None:

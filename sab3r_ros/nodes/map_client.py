@@ -67,11 +67,8 @@ class MapClient:
         if name:
             wanted.prompts = [name]
         else:
-            wanted.target_frame, wanted.roi_pose, wanted.roi_size = (
-                request.target_frame,
-                request.roi_pose,
-                request.roi_size,
-            )
+            wanted.target_frame = request.target_frame
+            wanted.roi_pose, wanted.roi_size = request.roi_pose, request.roi_size
         answer = self._ask(wanted, name or "region of interest", timeout)
         stamp = convert.nanoseconds(answer.header.stamp)
         _check(answer.map_status, stamp, request, now)
