@@ -42,7 +42,7 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
     status, features = mapper.status(), mapper.backend.features
     return {
         "input": source.name, "geometry_model": mapper.geometry.id, "feature_model": features.id if features else "",
-        "frames": status.frames, "tracked": len(mapper.trajectory), "keyframes": status.keyframes, "points": status.points,
+        "frames": status.frames, "tracked": mapper.state.graph.tracked, "keyframes": status.keyframes, "points": status.points,
         "fps": run.fps, "scale": status.scale.source.name.lower(),
         "scale_stddev": status.scale.stddev if np.isfinite(status.scale.stddev) else None, "map_mb": status.megabytes,
         "skipped": source.skipped + run.rejected,

@@ -24,6 +24,7 @@ class SceneMap:
         self.codec = FeatureCodec(feature_dim, settings.feature_dim, device)
         self.grid = VoxelGrid(settings.voxel_size, self.codec.rank, settings.max_voxels, device)
         self.has_features = False
+        self._held = 0  # bytes of all contributions; kept, because the status of every frame asks
         self._contributions: dict[int, tuple[Contribution, Tensor]] = {}  # with the pose it was fused at
 
     def __len__(self) -> int:
@@ -58,6 +59,7 @@ class SceneMap:
         contribution, added = self.grid.add_points(xyz, rgb, weight, feature, stamp)
         if contribution is not None:
             self._contributions[keyframe] = (contribution, pose)
+            self._held += contribution.num_bytes
             self.has_features |= feature is not None
         return added
 
@@ -66,6 +68,7 @@ class SceneMap:
         entry = self._contributions.pop(keyframe, None)
         if entry is None:
             return False
+        self._held -= entry[0].num_bytes
         rows = self.grid.remove(entry[0])
         self._restore_stamps(rows)
         return True
@@ -123,10 +126,4 @@ class SceneMap:
 
     def megabytes(self) -> float:
         """Memory of the voxels and of what keyframes contributed, in MiB."""
-        held = sum(
-            t.numel() * t.element_size()
-            for contribution, _ in self._contributions.values()
-            for t in vars(contribution).values()
-            if isinstance(t, Tensor)
-        )
-        return self.grid.megabytes() + held / 2**20
+        return self.grid.megabytes() + self._held / 2**20

@@ -34,6 +34,11 @@ class Contribution:
     feature: Tensor | None
     stamp: int
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its tensors."""
+        return sum(t.numel() * t.element_size() for t in vars(self).values() if isinstance(t, Tensor))
+
 
 class VoxelGrid:
     """Fused voxels as weighted sums.
