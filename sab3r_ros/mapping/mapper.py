@@ -146,6 +146,8 @@ class Mapper:
         for k, keyframe in enumerate(found[: self.settings.window.size]):
             if keyframe.tokens is None:
                 found[k] = self.encode.restore_keyframe(keyframe)
+                with self.lock:  # the next frame, while the camera is lost, need not encode it again
+                    state.graph.revive(found[k])
         return found
 
     def _features(self, frame: EncodedFrame, prediction: PairPrediction):

@@ -237,3 +237,7 @@ def test_a_lost_camera_is_found_at_a_keyframe_that_let_go_of_its_tokens(walk):
     result = mapper.register(Frame(walk.views[0].rgb, 10**12))
     assert result.tracking == Tracking.OK
     assert np.allclose(result.pose, mapper.trajectory[0][1], atol=0.02)
+    encoded = mapper.geometry.encoded
+    mapper.relocalise()
+    mapper.register(Frame(walk.views[0].rgb, 2 * 10**12))
+    assert mapper.geometry.encoded == encoded + 1  # the frame alone: its keyframes were not encoded again
