@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from sab3r_ros.models.base import EncodedView, Encoder
 from sab3r_ros.models.encoders.croco_vit import CrocoEncoder
 from sab3r_ros.models.encoders.dune import DuneEncoder
+from sab3r_ros.models.encoders.efficientnet import EfficientNetEncoder
 from sab3r_ros.models.heads import DPTHead, PixelShuffleMlp, exp_confidence, exp_vector
 from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, rotary_table
+from sab3r_ros.models.pyramid_heads import PyramidViewHead
 
 _PUBLIC_ENCODER = ("patch_embed.", "enc_blocks.", "enc_norm.")  # CroCo's, as checkpoints name it
 
@@ -32,7 +34,7 @@ class DptSizes(NamedTuple):
 class Sab3rConfig:
     """Sizes of the network.
 
-    `encoder`: "croco" or "dune"; `patch`: pixels per token; `enc_table_side`, `enc_registers`: of DUNE's encoder alone.
+    `encoder`: "croco", "dune" or "efficientnet" (whose heads are those of `pyramid_heads`); `patch`: pixels per token; `enc_table_side`, `enc_registers`: of DUNE's encoder alone.
     `clip_head`, `dino_head`: "dpt", "linear" or None. `feature_dpt_dim`, `feature_last_dim`, `feature_layer_dims`: sizes of
     the feature heads' DPT where they are not those of the points' (None): features have more numbers than points, and in a
     small network they do not fit through heads that are wide enough for points. `desc_conf_floor`: 0 in MASt3R's checkpoints
@@ -91,6 +93,10 @@ PRESETS = {
         dpt_dim=40, dpt_last_dim=24, dpt_layer_dims=(24, 48, 96, 96), desc_dim=16, desc_hidden_factor=0.25,
         clip_head="dpt", clip_dim=48, feature_dpt_dim=64, feature_last_dim=64, feature_layer_dims=(64, 64, 96, 96),
     ),
+    "small": Sab3rConfig(
+        encoder="efficientnet", enc_dim=224, enc_depth=2, enc_heads=7, dec_dim=128, dec_depth=4, dec_heads=4, image_size=320,
+        dpt_dim=40, dpt_last_dim=32, desc_dim=16, clip_head="dpt", clip_dim=48, feature_dpt_dim=64, feature_last_dim=64,
+    ),
 }  # fmt: skip
 
 
@@ -133,8 +139,9 @@ class ViewHead(nn.Module):
         self.dino_head = feature_head(cfg.dino_head, cfg.dino_dim)
 
     def forward(
-        self, layers: list[Tensor], grid: tuple[int, int], features: bool = True, descriptors: bool = True
-    ) -> ViewPrediction:
+        self, layers: list[Tensor], grid: tuple[int, int], features: bool = True, descriptors: bool = True,
+        _pyramid: tuple[Tensor, ...] = (),
+    ) -> ViewPrediction:  # fmt: skip
         """layers: the decoder's list (entry 0 is the encoder's output); grid (h,w) of the tokens."""
         layers = [t.float() for t in layers]
 
@@ -152,11 +159,13 @@ class ViewHead(nn.Module):
                 setattr(out, name, exp_vector(raw))
         return out
 
-    def clip_features(self, layers: list[Tensor], grid: tuple[int, int]) -> Tensor:
+    def clip_features(self, layers: list[Tensor], grid: tuple[int, int], _pyramid: tuple[Tensor, ...] = ()) -> Tensor:
         """The language-aligned features (B,patch*h,patch*w,C) alone."""
         return exp_vector(self._dense(self.clip_head, [t.float() for t in layers], grid))
 
-    def raw_features(self, layers: list[Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
+    def raw_features(
+        self, layers: list[Tensor], grid: tuple[int, int], _pyramid: tuple[Tensor, ...] = ()
+    ) -> dict[str, Tensor]:
         """What the feature heads there are, "clip" and "dino", say before the activation, each (B,patch*h,patch*w,C)."""
         heads = {"clip": self.clip_head, "dino": self.dino_head}
         return {name: self._dense(head, layers, grid) for name, head in heads.items() if head is not None}
@@ -176,7 +185,9 @@ def make_encoder(cfg: Sab3rConfig) -> Encoder:
     if cfg.encoder == "dune":
         sizes = cfg.enc_dim, cfg.enc_depth, cfg.enc_heads, cfg.mlp_ratio
         return DuneEncoder(*sizes, cfg.patch, cfg.enc_table_side, cfg.enc_registers)
-    raise ValueError(f"unknown encoder {cfg.encoder!r}; known: croco, dune")
+    if cfg.encoder == "efficientnet":
+        return EfficientNetEncoder(cfg.enc_dim, cfg.enc_depth, cfg.enc_heads, cfg.mlp_ratio, cfg.rope_base)
+    raise ValueError(f"unknown encoder {cfg.encoder!r}; known: croco, dune, efficientnet")
 
 
 class Sab3r(nn.Module):
@@ -193,8 +204,12 @@ class Sab3r(nn.Module):
             for _ in range(2)
         )
         self.dec_norm = nn.LayerNorm(cfg.dec_dim, eps=NORM_EPS)
-        self.downstream_head1 = ViewHead(cfg)
-        self.downstream_head2 = ViewHead(cfg)
+        if cfg.encoder == "efficientnet":
+            dims = self.encoder.pyramid_dims
+            self.downstream_head1 = PyramidViewHead(cfg, dims, features=cfg.clip_head is not None)
+            self.downstream_head2 = PyramidViewHead(cfg, dims, features=False)
+        else:
+            self.downstream_head1, self.downstream_head2 = ViewHead(cfg), ViewHead(cfg)
         if cfg.encoder == "croco":
             self.register_state_dict_post_hook(_to_public_names)
             self.register_load_state_dict_pre_hook(_from_public_names)
@@ -229,7 +244,7 @@ class Sab3r(nn.Module):
         h, w = view.grid
         with torch.autocast(layers[0].device.type, enabled=False):
             if view.portrait is None:
-                return module(layers, (h, w), features, descriptors)
+                return module(layers, (h, w), features, descriptors, view.pyramid)
             landscape = module([t[~view.portrait] for t in layers], (h, w), features, descriptors)
             upright = module([t[view.portrait] for t in layers], (w, h), features, descriptors)
         merged: dict[str, Tensor | None] = {}
@@ -251,16 +266,18 @@ class Sab3r(nn.Module):
         if self.downstream_head1.clip_head is None:
             return None
         with torch.autocast(layers[0].device.type, enabled=False):
-            return self.downstream_head1.clip_features(layers, view.grid)
+            return self.downstream_head1.clip_features(
+                [t.float() for t in layers], view.grid, tuple(p.float() for p in view.pyramid)
+            )
 
     def raw_features(self, side: int, layers: list[Tensor], view: EncodedView) -> dict[str, Tensor]:
         """The feature heads' dense outputs of side 1 or 2 before their activation, for training, which may look at a part of them.
 
         Each (B,H,W,C): "clip" and "dino" as far as there are such heads; untransposed views; autocast holds here.
         """
-        return self._heads(side).raw_features(layers, view.grid)
+        return self._heads(side).raw_features(layers, view.grid, view.pyramid)
 
-    def _heads(self, side: int) -> ViewHead:
+    def _heads(self, side: int) -> ViewHead | PyramidViewHead:
         return self.downstream_head1 if side == 1 else self.downstream_head2
 
     def predict(

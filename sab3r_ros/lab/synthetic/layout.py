@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sab3r_ros.lab.synthetic.catalogue import Catalogue
 from sab3r_ros.lab.synthetic.objects import THINGS, SceneObject, build_object
 
 # What a kind of room has along its walls, free in the middle, on its walls, and lying about.
@@ -38,22 +39,23 @@ _KINDS = {
     ),
 }  # fmt: skip
 _ON_WALLS = ("window", "window", "picture", "picture", "clock")
+_CARRIERS = ("table", "desk", "counter", "drawers", "cabinet", "stool", "shelves", "oven")
 _CROWD = 0.3  # chance that a thing is of any kind instead of one that belongs into the room
 
 
-def furnish(size, rng: np.random.Generator) -> tuple[str, list[SceneObject]]:
+def furnish(size, rng: np.random.Generator, catalogue: Catalogue | None = None) -> tuple[str, list[SceneObject]]:
     """The kind of room and its objects, for a room of `size` (3,) metres."""
     kind = list(_KINDS)[rng.integers(len(_KINDS))]
     along, free, small = _KINDS[kind]
     plan = _Plan(size, rng)
     for _ in range(int(rng.integers(5, 11))):
-        plan.against_wall(build_object(_pick(along, rng), rng))
+        plan.against_wall(build_object(_pick(along, rng), rng, catalogue))
     for _ in range(int(rng.integers(1, 5))):
-        plan.on_wall(build_object(_pick(_ON_WALLS, rng), rng))
+        plan.on_wall(build_object(_pick(_ON_WALLS, rng), rng, catalogue))
     for _ in range(int(rng.integers(3, 8))):
-        plan.free(build_object(_pick(free, rng), rng))
-    for _ in range(int(rng.integers(8, 20))):
-        thing = build_object(_pick(THINGS, rng) if rng.random() < _CROWD else _pick(small, rng), rng)
+        plan.free(build_object(_pick(free, rng), rng, catalogue))
+    for _ in range(int(rng.integers(8, 30))):
+        thing = build_object(_pick(THINGS, rng) if rng.random() < _CROWD else _pick(small, rng), rng, catalogue)
         if rng.random() < 0.85:
             plan.on_something(thing)
         else:
@@ -143,6 +145,10 @@ class _Plan:
             for p in obj.parts
             if "support" in p.affordances and p.shape in ("box", "cylinder") and min(p.size[:2]) > 0.15
         ]
+        top = getattr(obj.parts[0], "model", None) and obj.parts[0].model.top
+        if top is not None and 0.2 < top[1, 2] < 1.5 and obj.label in _CARRIERS:
+            for _ in range(1 + int(np.prod(np.ptp(top[:, :2], axis=0)) / 0.4)):
+                self._surfaces.append((obj, *top, 0.7))
         heights = np.array([p.centre[2] for p in flats])
         for part in flats:
             if (

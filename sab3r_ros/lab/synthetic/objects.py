@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sab3r_ros.lab.synthetic import furniture, kitchenware, small_objects
-from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES, Material, random_material
+from sab3r_ros.lab.synthetic.catalogue import Catalogue
+from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES, Material, printed, random_material
 from sab3r_ros.lab.synthetic.parts import Part
 
 STRUCTURE = ("wall", "floor", "ceiling")
@@ -72,17 +73,29 @@ class SceneObject:
         return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
 
-def build_object(label: str, rng: np.random.Generator) -> SceneObject:
-    """A random instance of a labelled object; its front faces +x.
+_PRINTED = {"television": "screen", "laptop": "screen", "picture": "canvas", "book": "cover", "box": "body"}
+_PRINT_ODDS = {"television": 0.6, "laptop": 0.6, "picture": 0.7, "book": 0.5, "box": 0.45}
+
+
+def build_object(label: str, rng: np.random.Generator, catalogue: Catalogue | None = None) -> SceneObject:
+    """A random instance of a labelled object; its front faces +x. Every second one is a model of the catalogue, if it has any.
 
     Raises ValueError for a label that is not in the catalogue.
     """
     if label not in BUILDERS:
         raise ValueError(f"no object is called {label!r}; the catalogue has {', '.join(BUILDERS)}")
+    if catalogue is not None and catalogue.has(label) and rng.random() < 0.5:
+        part, colour = catalogue.part(label, rng)
+        return SceneObject(label, colour, [part])
     usual = _USUAL_COLOURS.get(label, COLOUR_NAMES) if rng.random() > _UNUSUAL else COLOUR_NAMES
     colour = usual[rng.integers(len(usual))]
 
     def paint(name: str | None = None, glow: float = 0.0) -> Material:
         return random_material(rng, name or colour, glow=glow)
 
-    return SceneObject(label, colour, BUILDERS[label](rng, paint))
+    parts = BUILDERS[label](rng, paint)
+    if rng.random() < _PRINT_ODDS.get(label, 0.0):
+        for part in parts:
+            if part.name == _PRINTED[label]:
+                part.material = printed(part.material, rng, float(part.size.max()) * rng.uniform(0.15, 0.6))
+    return SceneObject(label, colour, parts)

@@ -7,7 +7,7 @@ import numpy as np
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from sab3r_ros.lab.synthetic.materials import Material
+from sab3r_ros.lab.synthetic.materials import FaceColours, Material
 
 # The affordances of 3D AffordanceNet under LASO's names.
 AFFORDANCES = (
@@ -42,6 +42,10 @@ class Part:
         if any(self.turn):
             vertices = Rotation.from_euler("xyz", self.turn).apply(vertices)
         return vertices + self.centre, faces
+
+    def face_colours(self) -> FaceColours | None:
+        """Colours of the triangles themselves, where the part has such; else the material paints them."""
+        return None
 
 
 def box_part(name, size, centre, material, *affordances) -> Part:

@@ -1,17 +1,18 @@
 """A furnished room from a seed: the same seed always gives the same room."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sab3r_ros.lab.synthetic.catalogue import Catalogue
 from sab3r_ros.lab.synthetic.layout import furnish
-from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES, random_material
+from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES, FaceColours, random_material
 from sab3r_ros.lab.synthetic.objects import LABELS, SceneObject
 from sab3r_ros.lab.synthetic.parts import AFFORDANCES, Part, box_part
 
 HELD_OUT_SEEDS = range(900_000_000, 900_100_000)  # evaluation and tests; training never draws from here
-_WALL_COLOURS = ("white", "white", "white", "white", "grey", "yellow", "blue", "brown", "green", "orange", "red")
-_FLOOR_COLOURS = ("white", "black", "grey", "brown", "brown", "grey", "brown", "grey", "red")
+_WALL_COLOURS = (*["white"] * 10, "grey", "grey", "yellow", "blue", "brown", "green", "orange", "red")
+_FLOOR_COLOURS = ("white", "black", "grey", "brown", "brown", "brown", "grey", "brown", "grey", "red")
 
 
 def check_training_seeds(first: int, count: int, of: str = "rooms") -> None:
@@ -22,10 +23,11 @@ def check_training_seeds(first: int, count: int, of: str = "rooms") -> None:
 
 @dataclass
 class Light:
-    """A point light: position (3,) in metres, colour (3,)."""
+    """A light: position (3,) in metres, colour (3,), and half its size in metres along each axis (3,), 0 = a point."""
 
     position: np.ndarray
     colour: np.ndarray
+    spread: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
 
 def falloff(distance):
@@ -38,7 +40,8 @@ class Room:
     """Triangles of a room in a z-up world (metres), the part each belongs to, and the lights.
 
     vertices (V,3), faces (F,3), face_part (F,) index into `parts`; part_object (P,) index into `objects`. Objects
-    0..5 are four walls, floor, ceiling. ambient (3,) is the light that comes from everywhere.
+    0..5 are four walls, floor, ceiling. ambient (3,) is the light that comes from everywhere. face_colours: of the triangles
+    that have colours of their own; texture -2 marks those that are painted with their part's material.
     """
 
     seed: int
@@ -52,6 +55,7 @@ class Room:
     face_part: np.ndarray
     lights: list[Light]
     ambient: np.ndarray
+    face_colours: FaceColours | None = None
 
     @property
     def object_label(self) -> np.ndarray:
@@ -64,14 +68,15 @@ class Room:
         return np.array([[name in p.affordances for name in AFFORDANCES] for p in self.parts])
 
 
-def build_room(seed: int) -> Room:
-    """Generate the room of a seed."""
+def build_room(seed: int, catalogue: Catalogue | None = None) -> Room:
+    """Generate the room of a seed; about half of its things are models of the catalogue where one is given."""
     rng = np.random.default_rng([seed, 7])
     size = np.array([rng.uniform(2.8, 6.0), rng.uniform(2.8, 6.0), rng.uniform(2.3, 2.9)])
     shell = _shell(size, rng)
-    kind, objects = furnish(size, rng)
+    kind, objects = furnish(size, rng, catalogue)
     ambient = _tint(rng) * rng.uniform(0.3, 0.6)
-    return assemble(seed, kind, size, shell + objects, _lights(size, ambient.mean(), rng), ambient)
+    lights = _lights(size, ambient.mean(), rng) + _daylight(objects, size, rng)
+    return assemble(seed, kind, size, shell + objects, lights, ambient)
 
 
 def _tint(rng):
@@ -87,7 +92,24 @@ def _lights(size, ambient, rng):
     reach = falloff(np.linalg.norm(places - size / 2, axis=-1))
     strength = rng.uniform(0.3, 1.0, count)
     strength *= (rng.uniform(0.8, 1.15) - ambient) / (strength * reach).sum()
-    return [Light(place, _tint(rng) * power) for place, power in zip(places, strength, strict=True)]
+    return [
+        Light(place, _tint(rng) * power, np.full(3, rng.uniform(0.02, 0.3)))
+        for place, power in zip(places, strength, strict=True)
+    ]
+
+
+def _daylight(objects, size, rng):
+    """What comes in through some of the windows: wide lights just before the panes."""
+    lights = []
+    for window in [o for o in objects if o.label == "window"][:2]:
+        if rng.random() < 0.35:
+            continue
+        low, high = window.extents()
+        across = window.rotation() @ [0.0, (high[1] - low[1]) / 2, 0.0]
+        middle = window.position + window.rotation() @ [high[0] + 0.12, 0.0, (low[2] + high[2]) / 2]
+        cold = np.array([0.92, 1.0, 1.1]) * rng.uniform(0.3, 1.1)
+        lights.append(Light(middle, cold, np.abs(across) + [0.0, 0.0, (high[2] - low[2]) / 2]))
+    return lights
 
 
 def _shell(size, rng):
@@ -109,14 +131,16 @@ def _shell(size, rng):
         colour = {"wall": wall_colour, "ceiling": "white", "floor": floor_colour}[label]
         if k == accent:
             colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
-        material = random_material(rng, colour, contrast=0.25 if label == "floor" else 0.12)
+        material = random_material(rng, colour, contrast=0.25 if label == "floor" else 0.1)
+        if label != "floor" and material.pattern not in ("plain", "noise") and rng.random() < 0.85:
+            material = replace(material, pattern="noise")  # plaster; papers and panels are rare
         shell.append(SceneObject(label, colour, [box_part(label, extent, centre, material)]))
     return shell
 
 
 def assemble(seed, kind, size, objects, lights, ambient) -> Room:
     """A room of these objects, in their places."""
-    vertices, faces, face_part, part_object = [], [], [], []
+    vertices, faces, face_part, part_object, colours = [], [], [], [], []
     parts: list[Part] = []
     count = 0
     for index, obj in enumerate(objects):
@@ -129,7 +153,26 @@ def assemble(seed, kind, size, objects, lights, ambient) -> Room:
             face_part.append(np.full(len(f), len(parts)))
             part_object.append(index)
             parts.append(part)
+            colours.append(part.face_colours())
     return Room(
         seed, kind, size, objects, parts, np.array(part_object), np.concatenate(vertices), np.concatenate(faces),
-        np.concatenate(face_part), lights, ambient,
+        np.concatenate(face_part), lights, ambient, _join(colours, [np.shape(f)[0] for f in faces]),
     )  # fmt: skip
+
+
+def _join(colours: list[FaceColours | None], counts: list[int]) -> FaceColours | None:
+    """One table for all triangles; None where no part has colours of its own."""
+    if not any(colours):
+        return None
+    total = sum(counts)
+    colour, uv, texture = np.zeros((total, 3)), np.zeros((total, 3, 2)), np.full(total, -2)
+    textures: list[np.ndarray] = []
+    start = 0
+    for own, count in zip(colours, counts, strict=True):
+        if own is not None:
+            here = slice(start, start + count)
+            colour[here], uv[here] = own.colour, own.uv
+            texture[here] = np.where(own.texture >= 0, own.texture + len(textures), -1)
+            textures += own.textures
+        start += count
+    return FaceColours(colour, uv, texture, textures)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sab3r_ros.lab.synthetic.cameras import intrinsics, walk
+from sab3r_ros.lab.synthetic.catalogue import Catalogue
 from sab3r_ros.lab.synthetic.objects import STRUCTURE, THINGS
 from sab3r_ros.lab.synthetic.render import Renderer, View
 from sab3r_ros.lab.synthetic.rooms import Room, build_room
@@ -23,13 +24,15 @@ class Sequence:
     views: list[View]
 
 
-def render_sequence(seed: int, count: int, width: int, height: int, sweep: float | None = None) -> Sequence:
+def render_sequence(
+    seed: int, count: int, width: int, height: int, sweep: float | None = None, catalogue: Catalogue | None = None
+) -> Sequence:
     """The walk of a seed: `count` views of width x height pixels; `sweep` in radians (default: random).
 
     Two walks of three go round a piece of furniture, the third one looks at a thing from nearby.
     """
     rng = np.random.default_rng([seed, 11])
-    room = build_room(seed)
+    room = build_room(seed, catalogue)
     renderer = Renderer(room)
     things = [o for o in room.objects if o.label in THINGS]
     close = bool(things) and rng.random() < 1 / 3

@@ -40,3 +40,14 @@ def finished(folder: Path, command: str) -> dict[str, np.ndarray]:
     if not np.load(done).all():
         raise ValueError(f"the run that fills {folder} was interrupted; run `{command} {folder}` again to finish it")
     return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy") if path.stem != "done"}
+
+
+def begun(folder: Path, command: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The arrays of a folder that may still be filled, memory-mapped, and which samples (N,) bool are done.
+
+    Raises ValueError, naming the command that writes one, for a folder in which nothing was begun.
+    """
+    done = folder / "done.npy"
+    if not done.is_file():
+        raise ValueError(f"{folder} holds no samples; make them with `{command} {folder}`")
+    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy") if path.stem != "done"}, np.load(done)
