@@ -28,7 +28,7 @@ from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 LARGE = PRESETS["vit_large_512"]
 DUNE = dict(encoder="dune", patch=14, enc_table_side=32, enc_registers=4, enc_depth=12, image_size=518)
 BACKENDS = {
-    "sab3r_tiny": None,
+    "sab3r_small": None,
     "mast3r": LARGE,
     "mast3r_maskclip": LARGE,
     "sab3r": replace(LARGE, clip_head="linear", dino_head="linear"),

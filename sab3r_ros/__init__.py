@@ -2,7 +2,7 @@
 
     import sab3r_ros
 
-    mapper = sab3r_ros.Mapper.load("sab3r_tiny")
+    mapper = sab3r_ros.Mapper.load("sab3r_small")
     for stamp, rgb in enumerate_images():
         mapper.register(sab3r_ros.Frame(rgb, stamp))
     sab3r_ros.save_map(mapper, "kitchen")

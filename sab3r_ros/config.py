@@ -45,7 +45,7 @@ class ModelSettings(Group):
     """Which network runs, and how."""
 
     checkpoint: str = Field(
-        "sab3r_tiny", description="A path, a known name (see `sab3r models`) or a hub name owner/model"
+        "sab3r_small", description="A path, a known name (see `sab3r models`) or a hub name owner/model"
     )
     features: str = Field(
         "",

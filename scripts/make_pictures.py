@@ -20,7 +20,7 @@ _COLOURS = 128  # of the moving picture: GIF has 256 at most, and fewer are smal
 def main() -> None:
     """Map the sequence, keep what was there after every other frame, and draw it."""
     OUT.mkdir(parents=True, exist_ok=True)
-    mapper = sab3r_ros.Mapper.load("sab3r_tiny")
+    mapper = sab3r_ros.Mapper.load("sab3r_small")
     query = sab3r_ros.query_for(mapper.backend.features, mapper.settings.query)
     moments = []
     for k, frame in enumerate(sab3r_ros.open_source("demo")):

@@ -20,7 +20,7 @@ What `import sab3r_ros` offers. Everything else is internal and may change. Made
 ```python
 import sab3r_ros
 
-mapper = sab3r_ros.Mapper.load("sab3r_tiny")
+mapper = sab3r_ros.Mapper.load("sab3r_small")
 for frame in sab3r_ros.open_source("walk.mp4"):
     result = mapper.register(frame)  # result.pose: camera in the map, metres, z up
 sab3r_ros.save_map(mapper, "kitchen")

@@ -41,7 +41,7 @@ def test_every_public_name_is_documented_and_typed():
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory):
     """The first frames of the shipped sequence, mapped, saved and opened by public names alone."""
-    mapper = sab3r_ros.Mapper.load("sab3r_tiny", map__voxel_size=0.05)
+    mapper = sab3r_ros.Mapper.load("sab3r_small", map__voxel_size=0.05)
     frames = list(open_source("demo"))[:16]
     results = [mapper.register(frame) for frame in frames]
     assert all(r.tracking == sab3r_ros.Tracking.OK for r in results)
@@ -73,4 +73,4 @@ def test_a_maps_object_affords_something(kitchen):
 
 def test_settings_by_name_are_checked():
     with pytest.raises(ValueError, match="map.wings"):
-        sab3r_ros.Mapper.load("sab3r_tiny", map__wings=2)
+        sab3r_ros.Mapper.load("sab3r_small", map__wings=2)

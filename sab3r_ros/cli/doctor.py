@@ -96,7 +96,7 @@ def _weights():
     from sab3r_ros.models.weights import load_checkpoint
 
     try:
-        checkpoint = load_checkpoint("sab3r_tiny")
+        checkpoint = load_checkpoint("sab3r_small")
         yield Finding("ok", "weights", f"{checkpoint.id} ({checkpoint.licence})")
     except CheckpointError as error:
         yield Finding("missing", "weights", str(error))

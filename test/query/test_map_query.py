@@ -19,7 +19,7 @@ from sab3r_ros.types import MapSnapshot
 
 @pytest.fixture(scope="module")
 def text():
-    return TextEncoder(f"local-dir:{ASSETS / 'sab3r_tiny' / 'text'}")
+    return TextEncoder(f"local-dir:{ASSETS / 'sab3r_small' / 'text'}")
 
 
 @pytest.fixture

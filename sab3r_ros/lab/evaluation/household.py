@@ -62,7 +62,7 @@ def evaluate_household(
         views = 2 + k % 3
         seed = HELD_OUT_SEEDS[_FIRST_SEED + k]
         sweep = float(np.random.default_rng([seed, 23]).uniform(0.3, 0.6)) * (views - 1)
-        sequence = render_sequence(seed, views, 160, 120, sweep)
+        sequence = render_sequence(seed, views, 320, 240, sweep)
         mapper = Mapper(every, backend)
         run = map_stream(mapper, sequence_frames(sequence))
         lost += sum(p is None for p in run.poses)

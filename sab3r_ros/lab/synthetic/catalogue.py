@@ -34,7 +34,7 @@ _WORDS = (
     ("coffee cup", "mug"), ("coffee mug", "mug"), ("plastic cup", "mug"), ("cup", "mug"), ("mug", "mug"), ("beer glass", ""), ("glass table", "table"),
     ("glass door cabinet", "cabinet"), ("coffee table", "table"), ("bar table", "table"), ("desk table", "desk"), ("desk lamp", "lamp"), ("table", "table"),
     ("workbench", "table"), ("desk", "desk"), ("bar chair", "stool"), ("bar stool", "stool"), ("stool", "stool"), ("wheelchair", ""), ("chair with", "chair"),
-    ("armchair", "chair"), ("chair", "chair"), ("seat", "chair"), ("sofa", "sofa"), ("couch", "sofa"), ("futon", "sofa"), ("bed", "bed"), ("crib", "bed"),
+    ("armchair", "chair"), ("chair", "chair"), ("class seat", "chair"), ("sofa", "sofa"), ("couch", "sofa"), ("futon", "sofa"), ("bed", "bed"), ("crib", "bed"),
     ("wardrobe", "cabinet"), ("cupboard", "cabinet"), ("cabinet", "cabinet"), ("vanity", "sink"), ("island", "counter"), ("fridge", "refrigerator"),
     ("refrigerator", "refrigerator"), ("microwave", "microwave"), ("oven", "oven"), ("stove", "oven"), ("cooker", "oven"), ("washbasin", "sink"),
     ("sink", "sink"), ("lavatory", "sink"), ("basin", "sink"), ("tv", "television"), ("screen", "television"), ("imac", "television"), ("ibook", "laptop"),
@@ -104,7 +104,9 @@ class Catalogue:
                 arrays = {name: packed[name] for name in packed.files}
             listed = json.loads(bytes(arrays["index"]))
         except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} is no packed furniture ({error}); make one with `sab3r train furniture`") from error
+            raise ValueError(
+                f"{path} is no packed furniture ({error}); make one with `sab3r train furniture`"
+            ) from error
         self._models: dict[str, list[Model]] = {}
         for entry in listed:
             model = _unpack(entry, arrays)
@@ -177,7 +179,13 @@ def pack_catalogue(libraries: list[Path], out: Path, workers: int, report: Calla
 
 
 def _pack(model: Model, number: int, arrays: dict[str, np.ndarray]) -> dict:
-    names = {"vertices": np.float32, "faces": np.uint16, "face_colour": np.float16, "uv": np.float16, "texture": np.int8}
+    names = {
+        "vertices": np.float32,
+        "faces": np.uint16,
+        "face_colour": np.float16,
+        "uv": np.float16,
+        "texture": np.int8,
+    }
     for name, dtype in names.items():
         arrays[f"{number}.{name}"] = getattr(model, name).astype(dtype)
     for k, texture in enumerate(model.textures):
@@ -259,7 +267,9 @@ def _simplified(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.n
     """Vertices joined on a grid, coarser until few faces are left; also which faces were kept."""
     cell = np.ptp(points, axis=0).max() / 400
     while True:
-        _, first, joined = np.unique(np.round(points / cell).astype(np.int64), axis=0, return_index=True, return_inverse=True)
+        _, first, joined = np.unique(
+            np.round(points / cell).astype(np.int64), axis=0, return_index=True, return_inverse=True
+        )
         moved = joined.reshape(-1)[faces]
         kept = (moved[:, 0] != moved[:, 1]) & (moved[:, 1] != moved[:, 2]) & (moved[:, 0] != moved[:, 2])
         if kept.sum() <= _MAX_FACES or cell > np.ptp(points, axis=0).max() / 40:

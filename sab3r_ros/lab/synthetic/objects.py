@@ -28,6 +28,13 @@ BUILDERS: dict[str, Callable] = {
     "game controller": small_objects.game_controller, "cushion": small_objects.cushion, "bucket": small_objects.bucket,
 }  # fmt: skip
 LABELS = (*STRUCTURE, *BUILDERS)
+
+
+def part_label(label: str, part: str) -> str:
+    """The label of a part's pixels: that of its object, but what is under a counter's worktop is a cabinet, as data sets have it."""
+    return "cabinet" if label == "counter" and part in ("body", "door", "handle", "knob") else label
+
+
 THINGS = tuple(label for label, builder in BUILDERS.items() if builder.__module__ != furniture.__name__)
 
 # The colours that things of a kind mostly have; kinds that are missing here have any.

@@ -51,7 +51,7 @@ class Renderer:
         self._palette = Palette([p.material for p in room.parts])
         self._to_object = np.stack([o.rotation().T for o in room.objects])[room.part_object].astype(np.float32)
         self._origin = np.stack([o.position for o in room.objects])[room.part_object].astype(np.float32)
-        self._label = room.object_label
+        self._label = room.part_label
         self._rng = np.random.default_rng([room.seed, 13])
         self._exposure: float | None = None
 
@@ -79,7 +79,7 @@ class Renderer:
         return View(
             rgb=rgb.reshape(*shape, 3),
             depth=np.where(seen, depth, 0).astype(np.float32).reshape(shape),
-            label=np.where(seen, self._label[obj], 255).astype(np.uint8).reshape(shape),
+            label=np.where(seen, self._label[part], 255).astype(np.uint8).reshape(shape),
             instance=np.where(seen, obj, -1).astype(np.int16).reshape(shape),
             part=np.where(seen, part, -1).astype(np.int16).reshape(shape),
             cam2world=np.asarray(cam2world, np.float64),
@@ -92,8 +92,8 @@ class Renderer:
         grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 12), np.linspace(-0.45, 0.45, 9)), -1).reshape(-1, 2)
         directions = np.column_stack([grid, np.ones(len(grid))]) @ cam2world[:3, :3].T
         face, depth = self._cast(np.broadcast_to(cam2world[:3, 3], directions.shape), directions)
-        seen = self.room.part_object[self.room.face_part[face[face >= 0]]]
-        seen = seen[self._label[seen] >= len(STRUCTURE)]
+        parts = self.room.face_part[face[face >= 0]]
+        seen = self.room.part_object[parts[self._label[parts] >= len(STRUCTURE)]]
         return float(depth.min()), len(seen) / len(face), len(np.unique(seen))
 
     def _shade(self, points, directions, face, seen, shape):
@@ -194,7 +194,14 @@ class Renderer:
         came = np.zeros((len(start), 3), np.float32)
         came[hit] = self._albedo(places, face) ** _DISPLAY_GAMMA * lit
         coarse = _FURTHER_BOUNCES * came.reshape(len(at), _GATHERED, 3).mean(1)
-        return _spread(coarse.reshape(*grid.shape, 3), up.reshape(*grid.shape, 3), at.reshape(*grid.shape, 3), points, normals, shape)
+        return _spread(
+            coarse.reshape(*grid.shape, 3),
+            up.reshape(*grid.shape, 3),
+            at.reshape(*grid.shape, 3),
+            points,
+            normals,
+            shape,
+        )
 
 
 def _spread(coarse, coarse_normals, coarse_points, points, normals, shape):

@@ -7,7 +7,7 @@ import numpy as np
 from sab3r_ros.lab.synthetic.catalogue import Catalogue
 from sab3r_ros.lab.synthetic.layout import furnish
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES, FaceColours, random_material
-from sab3r_ros.lab.synthetic.objects import LABELS, SceneObject
+from sab3r_ros.lab.synthetic.objects import LABELS, SceneObject, part_label
 from sab3r_ros.lab.synthetic.parts import AFFORDANCES, Part, box_part
 
 HELD_OUT_SEEDS = range(900_000_000, 900_100_000)  # evaluation and tests; training never draws from here
@@ -61,6 +61,13 @@ class Room:
     def object_label(self) -> np.ndarray:
         """(O,) index into LABELS of every object."""
         return np.array([LABELS.index(o.label) for o in self.objects])
+
+    @property
+    def part_label(self) -> np.ndarray:
+        """(P,) index into LABELS of every part; see `objects.part_label`."""
+        return np.array([
+            LABELS.index(part_label(self.objects[k].label, part.name)) for k, part in zip(self.part_object, self.parts, strict=True)
+        ])  # fmt: skip
 
     @property
     def part_affordances(self) -> np.ndarray:

@@ -50,4 +50,6 @@ def begun(folder: Path, command: str) -> tuple[dict[str, np.ndarray], np.ndarray
     done = folder / "done.npy"
     if not done.is_file():
         raise ValueError(f"{folder} holds no samples; make them with `{command} {folder}`")
-    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy") if path.stem != "done"}, np.load(done)
+    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy") if path.stem != "done"}, np.load(
+        done
+    )

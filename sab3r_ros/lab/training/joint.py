@@ -16,12 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES
+from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.training.contrastive import info_nce
+from sab3r_ros.lab.training.label_embeddings import embedded
+from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.lab.training.view_bank import Batch, ViewBank
+from sab3r_ros.models.catalogue import CheckpointError
+from sab3r_ros.models.encoders.efficientnet import imagenet_trunk
 from sab3r_ros.models.heads import exp_vector
 from sab3r_ros.models.pyramid_heads import PyramidViewHead, enlarged
-from sab3r_ros.models.sab3r import Sab3r
+from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
 from sab3r_ros.models.safe_load import safe_load
+from sab3r_ros.models.text import TextEncoder
+from sab3r_ros.models.weights import read_torch_file
 
 _TEMPERATURE = 0.07
 _MATCHES = 192  # of a pair, at most
@@ -52,6 +59,7 @@ class JointConfig:
     colour: float = 0.3
     text: float = 1.0
     anchor: float = 0.5
+    part: TrainableScope = TrainableScope.everything
     seed: int = 0
 
 
@@ -63,9 +71,34 @@ class FeatureTargets:
     colours: Tensor
     pairs: Tensor
 
+    @classmethod
+    def of(cls, encoder: TextEncoder) -> "FeatureTargets":
+        """What a text encoder says of all labels and colours."""
+        pairs = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
+        return cls(*(embedded(encoder, names) for names in (LABELS, COLOUR_NAMES, pairs)))
+
     def to(self, device) -> "FeatureTargets":
         """The same on a device."""
         return FeatureTargets(self.labels.to(device), self.colours.to(device), self.pairs.to(device))
+
+
+def starting_network(imagenet: Path) -> Sab3r:
+    """The preset `small` with ImageNet's trunk; both sides start equal. Raises CheckpointError for a file that is no such trunk."""
+    network = Sab3r(PRESETS["small"])
+    try:
+        network.encoder.trunk.load_state_dict(imagenet_trunk(read_torch_file(imagenet)))
+    except ValueError as error:
+        raise CheckpointError(f"{imagenet}: {error}") from error
+    network.dec_blocks2.load_state_dict(network.dec_blocks.state_dict())
+    network.downstream_head2.dense.load_state_dict(network.downstream_head1.dense.state_dict())
+    return network.to(memory_format=torch.channels_last)
+
+
+def averaged_network(last: Path, cfg: Sab3rConfig) -> Sab3r:
+    """The network with the averaged weights of a run."""
+    network = Sab3r(cfg)
+    network.load_state_dict(safe_load(last)["average"])
+    return network.eval()
 
 
 class Objective:
@@ -80,6 +113,11 @@ class Objective:
         net, run = self.network, self.run
         device = batch.images.device
         images = batch.images.contiguous(memory_format=torch.channels_last)
+        if run.part is TrainableScope.features:
+            with torch.no_grad():
+                view = net.encode(images)
+            features = net.downstream_head1.raw_features([view.tokens], view.grid, view.pyramid)["clip"]
+            return self._meaning(batch, features.float(), generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             maps = net.encoder.trunk(images)
             with torch.no_grad():
@@ -98,32 +136,38 @@ class Objective:
 
     def _geometry(self, batch, raw, generator):
         row, column = torch.randint(0, 2, (2,), generator=generator).tolist()
-        to_first = torch.linalg.inv(batch.cam2world[batch.first])
-        poses = [torch.eye(4, device=to_first.device).expand_as(to_first), to_first @ batch.cam2world[batch.second]]
-        truth, valid, guess = [], [], []
-        for pose, number, r in zip(poses, (batch.first, batch.second), raw, strict=True):
-            own = _unprojected(batch.depth[number], batch.intrinsics[number])
-            truth.append((own.flatten(1, 2) @ pose[:, :3, :3].mT + pose[:, None, :3, 3]).view_as(own)[:, row::2, column::2])
-            valid.append((batch.depth[number] > 0)[:, row::2, column::2])
-            guess.append(enlarged(r[:, :4])[:, row::2, column::2])
-        norm = sum(torch.where(v, t.norm(dim=-1), 0).sum((1, 2)) for t, v in zip(truth, valid, strict=True))
-        norm = (norm / sum(v.sum((1, 2)) for v in valid).clamp(min=1)).clamp(min=0.2)[:, None, None]
-        points = 0.0
-        for t, v, g in zip(truth, valid, guess, strict=True):
-            error = (exp_vector(g[..., :3]) - t).norm(dim=-1) / norm
-            confidence = 1 + g[..., 3].clamp(max=6).exp()
-            points = points + torch.where(v, error * confidence - 0.2 * confidence.log(), 0).sum() / v.sum().clamp(min=1)
         depth = exp_vector(raw[0][:, :3].permute(0, 2, 3, 1))[..., 2].clamp(min=0.05)
         middle = batch.depth[batch.first]
         middle = torch.stack([middle[:, ::2, ::2], middle[:, 1::2, 1::2]]).amin(0)
         edges = _gradient_error(depth.log(), middle.clamp(min=0.05).log(), middle > 0)
-        return {"points": self.run.points * points, "edges": self.run.edges * edges}
+        return {"points": self.run.points * self._points(batch, raw, row, column), "edges": self.run.edges * edges}
+
+    def _points(self, batch, raw, row, column):
+        """Regression weighted by confidence (DUSt3R, eq. 4) in metres per mean distance, at one pixel of every 2 x 2."""
+        to_first = torch.linalg.inv(batch.cam2world[batch.first])
+        poses = [torch.eye(4, device=to_first.device).expand_as(to_first), to_first @ batch.cam2world[batch.second]]
+        truth, valid, guess = [], [], []
+        for pose, number, r in zip(poses, (batch.first, batch.second), raw, strict=True):
+            own = _unprojected(batch.depth[number], batch.intrinsics[number])[:, row::2, column::2]
+            truth.append((own.flatten(1, 2) @ pose[:, :3, :3].mT + pose[:, None, :3, 3]).view_as(own))
+            valid.append((batch.depth[number] > 0)[:, row::2, column::2])
+            guess.append(enlarged(r[:, :4])[:, row::2, column::2])
+        norm = sum(torch.where(v, t.norm(dim=-1), 0).sum((1, 2)) for t, v in zip(truth, valid, strict=True))
+        norm = (norm / sum(v.sum((1, 2)) for v in valid).clamp(min=1)).clamp(min=0.2)[:, None, None]
+        total = 0.0
+        for t, v, g in zip(truth, valid, guess, strict=True):
+            error = (exp_vector(g[..., :3]) - t).norm(dim=-1) / norm
+            confidence = 1 + g[..., 3].clamp(max=6).exp()
+            total = total + torch.where(v, error * confidence - 0.2 * confidence.log(), 0).sum() / v.sum().clamp(min=1)
+        return total
 
     def _matching(self, batch, raw, generator):
         """InfoNCE (MASt3R, eq. 10) at pixels of the first image that the second one sees too."""
         pairs, (height, width) = len(batch.first), batch.depth.shape[-2:]
         device = batch.depth.device
-        place = torch.rand(pairs, _MATCHES, 2, generator=generator).to(device) * torch.tensor([width - 1.0, height - 1.0], device=device)
+        place = torch.rand(pairs, _MATCHES, 2, generator=generator).to(device) * torch.tensor(
+            [width - 1.0, height - 1.0], device=device
+        )
         pixel = place.round()
         depth1 = _at(batch.depth[batch.first], pixel)
         k1, k2 = batch.intrinsics[batch.first], batch.intrinsics[batch.second]
@@ -140,7 +184,9 @@ class Objective:
         sides = []
         for r, at in zip(raw, (pixel, partner), strict=True):
             grid = (at + 0.5) / torch.tensor([width, height], device=device) * 2 - 1
-            sides.append(F.grid_sample(r[:, 4:], grid[:, :, None], align_corners=False, padding_mode="border")[..., 0].mT)
+            sides.append(
+                F.grid_sample(r[:, 4:], grid[:, :, None], align_corners=False, padding_mode="border")[..., 0].mT
+            )
         one, two = (F.normalize(s[..., :-1], dim=-1) for s in sides)
         if not valid.any():
             return one.sum() * 0
@@ -162,8 +208,10 @@ class Objective:
         weight = weight / weight.sum().clamp(min=1e-6)
         t, run = self.targets, self.run
         return {
-            "label": run.label * (weight * F.cross_entropy(said @ t.labels.T / _TEMPERATURE, label, reduction="none")).sum(),
-            "colour": run.colour * (weight * F.cross_entropy(said @ t.colours.T / _TEMPERATURE, colour, reduction="none")).sum(),
+            "label": run.label
+            * (weight * F.cross_entropy(said @ t.labels.T / _TEMPERATURE, label, reduction="none")).sum(),
+            "colour": run.colour
+            * (weight * F.cross_entropy(said @ t.colours.T / _TEMPERATURE, colour, reduction="none")).sum(),
             "length": 0.02 * length,
             "text": run.text * (weight * (1 - (said * t.pairs[concept]).sum(-1))).sum(),
         }
@@ -193,30 +241,41 @@ def _gradient_error(guess: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     total = guess.new_zeros(())
     for step in (1, 2, 4):
         d, v = (guess - truth)[:, ::step, ::step], valid[:, ::step, ::step]
-        for a, b, m in ((d[:, 1:], d[:, :-1], v[:, 1:] & v[:, :-1]), (d[..., 1:], d[..., :-1], v[..., 1:] & v[..., :-1])):
+        for a, b, m in (
+            (d[:, 1:], d[:, :-1], v[:, 1:] & v[:, :-1]),
+            (d[..., 1:], d[..., :-1], v[..., 1:] & v[..., :-1]),
+        ):
             total = total + torch.where(m, (a - b).abs(), 0).sum() / m.sum().clamp(min=1)
     return total
 
 
 def _optimisers(network: Sab3r, run: JointConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the transformer blocks, AdamW for the rest; the trunk at a share of the rate."""
+    """AdamW, for the trunk at a share of the rate, and Muon for the matrices of the transformer blocks."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        if name.startswith(_FROZEN) or name == "mask_token":
+        if name.startswith(_FROZEN) or not run.part.trains(name):
             parameter.requires_grad = False
             continue
-        kind = "trunk" if name.startswith("encoder.trunk") else "matrix" if "_blocks" in name and parameter.ndim == 2 else "rest"
+        kind = (
+            "trunk"
+            if name.startswith("encoder.trunk")
+            else "matrix"
+            if "_blocks" in name and parameter.ndim == 2
+            else "rest"
+        )
         groups.setdefault((kind, parameter.ndim > 1), []).append(parameter)
-    matrices = groups.pop(("matrix", True))
+    matrices = groups.pop(("matrix", True), [])
     adam = [
         {"params": p, "weight_decay": run.weight_decay if decayed and kind != "trunk" else 0.0,
          "lr": run.lr * (run.trunk_lr if kind == "trunk" else 1.0)}
         for (kind, decayed), p in groups.items()
     ]  # fmt: skip
-    return [
-        torch.optim.Muon(matrices, lr=run.lr, weight_decay=run.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(adam, betas=(0.9, 0.98)),
-    ]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adam, betas=(0.9, 0.98))]
+    if matrices:
+        optimisers.append(
+            torch.optim.Muon(matrices, lr=run.lr, weight_decay=run.weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimisers
 
 
 def train_joint(

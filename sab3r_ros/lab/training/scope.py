@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-ENCODER = ("encoder.",)
+_ENCODER = ("encoder.",)
 
 
 class TrainableScope(str, Enum):
@@ -16,4 +16,4 @@ class TrainableScope(str, Enum):
         """Whether the network's parameter of this name is trained."""
         if self is TrainableScope.features:
             return ".clip_head." in parameter or ".dino_head." in parameter
-        return not parameter.startswith(("mask_token", *(ENCODER if self is TrainableScope.decoders else ())))
+        return not parameter.startswith(("mask_token", *(_ENCODER if self is TrainableScope.decoders else ())))

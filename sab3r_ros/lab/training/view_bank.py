@@ -110,7 +110,9 @@ class ViewBank:
             matrix[:, 0, 2] -= start
         one = draw(groups, views).argsort(1)
         other = (torch.arange(views, device=self.device) + 1) % views
-        every = torch.stack([torch.stack([one, one[:, other]], -1), torch.stack([one[:, other], one], -1)], 1).flatten(1, 2)
+        every = torch.stack([torch.stack([one, one[:, other]], -1), torch.stack([one[:, other], one], -1)], 1).flatten(
+            1, 2
+        )
         chosen = every[:, :pairs] + (torch.arange(groups, device=self.device) * views)[:, None, None]
         images = photometric(images, draw) * 2 - 1
         return Batch(images, depth, concept, matrix, pose, chosen[..., 0].flatten(), chosen[..., 1].flatten())

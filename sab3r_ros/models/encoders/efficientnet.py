@@ -94,7 +94,11 @@ class EfficientNetEncoder(nn.Module):
     def forward(self, images: Tensor, true_shape: Tensor | None = None) -> EncodedView:
         """See `models.base.Encoder`; portraits come as portraits, transposed batches raise ValueError."""
         check_sides(images, self.patch)
-        if true_shape is not None and (true_shape[:, 0] > true_shape[:, 1]).any() and images.shape[-2] < images.shape[-1]:
+        if (
+            true_shape is not None
+            and (true_shape[:, 0] > true_shape[:, 1]).any()
+            and images.shape[-2] < images.shape[-1]
+        ):
             raise ValueError("this encoder takes no transposed images: give portraits as they are")
         return self.from_maps(self.trunk(images), tuple(images.shape[-2:]))
 

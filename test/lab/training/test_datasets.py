@@ -95,7 +95,7 @@ def test_a_mirrored_view_shows_the_mirrored_world(walk):
 
 
 def test_a_cache_gives_what_rendering_gives_and_goes_on_where_it_stopped(tmp_path):
-    render_cache(tmp_path / "c", 40, 2, 1)
+    render_cache(tmp_path / "c", 40, 2, 1, size=(128, 96), views=4)
     done = np.load(tmp_path / "c" / "done.npy")
     assert done.all()
     cached, rendered = CachedRooms(tmp_path / "c").group(1), HouseholdRooms(2, first_seed=40).group(1)
@@ -108,7 +108,7 @@ def test_a_cache_gives_what_rendering_gives_and_goes_on_where_it_stopped(tmp_pat
     with pytest.raises(ValueError, match="was interrupted"):
         ViewCache(tmp_path / "c")
     calls = []
-    render_cache(tmp_path / "c", 40, 2, 1, lambda: calls.append(1))
+    render_cache(tmp_path / "c", 40, 2, 1, lambda: calls.append(1), size=(128, 96), views=4)
     assert len(calls) == 1
     with pytest.raises(ValueError, match="was begun with 2"):
         render_cache(tmp_path / "c", 40, 3, 1)

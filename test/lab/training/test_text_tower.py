@@ -15,7 +15,7 @@ from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.models.text import TextEncoder, text_encoder_for
 
 WORDNET = Path("/usr/share/wordnet")
-FOLDER = ASSETS / "sab3r_tiny" / "text"
+FOLDER = ASSETS / "sab3r_small" / "text"
 
 
 @pytest.fixture(scope="module")
