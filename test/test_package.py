@@ -160,7 +160,7 @@ def test_rviz_asks_for_what_the_mapper_offers():
 
 def test_the_shipped_weights_are_small_enough():
     weights = ROOT / "sab3r_ros" / "assets" / "sab3r_small" / "model.safetensors"
-    assert weights.stat().st_size <= 16 << 20
+    assert weights.stat().st_size <= 17 << 20
 
 
 def test_test_data_stay_small():

@@ -37,9 +37,20 @@ class FrameEncoder:
         return detect_keypoints(rgb, plan, limit) if limit else None
 
     def restore_keyframe(self, keyframe: Keyframe) -> Keyframe:
-        """A keyframe with tokens, descriptor and keypoints, encoded again from its image where it has none."""
+        """A keyframe with tokens, descriptor and keypoints, encoded again from its image where it has none.
+
+        One of a model with another image size is brought to this one's.
+        """
         if keyframe.tokens is not None:
             return keyframe
+        plan = framing_for(self._geometry, keyframe.image)
+        if plan.size != plan.cropped:
+            points = [plan.apply_nearest(p) for p in keyframe.points.float().cpu().numpy().transpose(2, 0, 1).copy()]
+            conf = plan.apply_nearest(keyframe.conf.float().cpu().numpy())
+            keyframe = replace(
+                keyframe, image=resize_and_crop(keyframe.image, plan), points=torch.from_numpy(np.stack(points, -1)),
+                conf=torch.from_numpy(conf), keypoints=None,
+            )  # fmt: skip
         tokens = self._geometry.encode(keyframe.image)
         size = keyframe.image.shape[1], keyframe.image.shape[0]
         keypoints = keyframe.keypoints or self._keypoints(keyframe.image, Framing(size, size, (0, 0), size))

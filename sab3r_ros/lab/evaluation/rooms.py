@@ -83,7 +83,7 @@ def evaluate_rooms(
     started = time.perf_counter()
     each = []
     for seed in HELD_OUT_SEEDS[first : first + rooms]:
-        sequence = render_sequence(seed, frames, 160, 120)
+        sequence = render_sequence(seed, frames, 320, 240)
         mapper = Mapper(settings, backend)
         run: Run = map_stream(mapper, sequence_frames(sequence))
         figures: dict = geometry_metrics(run, sequence.views, backend.geometry)
