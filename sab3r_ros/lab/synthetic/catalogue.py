@@ -165,7 +165,7 @@ def pack_catalogue(libraries: list[Path], out: Path, workers: int, report: Calla
     """Pack every labelled model of the libraries into one file; returns how many. Raises ValueError for unreadable ones."""
     jobs = [(path, entry, label) for path in libraries for entry, label in read_library(path)]
     arrays: dict[str, np.ndarray] = {}
-    listed = []
+    listed: list[dict] = []
     with ProcessPoolExecutor(workers) as pool:
         for model in pool.map(partial(_read_model), jobs, chunksize=8):
             report()
@@ -173,7 +173,7 @@ def pack_catalogue(libraries: list[Path], out: Path, workers: int, report: Calla
                 listed.append(_pack(model, len(listed), arrays))
     arrays["index"] = np.frombuffer(json.dumps(listed).encode(), np.uint8)
     part = out.with_suffix(".part.npz")
-    np.savez_compressed(part, **arrays)
+    np.savez_compressed(part, allow_pickle=False, **arrays)
     part.replace(out)
     return len(listed)
 
@@ -229,7 +229,8 @@ def _assembled(scene, entry: dict[str, str], label: str) -> Model | None:
     parts = [g for g in scene.geometry.values() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
     if not parts:
         return None
-    vertices, faces, colours, uvs, texture, textures = [], [], [], [], [], []
+    vertices, faces, colours, uvs, texture = [], [], [], [], []
+    textures: list[np.ndarray] = []
     count = 0
     for part in parts:
         material = getattr(part.visual, "material", None)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sab3r_ros.lab.training import array_folder
-from sab3r_ros.lab.training.joint import FeatureTargets, JointConfig, Objective, averaged_network, train_joint
+from sab3r_ros.lab.training import array_folder, joint_objective
+from sab3r_ros.lab.training.joint import averaged_network, train_joint
+from sab3r_ros.lab.training.joint_objective import FeatureTargets, JointConfig, Objective
 from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.lab.training.text_tower import concept_codes
 from sab3r_ros.lab.training.view_bank import ViewBank
@@ -49,16 +50,14 @@ def draws(seed=0):
 
 def test_the_true_geometry_loses_nothing_but_its_confidence(bank, targets, monkeypatch):
     """Fed with what is there, the regression is at its least, and every visible pixel finds its partner."""
-    from sab3r_ros.lab.training import joint
-
     batch = bank.batch(1, 2, 1, draws())
     objective = Objective(network(), targets, bank.label_weights(), RUN)
-    truth = joint._unprojected(batch.depth[batch.first], batch.intrinsics[batch.first])
+    truth = joint_objective._unprojected(batch.depth[batch.first], batch.intrinsics[batch.first])
     motion = torch.linalg.inv(batch.cam2world[batch.first]) @ batch.cam2world[batch.second]
-    other = joint._unprojected(batch.depth[batch.second], batch.intrinsics[batch.second])
+    other = joint_objective._unprojected(batch.depth[batch.second], batch.intrinsics[batch.second])
     other = other @ motion[0, :3, :3].T + motion[0, :3, 3]
-    monkeypatch.setattr(joint, "enlarged", lambda raw: raw.permute(0, 2, 3, 1))
-    monkeypatch.setattr(joint, "exp_vector", lambda raw: raw)
+    monkeypatch.setattr(joint_objective, "enlarged", lambda raw: raw.permute(0, 2, 3, 1))
+    monkeypatch.setattr(joint_objective, "exp_vector", lambda raw: raw)
     raw = [
         torch.cat([p.permute(0, 3, 1, 2), torch.zeros_like(p[..., :1]).permute(0, 3, 1, 2)], 1) for p in (truth, other)
     ]
@@ -70,7 +69,7 @@ def test_the_true_geometry_loses_nothing_but_its_confidence(bank, targets, monke
 
 def test_mirrored_and_upright_batches_keep_their_geometry(bank):
     """Points of one view, moved into the other by the poses, land on its surfaces; in every kind of batch."""
-    from sab3r_ros.lab.training.joint import _at, _unprojected
+    from sab3r_ros.lab.training.joint_objective import _at, _unprojected
 
     widths = set()
     for seed in range(12):
