@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +166,7 @@ def pack_catalogue(libraries: list[Path], out: Path, workers: int, report: Calla
     arrays: dict[str, np.ndarray] = {}
     listed: list[dict] = []
     with ProcessPoolExecutor(workers) as pool:
-        for model in pool.map(partial(_read_model), jobs, chunksize=8):
+        for model in pool.map(_read_model, jobs, chunksize=8):
             report()
             if model is not None:
                 listed.append(_pack(model, len(listed), arrays))
