@@ -1,5 +1,7 @@
 """Dense heads: DPT (arXiv 2103.13413), per-token MLPs, and the activations of DUSt3R and MASt3R."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,22 @@ from torch import Tensor, nn
 from sab3r_ros.models.layers import Mlp
 
 PATCH = 16
+
+
+@dataclass
+class ViewPrediction:
+    """What a pair says of one of its views; points are in VIEW 1's camera frame for both, in metres.
+
+    points (B,H,W,3); conf (B,H,W) > 1; desc (B,H,W,D) of unit length; desc_conf (B,H,W) > 0;
+    clip (B,H,W,C) and dino (B,H,W,E) or None, not normalised.
+    """
+
+    points: Tensor
+    conf: Tensor
+    desc: Tensor | None
+    desc_conf: Tensor | None
+    clip: Tensor | None = None
+    dino: Tensor | None = None
 
 
 class ResidualConvUnit(nn.Module):

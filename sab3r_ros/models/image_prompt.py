@@ -10,9 +10,8 @@ from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.preprocess import framing, resize_and_crop, to_input
 from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 
-_LONG_SIDE = (
-    128  # pixels of a prompt image, as in training; an action fills it, and every token is attended to by every point
-)
+# Pixels of a prompt image, as in training: an action fills it, and every token is attended to by every point.
+_LONG_SIDE = 128
 
 
 @dataclass(frozen=True)

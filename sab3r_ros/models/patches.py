@@ -56,3 +56,11 @@ def check_sides(images: Tensor, patch: int) -> None:
     height, width = images.shape[-2:]
     if height % patch or width % patch or not height or not width:
         raise ValueError(f"image sides must be positive multiples of {patch}, got {width} x {height}")
+
+
+def refuse_transposed(images: Tensor, true_shape: Tensor | None) -> None:
+    """Raise ValueError for a landscape batch (B,3,H,W) in which true_shape (B,2) says that some images are portraits."""
+    if true_shape is None or images.shape[-2] >= images.shape[-1]:
+        return
+    if (true_shape[:, 0] > true_shape[:, 1]).any():
+        raise ValueError("this encoder takes no transposed images: give portraits as they are")

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sab3r_ros.models.heads import FusionBlock, exp_confidence, exp_vector
+from sab3r_ros.models.heads import FusionBlock, ViewPrediction, exp_confidence, exp_vector
 
 if TYPE_CHECKING:
-    from sab3r_ros.models.sab3r import Sab3rConfig, ViewPrediction
+    from sab3r_ros.models.sab3r import Sab3rConfig
 
 
 class PyramidHead(nn.Module):
@@ -67,10 +67,8 @@ class PyramidViewHead(nn.Module):
         middle = layers[self.cfg.dec_depth // 2]
         return self.dense(torch.cat([layers[0], middle, layers[-1]], -1), grid, pyramid)
 
-    def activated(self, raw: Tensor, descriptors: bool = True) -> "ViewPrediction":
+    def activated(self, raw: Tensor, descriptors: bool = True) -> ViewPrediction:
         """The prediction from raw values (B,H,W,5+D)."""
-        from sab3r_ros.models.sab3r import ViewPrediction
-
         raw = raw.float()
         out = ViewPrediction(exp_vector(raw[..., :3]), exp_confidence(raw[..., 3], 1.0), None, None)
         if descriptors:
@@ -82,7 +80,7 @@ class PyramidViewHead(nn.Module):
     def forward(
         self, layers: list[Tensor], grid: tuple[int, int], features: bool = True, descriptors: bool = True,
         pyramid: tuple[Tensor, ...] = (),
-    ) -> "ViewPrediction":  # fmt: skip
+    ) -> ViewPrediction:  # fmt: skip
         """See `ViewHead`."""
         layers, pyramid = [t.float() for t in layers], tuple(p.float() for p in pyramid)
         raw = self.raw(layers, grid, pyramid)
@@ -93,7 +91,8 @@ class PyramidViewHead(nn.Module):
 
     def clip_features(self, layers: list[Tensor], grid: tuple[int, int], pyramid: tuple[Tensor, ...] = ()) -> Tensor:
         """The language-aligned features (B,16h,16w,C) alone."""
-        return exp_vector(enlarged(self.raw_features(layers, grid, pyramid)["clip"].permute(0, 3, 1, 2)).float())
+        layers, pyramid = [t.float() for t in layers], tuple(p.float() for p in pyramid)
+        return exp_vector(enlarged(self.raw_features(layers, grid, pyramid)["clip"].permute(0, 3, 1, 2)))
 
     def raw_features(
         self, layers: list[Tensor], grid: tuple[int, int], pyramid: tuple[Tensor, ...] = ()

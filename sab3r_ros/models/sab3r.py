@@ -15,7 +15,7 @@ from sab3r_ros.models.base import EncodedView, Encoder
 from sab3r_ros.models.encoders.croco_vit import CrocoEncoder
 from sab3r_ros.models.encoders.dune import DuneEncoder
 from sab3r_ros.models.encoders.efficientnet import EfficientNetEncoder
-from sab3r_ros.models.heads import DPTHead, PixelShuffleMlp, exp_confidence, exp_vector
+from sab3r_ros.models.heads import DPTHead, PixelShuffleMlp, ViewPrediction, exp_confidence, exp_vector
 from sab3r_ros.models.layers import NORM_EPS, DecoderBlock, rotary_table
 from sab3r_ros.models.pyramid_heads import PyramidViewHead
 
@@ -98,22 +98,6 @@ PRESETS = {
         dpt_dim=40, dpt_last_dim=32, desc_dim=16, clip_head="dpt", clip_dim=48, feature_dpt_dim=64, feature_last_dim=64,
     ),
 }  # fmt: skip
-
-
-@dataclass
-class ViewPrediction:
-    """What a pair says of one of its views; points are in VIEW 1's camera frame for both, in metres.
-
-    points (B,H,W,3); conf (B,H,W) > 1; desc (B,H,W,D) of unit length; desc_conf (B,H,W) > 0;
-    clip (B,H,W,C) and dino (B,H,W,E) or None, not normalised.
-    """
-
-    points: Tensor
-    conf: Tensor
-    desc: Tensor | None
-    desc_conf: Tensor | None
-    clip: Tensor | None = None
-    dino: Tensor | None = None
 
 
 class ViewHead(nn.Module):
@@ -266,9 +250,7 @@ class Sab3r(nn.Module):
         if self.downstream_head1.clip_head is None:
             return None
         with torch.autocast(layers[0].device.type, enabled=False):
-            return self.downstream_head1.clip_features(
-                [t.float() for t in layers], view.grid, tuple(p.float() for p in view.pyramid)
-            )
+            return self.downstream_head1.clip_features(layers, view.grid, view.pyramid)
 
     def raw_features(self, side: int, layers: list[Tensor], view: EncodedView) -> dict[str, Tensor]:
         """The feature heads' dense outputs of side 1 or 2 before their activation, for training, which may look at a part of them.

@@ -11,13 +11,14 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import trimesh
 from PIL import Image
 
+from sab3r_ros.files import replacing
 from sab3r_ros.lab.synthetic.materials import FaceColours, Material, colour_name
 from sab3r_ros.lab.synthetic.parts import Part
 
@@ -88,6 +89,11 @@ class ModelPart(Part):
         """See `Part.mesh`."""
         return self.model.vertices, self.model.faces
 
+    @property
+    def flat_top(self) -> np.ndarray | None:
+        """See `Part.flat_top`."""
+        return self.model.top
+
     def face_colours(self) -> FaceColours:
         """What each triangle is painted with."""
         m = self.model
@@ -125,9 +131,9 @@ class Catalogue:
         scale = rng.uniform(0.92, 1.08) * rng.uniform(0.95, 1.05, 3)
         tint = np.clip(rng.uniform(0.75, 1.2) + rng.normal(0, 0.04, 3), 0.5, 1.4)
         vertices = model.vertices * scale
-        scaled = Model(
-            model.label, model.name, vertices, model.faces, np.clip(model.face_colour * tint, 0, 1), model.uv, model.texture,
-            [np.clip(t * tint, 0, 255).astype(np.uint8) for t in model.textures], None if model.top is None else model.top * scale,
+        scaled = replace(
+            model, vertices=vertices, face_colour=np.clip(model.face_colour * tint, 0, 1),
+            textures=[np.clip(t * tint, 0, 255).astype(np.uint8) for t in model.textures], top=None if model.top is None else model.top * scale,
         )  # fmt: skip
         low, high = vertices.min(0), vertices.max(0)
         surface = Material("plain", np.full(3, 0.5), np.full(3, 0.5), 1.0, 0.0, float(rng.uniform(0, 0.3)))
@@ -171,9 +177,8 @@ def pack_catalogue(libraries: list[Path], out: Path, workers: int, report: Calla
             if model is not None:
                 listed.append(_pack(model, len(listed), arrays))
     arrays["index"] = np.frombuffer(json.dumps(listed).encode(), np.uint8)
-    part = out.with_suffix(".part.npz")
-    np.savez_compressed(part, allow_pickle=False, **arrays)
-    part.replace(out)
+    with replacing(out) as part, part.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     return len(listed)
 
 

@@ -145,10 +145,9 @@ class _Plan:
             for p in obj.parts
             if "support" in p.affordances and p.shape in ("box", "cylinder") and min(p.size[:2]) > 0.15
         ]
-        top = getattr(obj.parts[0], "model", None) and obj.parts[0].model.top
+        top = obj.parts[0].flat_top
         if top is not None and 0.2 < top[1, 2] < 1.5 and obj.label in _CARRIERS:
-            for _ in range(1 + int(np.prod(np.ptp(top[:, :2], axis=0)) / 0.4)):
-                self._surfaces.append((obj, *top, 0.7))
+            self._add_surface(obj, *top, 0.7)
         heights = np.array([p.centre[2] for p in flats])
         for part in flats:
             if (
@@ -161,6 +160,9 @@ class _Plan:
             above = heights[heights > part.centre[2] + 0.02]
             room = above.min() - part.centre[2] - 0.05 if len(above) else 0.7
             low, high = part.centre - part.size / 2, part.centre + part.size / 2
-            # Several entries for a wide surface, so that tables carry more than stools do.
-            for _ in range(1 + int(part.size[0] * part.size[1] / 0.4)):
-                self._surfaces.append((obj, low, high, room))
+            self._add_surface(obj, low, high, room)
+
+    def _add_surface(self, obj, low, high, room):
+        """Several entries for a wide surface, so that tables carry more than stools do."""
+        for _ in range(1 + int(np.prod((high - low)[:2]) / 0.4)):
+            self._surfaces.append((obj, low, high, room))

@@ -43,6 +43,11 @@ class Part:
             vertices = Rotation.from_euler("xyz", self.turn).apply(vertices)
         return vertices + self.centre, faces
 
+    @property
+    def flat_top(self) -> np.ndarray | None:
+        """Lower and upper corner (2,3) of a flat top that carries things, where the part knows of one."""
+        return None
+
     def face_colours(self) -> FaceColours | None:
         """Colours of the triangles themselves, where the part has such; else the material paints them."""
         return None

@@ -1,7 +1,7 @@
 """Ray casting of a room (Embree through embreex) into colour, depth, label, instance and part images.
 
 Light comes from lamps of some size, so that shadows are soft, and once more from what they light: one bounce, gathered on a
-coarse grid and spread over pixels of the same surface. Surfaces that are seldom straight on get their light from all over.
+coarse grid and spread over pixels of the same surface. The little that is left comes from all over.
 """
 
 from dataclasses import dataclass

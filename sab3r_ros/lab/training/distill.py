@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.training.groups import GroupSource, PairSamples
-from sab3r_ros.lab.training.label_embeddings import embedded
+from sab3r_ros.lab.training.label_embeddings import COLOURED_LABELS, embedded
 from sab3r_ros.lab.training.objective import ObjectiveConfig, feature_terms, sab3r_loss
 from sab3r_ros.lab.training.regression import ViewTarget
 from sab3r_ros.lab.training.scope import TrainableScope
@@ -36,8 +36,7 @@ class LabelTeacher(nn.Module):
 
     def __init__(self, encoder: TextEncoder):
         super().__init__()
-        names = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
-        self.register_buffer("embeddings", embedded(encoder, names), persistent=False)
+        self.register_buffer("embeddings", embedded(encoder, COLOURED_LABELS), persistent=False)
         self.register_buffer("labels", embedded(encoder, LABELS), persistent=False)
 
     def features(self, concept: Tensor) -> Tensor:

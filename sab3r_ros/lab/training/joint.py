@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sab3r_ros.files import replacing
 from sab3r_ros.lab.training.joint_objective import FeatureTargets, JointConfig, Objective
 from sab3r_ros.lab.training.view_bank import ViewBank
 from sab3r_ros.models.catalogue import CheckpointError
@@ -49,13 +50,11 @@ def _optimisers(network: Sab3r, run: JointConfig) -> list[torch.optim.Optimizer]
         if name.startswith(_FROZEN) or not run.part.trains(name):
             parameter.requires_grad = False
             continue
-        kind = (
-            "trunk"
-            if name.startswith("encoder.trunk")
-            else "matrix"
-            if "_blocks" in name and parameter.ndim == 2
-            else "rest"
-        )
+        kind = "rest"
+        if name.startswith("encoder.trunk"):
+            kind = "trunk"
+        elif "_blocks" in name and parameter.ndim == 2:
+            kind = "matrix"
         groups.setdefault((kind, parameter.ndim > 1), []).append(parameter)
     matrices = groups.pop(("matrix", True), [])
     adam = [
@@ -113,9 +112,8 @@ def train_joint(
             "network": network.state_dict(), "average": average, "optimisers": [o.state_dict() for o in optimisers],
             "anchor": objective.anchor.state_dict(), "step": step, "seconds": time.monotonic() - began,
         }  # fmt: skip
-        part = last.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(last)
+        with replacing(last) as part:
+            torch.save(state, part)
 
     while not stop_at or step < stop_at:
         progress = (time.monotonic() - began) / (60 * run.minutes) if run.minutes else step / run.steps
@@ -149,8 +147,9 @@ def train_joint(
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
             said = " ".join(f"{name} {value.item():.3f}" for name, value in terms.items())
-            report(f"step {step} {100 * progress:.0f}% groups {bank.refresh()} lr {factor:.2f} {said}")
-            if world == 1:
+            before, count = len(bank), bank.refresh()
+            report(f"step {step} {100 * progress:.0f}% groups {count} lr {factor:.2f} {said}")
+            if world == 1 and count > before:
                 objective.weights = bank.label_weights()
         if time.monotonic() - saved_at > run.save_seconds:
             save()

@@ -10,7 +10,7 @@ from torch import Tensor
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.training.contrastive import info_nce
-from sab3r_ros.lab.training.label_embeddings import embedded
+from sab3r_ros.lab.training.label_embeddings import COLOURED_LABELS, embedded
 from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.lab.training.view_bank import Batch
 from sab3r_ros.models.heads import exp_vector
@@ -61,8 +61,7 @@ class FeatureTargets:
     @classmethod
     def of(cls, encoder: TextEncoder) -> "FeatureTargets":
         """What a text encoder says of all labels and colours."""
-        pairs = [f"{colour} {label}" for label in LABELS for colour in COLOUR_NAMES]
-        return cls(*(embedded(encoder, names) for names in (LABELS, COLOUR_NAMES, pairs)))
+        return cls(*(embedded(encoder, names) for names in (LABELS, COLOUR_NAMES, COLOURED_LABELS)))
 
     def to(self, device) -> "FeatureTargets":
         """The same on a device."""

@@ -44,7 +44,6 @@ class ViewBank:
     def __init__(self, folders: list[Path], device: str | torch.device):
         self.folders, self.device = folders, torch.device(device)
         self._taken = [np.zeros(0, bool) for _ in folders]
-        self._parts: dict[str, list[Tensor]] = {name: [] for name in _FIELDS}
         self.tensors: dict[str, Tensor] = {}
         self.refresh()
 
@@ -53,6 +52,7 @@ class ViewBank:
 
     def refresh(self) -> int:
         """Take in groups that were finished since the last call; returns how many there are now."""
+        found: dict[str, list[Tensor]] = {name: [self.tensors[name]] if self.tensors else [] for name in _FIELDS}
         for number, folder in enumerate(self.folders):
             arrays, done = array_folder.begun(folder, "sab3r train render")
             new = done.copy()
@@ -62,10 +62,9 @@ class ViewBank:
             if not len(rows):
                 continue
             for name in _FIELDS:
-                self._parts[name].append(self._stored(name, arrays[name][rows]))
-        if len(self._parts["rgb"]) > (1 if self.tensors else 0):
-            self.tensors = {name: torch.cat(parts) for name, parts in self._parts.items()}
-            self._parts = {name: [self.tensors[name]] for name in _FIELDS}
+                found[name].append(self._stored(name, arrays[name][rows]))
+        if len(found["rgb"]) > bool(self.tensors):
+            self.tensors = {name: torch.cat(parts) for name, parts in found.items()}
         return len(self)
 
     def _stored(self, name, array):

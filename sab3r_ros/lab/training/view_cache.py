@@ -77,8 +77,8 @@ def _open_furniture(path: Path | None) -> None:
     _furniture = Catalogue(path) if path is not None else None
 
 
-def _render_group(folder: Path, first_seed: int, size: tuple[int, int], views: int, index: int) -> None:
-    sequence = render_sequence(first_seed + index, views, *size, catalogue=_furniture)
-    views_ = sequence.views
-    sample = {k: np.stack([getattr(v, k) for v in views_]) for k in ("rgb", "depth", "cam2world", "intrinsics")}
-    array_folder.write(folder, index, sample | {"concept": np.stack(concepts(views_, sequence.room.objects))})
+def _render_group(folder: Path, first_seed: int, size: tuple[int, int], count: int, index: int) -> None:
+    sequence = render_sequence(first_seed + index, count, *size, catalogue=_furniture)
+    views = sequence.views
+    sample = {k: np.stack([getattr(v, k) for v in views]) for k in ("rgb", "depth", "cam2world", "intrinsics")}
+    array_folder.write(folder, index, sample | {"concept": np.stack(concepts(views, sequence.room.objects))})

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sab3r_ros.models.base import EncodedView
 from sab3r_ros.models.layers import NORM_EPS, Mlp, SelfAttention
-from sab3r_ros.models.patches import PatchEmbed, check_sides, imagenet_normalised, resample_positions
+from sab3r_ros.models.patches import PatchEmbed, check_sides, imagenet_normalised, refuse_transposed, resample_positions
 
 
 class LayerScale(nn.Module):
@@ -87,11 +87,6 @@ class DuneEncoder(nn.Module):
     def forward(self, images: Tensor, true_shape: Tensor | None = None) -> EncodedView:
         """See `models.base.Encoder`; portraits come as portraits, transposed batches raise ValueError."""
         check_sides(images, self.patch)
-        if (
-            true_shape is not None
-            and (true_shape[:, 0] > true_shape[:, 1]).any()
-            and images.shape[-2] < images.shape[-1]
-        ):
-            raise ValueError("this encoder takes no transposed images: give portraits as they are")
+        refuse_transposed(images, true_shape)
         tokens, positions = self.backbone(imagenet_normalised(images))
         return EncodedView(self.norm(tokens), positions, tuple(images.shape[-2:]), None, self.patch)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sab3r_ros.models.base import EncodedView
 from sab3r_ros.models.layers import NORM_EPS, EncoderBlock, rotary_table
-from sab3r_ros.models.patches import check_sides, token_positions
+from sab3r_ros.models.patches import check_sides, refuse_transposed, token_positions
 
 STEM = 32
 # (repeats, kernel, stride of the first, expansion, channels) of Lite2's stages.
@@ -94,12 +94,7 @@ class EfficientNetEncoder(nn.Module):
     def forward(self, images: Tensor, true_shape: Tensor | None = None) -> EncodedView:
         """See `models.base.Encoder`; portraits come as portraits, transposed batches raise ValueError."""
         check_sides(images, self.patch)
-        if (
-            true_shape is not None
-            and (true_shape[:, 0] > true_shape[:, 1]).any()
-            and images.shape[-2] < images.shape[-1]
-        ):
-            raise ValueError("this encoder takes no transposed images: give portraits as they are")
+        refuse_transposed(images, true_shape)
         return self.from_maps(self.trunk(images), tuple(images.shape[-2:]))
 
     def from_maps(self, maps: list[Tensor], shape: tuple[int, int]) -> EncodedView:
