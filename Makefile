@@ -66,7 +66,7 @@ demo: build
 test: build
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@$(ros_env) && OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal --ignore=test/ros --cov --cov-report= --durations=10
-	@$(ros_env) && OMP_NUM_THREADS=2 pytest test/ros --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
+	@$(ros_env) && OMP_NUM_THREADS=1 pytest test/ros -n 2 --dist worksteal --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
 else
 	@$(ros_env) && OMP_NUM_THREADS=2 pytest $(PYTEST_ARGS)
 endif

@@ -1,6 +1,8 @@
 """What the lifecycle nodes share: their transitions, how they stay up, and how their executables run them."""
 
+import os
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -12,6 +14,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from sab3r_ros.nodes.callback_guard import CallbackGuard
 
+_LOADING_WAIT = 2.0  # seconds that an end waits for models on their way
 _ERROR_EVERY = 1.0  # seconds at least between two lines about something that fails again and again
 
 
@@ -65,6 +68,7 @@ class ManagedNode(LifecycleNode, ABC):
         if not self._succeeds(self.do_activate, "activate"):
             self.do_deactivate()
             return TransitionCallbackReturn.FAILURE
+        self.get_logger().info("active")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -144,24 +148,38 @@ def _spin(executor: MultiThreadedExecutor, name: str) -> None:
             rclpy.logging.get_logger(name).error(text, throttle_duration_sec=_ERROR_EVERY)
 
 
+def _autostart(nodes: Sequence[ManagedNode]) -> None:
+    """Configure and activate the nodes that are to start by themselves."""
+    for node in nodes:
+        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
+
+
 def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, threads: int = 3) -> None:
-    """Run nodes in one process until it is told to end; a parameter that cannot be is one line and a failed exit."""
+    """Run nodes in one process until it is told to end; a parameter that cannot be is one line and a failed exit.
+
+    Models are loaded by a thread of its own, so that a node answers meanwhile: its state, and "not configured".
+    """
     rclpy.init(args=args)
     nodes: list[ManagedNode] = []
     executor = MultiThreadedExecutor(num_threads=threads * len(makes))
+    loading = threading.Thread(target=_autostart, args=[nodes], daemon=True)
     try:
         for make in makes:
             nodes.append(make())
             executor.add_node(nodes[-1])
-        for node in nodes:
-            if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-                node.trigger_activate()
+        loading.start()
         _spin(executor, name)
     except ParameterException as error:
         sys.exit(f"{name}: {error}")
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        if loading.ident:
+            loading.join(_LOADING_WAIT)
+        if loading.is_alive():  # nothing was mapped yet; a clean-up beside a loading model would only get in its way
+            sys.stdout.flush()
+            os._exit(0)
         for node in nodes:
             node.drop()
         executor.shutdown(timeout_sec=5)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LOADING = {"semantic_mapper": 1, "affordance_server": 1, "perception": 2}  # nodes of an executable that load a model
 
 
 class Process:
@@ -15,6 +16,7 @@ class Process:
 
     def __init__(self, folder, executable, remap=(), **parameters):
         self.log = folder / f"{executable}-{time.monotonic_ns()}.log"
+        self._loading = _LOADING.get(executable, 0) if parameters.get("autostart", True) else 0
         arguments = [part for k, v in parameters.items() for part in ("-p", f"{k.replace('__', '.')}:={v}")]
         arguments += [part for rule in remap for part in ("-r", rule)]
         command = [sys.executable, str(ROOT / "scripts" / executable), "--ros-args", *arguments]
@@ -30,6 +32,14 @@ class Process:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return None
+
+    def wait_loaded(self, timeout=60.0):
+        """Wait until the nodes that start by themselves have loaded what they need, or said why they cannot."""
+        end = time.monotonic() + timeout
+        while self.alive and time.monotonic() < end:
+            if self.output.count(": active\n") + self.output.count("cannot configure") >= self._loading:
+                return
+            time.sleep(0.05)
 
     @property
     def alive(self):

@@ -51,6 +51,7 @@ def start(tmp_path):
 
     def launch(*arguments, **parameters):
         running.append(Process(tmp_path, *arguments, **parameters))
+        running[-1].wait_loaded()
         return running[-1]
 
     yield launch

@@ -1,5 +1,9 @@
 """What both nodes share: transitions that fail or make no sense leave them up, and nothing is taken from under a callback."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -129,3 +133,34 @@ def test_a_mapper_survives_many_lives(start, caller):
         assert answer.status == LocateObject.Response.NOT_CONFIGURED
     assert mapper.alive
     assert "Error" not in mapper.output
+
+
+SLOW = """
+import time
+from sab3r_ros.nodes.lifecycle import run_nodes
+from sab3r_ros.nodes.semantic_mapper import SemanticMapperNode
+
+class Slow(SemanticMapperNode):
+    def do_configure(self):
+        self.get_logger().info("loading")
+        time.sleep(60)
+
+run_nodes([Slow], "semantic_mapper")
+"""
+
+
+def test_a_node_answers_while_its_model_is_loading_and_ends_when_told(caller, tmp_path):
+    log = tmp_path / "slow.log"
+    env = os.environ | {"PYTHONSAFEPATH": "1"}
+    process = subprocess.Popen([sys.executable, "-c", SLOW], stdout=log.open("w"), stderr=subprocess.STDOUT, env=env)
+    try:
+        assert spin_until(caller, lambda: "loading" in log.read_text(), 60), log.read_text()
+        state = call(caller, GetState, "/semantic_mapper/get_state", 10).current_state.id
+        assert state == State.TRANSITION_STATE_CONFIGURING
+        answer = call(caller, LocateObject, "/semantic_mapper/locate_object", 10, prompts=["mug"])
+        assert answer.status == LocateObject.Response.NOT_CONFIGURED
+        process.send_signal(signal.SIGINT)
+        assert process.wait(4) == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
