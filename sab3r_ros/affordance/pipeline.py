@@ -1,9 +1,10 @@
 """From an object's points and a prompt to graspable regions: scores, regions, grasps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from sab3r_ros.affordance.clouds import PreparedCloud, prepare
 from sab3r_ros.affordance.grasps import Gripper, find_grasps
 from sab3r_ros.affordance.regions import AffordanceRegion, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
@@ -26,12 +27,16 @@ class RegionRequest:
 
 @dataclass(frozen=True)
 class AffordanceAnswer:
-    """Regions, best first, and of every point of the object: position (N,3), score (N,) and normal (N,3)."""
+    """Regions, best first, and of every point of the object: position (N,3), score (N,) and normal (N,3).
+
+    notes: what was dropped, merged or thinned, one line each.
+    """
 
     regions: list[AffordanceRegion]
     points: np.ndarray
     scores: np.ndarray
     normals: np.ndarray
+    notes: list[str] = field(default_factory=list)
 
 
 def affordance_regions(
@@ -45,29 +50,38 @@ def affordance_regions(
 ) -> AffordanceAnswer:
     """Where an object affords what the prompt asks, and how to take hold of it there.
 
+    The points are made ready first (see `clouds.prepare`): the answer depends neither on their order nor on doubles.
     points (N,3) metres, z up; viewpoint (3,): from where they were seen, None for a whole object; surroundings (M,3): what
     grasps must not touch; prompt and image as for `AffordanceSegmenter.score`. Raises AffordanceRequestError as it does,
     ValueError for a bad min_score.
     """  # fmt: skip
     request = request or RegionRequest()
-    scores = segmenter.score(points, prompt, image)
-    finite = np.isfinite(points).all(-1)
-    usable = np.flatnonzero(finite)
-    near = neighbourhoods(points[usable])
-    normals = np.zeros_like(points, dtype=np.float64)
-    normals[usable] = estimate_normals(points[usable], near, viewpoint)
-    regions = find_regions(
-        points[usable], normals[usable], scores[usable], request.min_score, max_regions=request.max_regions
-    )
+    cloud = prepare(points)
+    scores = segmenter.score(cloud.points, prompt, image)
+    near = neighbourhoods(cloud.points)
+    eye = None if viewpoint is None else np.asarray(viewpoint, np.float64) - cloud.origin
+    normals = estimate_normals(cloud.points, near, eye)
+    regions = find_regions(cloud.points, normals, scores, request.min_score, max_regions=request.max_regions)
     if regions and request.max_grasps:
+        around = None if surroundings is None else np.asarray(surroundings, np.float64) - cloud.origin
         # A map's points scatter about the surface that fingers will meet; where it is not known well, none is offered.
-        surface, error = smoothed(points[usable], normals[usable], near)
+        surface, error = smoothed(cloud.points, normals, near)
         for region in regions:
             sure = region.rows[error[region.rows] <= _CONTACT_ERROR]
             region.grasps = find_grasps(
-                surface, normals[usable], scores[usable], sure, request.gripper or Gripper(max_width=10.0),
-                surroundings, request.max_grasps,
+                surface, normals, scores, sure, request.gripper or Gripper(max_width=10.0), around, request.max_grasps,
             )  # fmt: skip
     for region in regions:
-        region.rows = usable[region.rows]
-    return AffordanceAnswer(regions, points, scores, normals)
+        _restore(region, cloud)
+    return AffordanceAnswer(regions, points, cloud.spread(scores), cloud.spread(normals), cloud.notes)
+
+
+def _restore(region: AffordanceRegion, cloud: PreparedCloud) -> None:
+    """From the prepared cloud's rows and origin to those of the given one."""
+    region.rows = np.flatnonzero(np.isin(cloud.rows, region.rows))
+    region.centroid, region.contact = region.centroid + cloud.origin, region.contact + cloud.origin
+    region.middle = region.middle + cloud.origin
+    region.pose[:3, 3] += cloud.origin
+    for grasp in region.grasps:
+        grasp.pose[:3, 3] += cloud.origin
+        grasp.contacts = grasp.contacts + cloud.origin

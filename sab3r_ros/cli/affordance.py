@@ -5,22 +5,25 @@ from pathlib import Path
 
 import numpy as np
 
+from sab3r_ros.affordance.clouds import check_size
 from sab3r_ros.affordance.grasps import Grasp, Gripper
 from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.regions import AffordanceRegion
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter
 from sab3r_ros.config import Settings
 from sab3r_ros.maps import open_map
-from sab3r_ros.sources.clouds import read_cloud
+from sab3r_ros.sources.clouds import CLOUD_SUFFIXES, read_cloud
 from sab3r_ros.sources.encodings import read_image
 from sab3r_ros.viewer.affordance_picture import draw_answer
+
+_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
 def affordance_of(
     source: Path, item: str, prompt: str, settings: Settings, checkpoint: str, min_score: float, max_regions: int, width: float,
-    png: Path | None, image_file: Path | None = None,
+    png: Path | None, image_file: Path | None = None, unit: str = "m",
 ) -> dict:  # fmt: skip
-    """Regions of an object in a saved map, or of a cloud in a .ply file.
+    """Regions of an object in a saved map, or of a cloud in a file; unit: of the file's coordinates, m, cm or mm.
 
     item: what to look for in the map; image_file: shows the action. Raises AffordanceRequestError when it is
     not found or the cloud cannot be answered.
@@ -29,9 +32,12 @@ def affordance_of(
     request = RegionRequest(min_score, max_regions, gripper=gripper)
     image = read_image(image_file) if image_file else None
     segmenter = AffordanceSegmenter(checkpoint)
-    if source.suffix.lower() == ".ply":
+    if source.suffix.lower() in CLOUD_SUFFIXES or source.is_file():
         name = item or source.stem
-        answer = affordance_regions(segmenter, read_cloud(source), prompt, request, image=image)
+        points = read_cloud(source) * _UNITS[unit]
+        if problem := check_size(points):
+            raise AffordanceRequestError(f"{source}: {problem}")
+        answer = affordance_regions(segmenter, points, prompt, request, image=image)
     else:
         name = item
         opened = open_map(source, settings=settings)
@@ -47,6 +53,7 @@ def affordance_of(
         "object": name,
         "affordance": prompt,
         "points": len(answer.points),
+        "notes": answer.notes,
         "regions": [_region(r) for r in answer.regions],
     }
 

@@ -1,13 +1,14 @@
 """Commands and their options; the work is done elsewhere."""
 
 import json
-import logging
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sab3r_ros.cli.errors import run_command
 from sab3r_ros.cli.train_app import train
 from sab3r_ros.config import dotted_fields, load_settings
 from sab3r_ros.models.catalogue import KNOWN, models_dir
@@ -22,7 +23,14 @@ evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")
 
-_LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard")
+
+class LengthUnit(str, Enum):
+    """Units of lengths in files of other programs."""
+
+    M = "m"
+    CM = "cm"
+    MM = "mm"
+
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML with settings, nested or as a ROS parameter file")
@@ -39,18 +47,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON
 
 
 def run() -> None:
-    """Run a command; foreseen errors become one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        app()
-    except (ValueError, OSError) as error:
-        print(f"sab3r: {error}", file=sys.stderr)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _LAB_PACKAGES:
-            raise
-        print(f"sab3r: this command needs {error.name}: pip install 'sab3r_ros[lab]'", file=sys.stderr)
-        sys.exit(1)
+    """Run a command; errors become one line on stderr and exit status 1."""
+    run_command(app)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, checkpoint: str = ""):
@@ -62,15 +60,16 @@ def _settings(config: Path | None, overrides: list[str] | None, checkpoint: str 
 def map_command(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="INPUT", help="A folder of images, a video, a rosbag2 or mcap, a camera number, or demo"
-        ),
+        typer.Argument(metavar="INPUT", help="A folder of images, a video, a URL, a bag, a camera number, or demo"),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")],
     checkpoint: CheckpointOption = "",
     rate: Annotated[float, typer.Option(min=0.01, help="Images per second where the input has no stamps")] = 10.0,
     limit: Annotated[int, typer.Option(min=0, help="Stop after this many frames; 0 = all")] = 0,
     depth: Annotated[bool, typer.Option(help="Use depth images and intrinsics where the input has them")] = False,
+    depth_scale: Annotated[
+        float, typer.Option(min=0.0, help="Units per metre of integer depth images; 0 = what the layout says")
+    ] = 0.0,
     topic: Annotated[str, typer.Option(help="Image topic of a bag that has several")] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace a map that is in the folder")] = False,
     as_json: JsonOption = False,
@@ -80,13 +79,40 @@ def map_command(
     """Map a recording: writes the map, map.ply, trajectory.txt (TUM), preview.png and summary.json."""
     from sab3r_ros.cli.mapping import map_input
 
-    summary = map_input(source, out, _settings(config, overrides, checkpoint), rate, limit, depth, topic, overwrite)
+    settings = _settings(config, overrides, checkpoint)
+    summary = map_input(source, out, settings, rate, limit, depth, topic, overwrite, depth_scale)
     if as_json:
         print(json.dumps(summary))
     else:
         print(
             f"{summary['frames']} frames, {summary['keyframes']} keyframes, {summary['points']} points at {summary['fps']:.1f} frames/s -> {out}"
         )
+    if summary["ended"] not in ("complete", "interrupted"):
+        raise typer.Exit(1)
+
+
+@app.command("inspect")
+def inspect_command(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Anything that `sab3r map` or `sab3r affordance` takes")
+    ],
+    topic: Annotated[str, typer.Option(help="Image topic of a bag that has several")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Read this many frames at most; 0 = all")] = 0,
+    depth_scale: Annotated[float, typer.Option(min=0.0, help="Units per metre of integer depth images")] = 0.0,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw frames, depth and the steps between stamps into this file")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an input is, without mapping it: format, frames, stamps, calibration, depth, faults.
+
+    Example: sab3r inspect recording.mcap --png recording.png
+    """
+    from sab3r_ros.cli.inspect import inspect_input, lines_of
+    from sab3r_ros.cli.mapping import finite
+
+    found = inspect_input(source, topic, limit, png, depth_scale)
+    print(json.dumps(finite(found)) if as_json else "\n".join(lines_of(found)))
 
 
 @app.command()
@@ -127,7 +153,10 @@ def locate(
 @app.command("affordance")
 def affordance_command(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A saved map, or a .ply file with the points of one object")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A saved map, or a file with one object (.ply, .pcd, .xyz, .npy, .obj, .stl ...)"
+        ),
     ],
     affordance: Annotated[
         str, typer.Option(help='grasp, pour, open ... or a question: "where would you hold it?"')
@@ -144,6 +173,7 @@ def affordance_command(
     gripper_width: Annotated[
         float, typer.Option(min=0.0, help="Opening of the gripper in metres; 0 = no limit")
     ] = 0.085,
+    unit: Annotated[LengthUnit, typer.Option(help="Of a file's coordinates")] = LengthUnit.M,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     checkpoint: CheckpointOption = "",
     config: ConfigOption = None,
@@ -154,8 +184,10 @@ def affordance_command(
 
     settings = _settings(config, overrides, checkpoint)
     answer = affordance_of(
-        source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png, image
+        source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png, image, unit.value
     )
+    for note in answer["notes"]:
+        print(note, file=sys.stderr)
     if as_json:
         print(json.dumps(answer))
     else:
@@ -279,6 +311,7 @@ def evaluate_household_command(
 def evaluate_affordance_command(
     shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
     first: FirstOption = 0,
+    unit: Annotated[LengthUnit, typer.Option(help="Of a file's coordinates")] = LengthUnit.M,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
 ) -> None:
@@ -293,6 +326,7 @@ def evaluate_scans_command(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Scanned objects: .npz with points, normals, affordance/NAME")
     ],
+    unit: Annotated[LengthUnit, typer.Option(help="Of a file's coordinates")] = LengthUnit.M,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,

@@ -1,5 +1,6 @@
 """`sab3r map` and `sab3r locate`: from options to library calls, and what they print."""
 
+import logging
 import sys
 from collections.abc import Callable
 from itertools import islice
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from sab3r_ros.cli.errors import one_line
 from sab3r_ros.config import Settings
 from sab3r_ros.files import write_json
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.mapping.session import EmptyMap, MapFileError, PathExists
+from sab3r_ros.mapping.session import EmptyMap, MapFileError, check_target
 from sab3r_ros.mapping.stream import Run, map_stream
 from sab3r_ros.maps import Map
 from sab3r_ros.models.backends import load_backend
@@ -23,17 +25,24 @@ from sab3r_ros.sources.base import Source
 from sab3r_ros.sources.open import open_source
 from sab3r_ros.viewer.preview import draw_preview
 
+log = logging.getLogger(__name__)
+
 
 def map_source(source: Source, settings: Settings, backend: Backend, limit: int = 0) -> tuple[Mapper, Run]:
-    """Map every frame of a source, with a progress bar; what was mapped is kept when the user interrupts."""
+    """Map every frame of a source, with a progress bar; what was mapped is kept whatever ends it, `Run.ended` says what."""
     mapper, run = Mapper(settings, backend), Run()
     total = min(limit, len(source)) if limit and len(source) else limit or len(source) or None
     frames = islice(source, limit) if limit else source
     with tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
         try:
             map_stream(mapper, frames, bar.update, run)
-        except KeyboardInterrupt:  # a live camera is ended this way
-            print("interrupted: what was mapped so far is kept", file=sys.stderr)
+        except KeyboardInterrupt:  # a live camera is ended this way; SIGTERM counts as the same
+            run.ended = "interrupted"
+        except Exception as error:
+            run.ended = one_line(error)
+            log.debug("mapping ended early", exc_info=error)
+    if run.ended:
+        print(f"sab3r: {run.ended}: what was mapped so far is kept", file=sys.stderr)
     return mapper, run
 
 
@@ -45,7 +54,8 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
         "frames": status.frames, "tracked": mapper.state.graph.tracked, "keyframes": status.keyframes, "points": status.points,
         "fps": run.fps, "scale": status.scale.source.name.lower(),
         "scale_stddev": status.scale.stddev if np.isfinite(status.scale.stddev) else None, "map_mb": status.megabytes,
-        "skipped": source.skipped + run.rejected,
+        "ended": run.ended or "complete", "notes": [*source.notes, *(f"{n} x {text}" for text, n in run.notes.items())],
+        "left_out": len(source.faults) + len(run.faults), "skipped": source.skipped + run.faults.lines,
     }  # fmt: skip
 
 
@@ -59,21 +69,31 @@ def finite(value):
 
 
 def map_input(
-    source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool
-) -> dict:
-    """`sab3r map`: returns the summary. Raises for unreadable inputs, an occupied OUT, and nothing mapped."""
-    if (out / "map.json").exists() and not overwrite:
-        raise PathExists(f"{out} holds a map already; give --overwrite or another --out")
-    opened = open_source(source, rate, depth, topic)
+    source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool,
+    depth_scale: float = 0.0,
+) -> dict:  # fmt: skip
+    """`sab3r map`: returns the summary. Raises for unreadable inputs, a place that cannot be written, and nothing mapped."""
+    check_target(out, overwrite)
+    opened = open_source(source, rate, depth or bool(depth_scale), topic, depth_scale)
+    for note in opened.notes:
+        print(note, file=sys.stderr)
+    told = len(opened.notes)
     backend = load_backend(settings.model, settings.window.size)
     query = query_for(backend.features, settings.query)
     print(f"model {backend.geometry.id}, licence {backend.licence}", file=sys.stderr)
     mapper, run = map_source(opened, settings, backend, limit)
+    for note in opened.notes[told:]:
+        print(note, file=sys.stderr)
+    for text, count in run.notes.most_common(3):
+        print(f"{count} frames: {text}", file=sys.stderr)
+    reasons = [text for faults in (opened.faults, run.faults) if (text := faults.summary())]
     try:
         write_outputs(mapper, query, out, overwrite)
     except EmptyMap as error:
-        first = f" First problem: {run.rejected[0]}" if run.rejected else ""
-        raise MapFileError(f"nothing could be mapped from {source}.{first}") from error
+        why = "; ".join(reasons) or run.ended or "it has no frames"
+        raise MapFileError(f"nothing could be mapped from {source}: {why}") from error
+    for text in reasons:
+        print(text, file=sys.stderr)
     summary = summarise(mapper, run, opened)
     write_json(out / "summary.json", finite(summary))
     return summary

@@ -10,7 +10,7 @@ from sab3r_ros.config import TrackingSettings
 from sab3r_ros.mapping.keypoints import Keypoints, detect_keypoints
 from sab3r_ros.models.base import GeometryModel
 from sab3r_ros.models.preprocess import Framing, framing_for, resize_and_crop
-from sab3r_ros.types import EncodedFrame, Frame, Keyframe
+from sab3r_ros.types import BadFrame, EncodedFrame, Frame, Keyframe
 
 
 class FrameEncoder:
@@ -20,8 +20,11 @@ class FrameEncoder:
         self._geometry, self._settings = geometry, settings
 
     def __call__(self, frame: Frame) -> EncodedFrame:
-        """Encode a rectified frame. Raises ValueError for an image that is too narrow."""
-        plan = framing_for(self._geometry, frame.rgb)
+        """Encode a rectified frame. Raises BadFrame for an image that is too narrow."""
+        try:
+            plan = framing_for(self._geometry, frame.rgb)
+        except ValueError as error:
+            raise BadFrame(str(error)) from error
         depth = None
         if frame.depth is not None:
             depth = plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))

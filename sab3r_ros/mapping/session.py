@@ -5,6 +5,7 @@ format 1, which had one model and no edges, is read too.
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ from sab3r_ros.mapping.state import MapState
 from sab3r_ros.types import COLUMNS, Edge, Keyframe, MapSnapshot, Scale, ScaleSource, Tracking
 
 FORMAT, VERSION = "sab3r_map", 2
+_FILES = ("map.safetensors", "map.json")
+_NEXT = ".next"  # folder inside a map's: a whole new map on its way to its place
 _KEYFRAME = ("points", "conf", "pose", "image", "stamp")
 _EDGE = ("source_pixels", "target_pixels", "weights", "target_from_source")
 
@@ -127,11 +130,26 @@ def save_map(mapper: Mapper, path: Path, overwrite: bool = False, include_featur
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Raise PathExists where a map may not be written: something is there that was not to be overwritten, or is no map."""
-    if path.exists() and not overwrite:
-        raise PathExists(f"{path} exists; ask for overwriting or give another path")
-    if path.exists() and not (path / "map.json").is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise PathExists(f"{path} exists and is not a map; it will not be overwritten")
+    """Raise where a map may not or cannot be written; asked before the work, not after it.
+
+    PathExists: something is there that was not to be overwritten, or is no map (an empty folder is used); MapFileError: the
+    place cannot be written to.
+    """
+    path = Path(path).expanduser()
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if not (path.is_dir() and ((path / "map.json").is_file() or (path / _NEXT).is_dir())):
+            raise PathExists(f"{path} exists and is not a map; it will not be overwritten: give another path")
+        if not overwrite:
+            raise PathExists(f"{path} holds a map already: ask for overwriting (--overwrite) or give another path")
+    place = path if path.is_dir() else path.parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise MapFileError(f"cannot write to {place}: {error.strerror or error}") from error
 
 
 def _voxel_tensors(snapshot: MapSnapshot, with_features: bool) -> dict[str, Tensor]:
@@ -143,63 +161,76 @@ def _voxel_tensors(snapshot: MapSnapshot, with_features: bool) -> dict[str, Tens
 
 
 def _write(path: Path, tensors, info) -> int:
-    """Write into a folder beside the target, then swap."""
+    """Write into a folder beside the target, then put it in place by one rename."""
     work = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _remove_leftovers(path)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent))
         work.chmod(0o755)
         save_file(tensors, work / "map.safetensors")
         (work / "map.safetensors").chmod(0o644)
         info["sha256"] = sha256(work / "map.safetensors")
         (work / "map.json").write_text(json.dumps(info, indent=1) + "\n")
-        for name in ("map.safetensors", "map.json"):
+        for name in _FILES:
             with (work / name).open("rb+") as stream:
                 os.fsync(stream.fileno())
         size = sum(f.stat().st_size for f in work.iterdir())
-        if path.exists():
-            _replace_inside(path, work)
+        if path.is_dir() and any(path.iterdir()):
+            finish_exchange(path)  # one that was interrupted before
+            work.rename(path / _NEXT)  # from here on the new map is the one that is read
+            finish_exchange(path)
         else:
             work.rename(path)
         return size
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise MapFileError(f"cannot write the map to {path}: {error}") from error
     finally:
         if work is not None and work.exists():
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _replace_inside(path: Path, work: Path) -> None:
-    """Replace a map; other files of its folder (a PLY, a preview) stay."""
-    old = path / "map.safetensors.old"
-    with contextlib.suppress(FileNotFoundError):
-        (path / "map.safetensors").replace(old)
-    try:
-        (work / "map.safetensors").replace(path / "map.safetensors")
-        (work / "map.json").replace(path / "map.json")
-    except OSError:
-        with contextlib.suppress(OSError):
-            old.replace(path / "map.safetensors")
-        raise
-    old.unlink(missing_ok=True)
+def finish_exchange(path: Path) -> None:
+    """Bring a whole new map that waits inside a map's folder to its place; other files of the folder (a PLY) stay.
+
+    Every step can be interrupted and done again, by the next save or when the map is opened.
+    """
+    waiting = path / _NEXT
+    if not waiting.is_dir():
+        return
+    for name in _FILES:  # map.json last: while it waits, the exchange is not finished
+        with contextlib.suppress(FileNotFoundError):
+            (waiting / name).replace(path / name)
+    shutil.rmtree(waiting, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Folders of saves that were killed on this machine."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        number = left.name[len(path.name) + 2 :].partition(".")[0]
+        if number.isdigit() and not Path(f"/proc/{number}").exists() and Path("/proc").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def read_map(path: Path) -> MapFile:
     """Read and verify a map. Raises FileNotFoundError where there is none, MapFileError where it is damaged."""
     path = Path(path).expanduser()
-    if not (path / "map.json").is_file():
+    with contextlib.suppress(OSError):  # a disk that is read-only: see below
+        finish_exchange(path)
+    files = {name: path / _NEXT / name if (path / _NEXT / name).is_file() else path / name for name in _FILES}
+    if not files["map.json"].is_file():
         if (path / "map.safetensors").is_file():
             raise MapFileError(f"{path} has no map.json: the map is half-written")
         raise FileNotFoundError(f"no map at {path} (a map is a folder with map.json and map.safetensors)")
     try:
-        info = json.loads((path / "map.json").read_text())
+        info = json.loads(files["map.json"].read_text())
         if info.get("format") != FORMAT:
             raise MapFileError(f"{path}/map.json is not of a {FORMAT}")
         if info["version"] > VERSION:
             raise MapFileError(f"{path} has format version {info['version']}; this release reads up to {VERSION}")
-        if sha256(path / "map.safetensors") != info["sha256"]:
+        if sha256(files["map.safetensors"]) != info["sha256"]:
             raise MapFileError(f"{path}/map.safetensors is damaged or half-written: its checksum differs")
-        tensors = load_file(path / "map.safetensors")
+        tensors = load_file(files["map.safetensors"])
         if info["version"] == 1:
             _from_version_1(info, tensors)
         if {len(tensors[name]) for name in COLUMNS} != {info["voxels"]}:

@@ -12,6 +12,7 @@ from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
 from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
 
+_DOUBTFUL_SCALE = 2.0  # factor between measured depth and the network's metres beyond which one of them is wrong
 _HISTORY = 50  # frames over which scale and focal length are averaged
 
 
@@ -50,8 +51,11 @@ class MapState:
                 if self.scale.source != ScaleSource.MEASURED:
                     self._scale_ratios.clear()
                 self._scale_ratios.append(float(split_sim3(pose)[0]))
-                self.scale = Scale(ScaleSource.MEASURED, max(sigma, 0.005))
-                return replace(estimate, pose=pose), ""
+                ratio = float(np.median(self._scale_ratios))
+                doubt = abs(np.log(ratio)) > np.log(_DOUBTFUL_SCALE)
+                self.scale = Scale(ScaleSource.MEASURED, max(sigma, 0.005, abs(np.log(ratio)) if doubt else 0.0))
+                note = f"the depth images are {ratio:.1f} times what the network expects: is their unit right?"
+                return replace(estimate, pose=pose), note if doubt else ""
         if self.scale.source != ScaleSource.MEASURED:
             self._scale_ratios.append(estimate.relative_scale)
             sigma = float(np.std(np.log(self._scale_ratios))) if len(self._scale_ratios) > 2 else 0.3

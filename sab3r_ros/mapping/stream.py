@@ -1,22 +1,29 @@
 """Mapping whole recordings."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from sab3r_ros.faults import Faults
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.types import BadFrame, Frame, FrameResult
+from sab3r_ros.types import BadFrame, Frame, FrameResult, Tracking
 
 
 @dataclass
 class Run:
-    """What the mapper made of a stream; `results` has None for rejected frames, `rejected` says why, one line each."""
+    """What the mapper made of a stream; `results` has None for rejected frames, `faults` says why.
+
+    ended: "" when the stream was mapped to its end, else what ended it before.
+    """
 
     results: list[FrameResult | None] = field(default_factory=list)
     seconds: float = 0.0
-    rejected: list[str] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    notes: Counter[str] = field(default_factory=Counter)
+    ended: str = ""
 
     @property
     def poses(self) -> list[np.ndarray | None]:
@@ -40,10 +47,14 @@ def map_stream(
     for frame in frames:
         started = time.perf_counter()
         try:
-            run.results.append(mapper.register(frame))
+            result = mapper.register(frame)
+            run.results.append(result)
         except BadFrame as error:
             run.results.append(None)
-            run.rejected.append(f"frame {len(run.results) - 1}: {error}")
+            run.faults.add(f"frame {len(run.results) - 1}", error)
+        else:
+            if result.message and result.tracking != Tracking.LOST:
+                run.notes[result.message] += 1
         run.seconds += time.perf_counter() - started
         if progress:
             progress()

@@ -7,6 +7,7 @@ import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from visualization_msgs.msg import MarkerArray
 
+from sab3r_ros.affordance.clouds import check_size
 from sab3r_ros.affordance.grasps import Gripper
 from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter
@@ -129,6 +130,8 @@ class AffordanceServerNode(ManagedNode):
             points = convert.read_xyz(request.cloud)
             if not request.cloud.header.frame_id:
                 raise AffordanceRequestError("the cloud's header names no frame")
+            if problem := check_size(points):
+                raise AffordanceRequestError(problem)
             stamp = convert.nanoseconds(request.cloud.header.stamp)
             return FoundObject(request.object or "cloud", points, request.cloud.header.frame_id, stamp)
         found = self._map.find(request, self.settings.map_timeout, self.get_clock().now().nanoseconds)

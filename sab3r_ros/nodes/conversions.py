@@ -9,13 +9,8 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 
-from sab3r_ros.geometry.projection import scaled_intrinsics
-from sab3r_ros.sources.encodings import (
-    decode_compressed,
-    decode_compressed_depth,
-    decode_depth,
-    decode_image,
-)
+from sab3r_ros.sources.calibration import camera_of_info
+from sab3r_ros.sources.encodings import ImageDecoder, decode_compressed, decode_compressed_depth, decode_depth
 from sab3r_ros.types import Camera, Region
 
 _FIELD_TYPES: dict[np.dtype, int] = {
@@ -24,6 +19,12 @@ _FIELD_TYPES: dict[np.dtype, int] = {
     np.dtype("<u4"): PointField.UINT32,
     np.dtype("u1"): PointField.UINT8,
 }
+
+_FIELD_KINDS: dict[int, np.dtype] = {
+    PointField.INT8: np.dtype("i1"), PointField.UINT8: np.dtype("u1"), PointField.INT16: np.dtype("<i2"),
+    PointField.UINT16: np.dtype("<u2"), PointField.INT32: np.dtype("<i4"), PointField.UINT32: np.dtype("<u4"),
+    PointField.FLOAT32: np.dtype("<f4"), PointField.FLOAT64: np.dtype("<f8"),
+}  # fmt: skip
 
 
 def nanoseconds(stamp: Time | Duration) -> int:
@@ -46,11 +47,11 @@ def header(frame: str, ns: int) -> Header:
     return Header(frame_id=frame, stamp=to_stamp(ns))
 
 
-def image_to_rgb(message: Image | CompressedImage) -> np.ndarray:
-    """(H,W,3) uint8. Raises ImageError."""
+def image_to_rgb(message: Image | CompressedImage, decoder: ImageDecoder | None = None) -> np.ndarray:
+    """(H,W,3) uint8; decoder: the one of the message's stream. Raises ImageError."""
     if isinstance(message, CompressedImage):
         return decode_compressed(message.data)
-    return decode_image(
+    return (decoder or ImageDecoder())(
         message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
     )
 
@@ -58,7 +59,7 @@ def image_to_rgb(message: Image | CompressedImage) -> np.ndarray:
 def image_to_depth(message: Image | CompressedImage) -> np.ndarray:
     """(H,W) float32 metres, NaN where unknown. Raises ImageError."""
     if isinstance(message, CompressedImage):
-        return decode_compressed_depth(message.data)
+        return decode_compressed_depth(message.data, message.format.partition(";")[0])
     return decode_depth(
         message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
     )
@@ -86,33 +87,16 @@ def depth_to_image(depth: np.ndarray, head: Header) -> Image:
     )  # fmt: skip
 
 
-_DISTORTION_MODELS = {"fisheye": "equidistant", "radtan": "plumb_bob"}  # other drivers' names
-
-
 def to_camera(message: CameraInfo, width: int, height: int, rectified: bool) -> Camera | None:
-    """The camera of an image of width x height, or None where it is not calibrated.
+    """The camera of an image of width x height, or None where it is not calibrated; see `calibration.camera_of_info`.
 
-    rectified: the image obeys P and has no distortion, as on `image_rect`; otherwise K and D hold, as on `image_raw`.
-    Region of interest and binning are taken into account, and a size other than the image's (a resized stream).
+    Raises CalibrationError where the message belongs to another image.
     """
-    matrix = np.array(message.p, float).reshape(3, 4)[:, :3] if rectified else np.array(message.k, float).reshape(3, 3)
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or not np.isfinite(matrix).all():
-        return None
-    matrix = matrix.copy()
-    roi, binning = message.roi, (max(message.binning_x, 1), max(message.binning_y, 1))
-    full = message.width, message.height
-    if roi.width and roi.height:  # sensor_msgs: the region is given at full resolution, before binning
-        matrix[:2, 2] -= roi.x_offset, roi.y_offset
-        full = roi.width, roi.height
-    if all(full):
-        # Pixel centres: what lies at u + 0.5 of `full` lies at the same share of the image.
-        binned = tuple(side // b for side, b in zip(full, binning, strict=True))
-        matrix = scaled_intrinsics(matrix, full, binned, (0, 0))
-        matrix = scaled_intrinsics(matrix, binned, (width, height), (0, 0))
-    if rectified or not any(message.d):
-        return Camera(matrix)
-    model = _DISTORTION_MODELS.get(message.distortion_model, message.distortion_model or "plumb_bob")
-    return Camera(matrix, tuple(float(v) for v in message.d), model)
+    roi = message.roi
+    return camera_of_info(
+        (message.width, message.height), message.k, message.p, message.d, message.distortion_model,
+        (message.binning_x, message.binning_y), (roi.x_offset, roi.y_offset, roi.width, roi.height), (width, height), rectified,
+    )  # fmt: skip
 
 
 def camera_info(intrinsics: np.ndarray, width: int, height: int, head: Header) -> CameraInfo:
@@ -153,22 +137,36 @@ def make_cloud(head: Header, **fields: np.ndarray) -> PointCloud2:
 
 
 def read_cloud(message: PointCloud2) -> dict[str, np.ndarray]:
-    """A cloud's fields as columns; padding and byte order are respected. Raises ValueError for truncated data."""
-    kinds: dict[int, np.dtype] = {kind: dtype for dtype, kind in _FIELD_TYPES.items()}
+    """A cloud's fields as columns; padding, byte order and any order of fields are respected.
+
+    Fields of several numbers are left out; a count of 0 means 1, a row_step or point_step of 0 means without padding, as
+    some drivers write. Raises ValueError for truncated data and fields beyond the end of a point.
+    """
     order: Literal["<", ">"] = ">" if message.is_bigendian else "<"
     names, formats, offsets = [], [], []
     for item in message.fields:
-        if item.datatype not in kinds or item.count != 1:
+        if item.datatype not in _FIELD_KINDS or item.count > 1 or item.name in names:
             continue
         names.append(item.name)
-        formats.append(kinds[item.datatype].newbyteorder(order))
+        formats.append(_FIELD_KINDS[item.datatype].newbyteorder(order))
         offsets.append(item.offset)
-    record = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": message.point_step})
+    ends = [offset + kind.itemsize for offset, kind in zip(offsets, formats, strict=True)]
+    point_step = message.point_step or max(ends, default=0)
+    if any(end > point_step for end in ends):
+        raise ValueError(f"the cloud's fields reach beyond its point_step of {point_step} bytes")
+    width, height = (message.width, message.height) if message.height else (message.width, 1)
+    row_step = message.row_step or width * point_step
     buffer = np.frombuffer(message.data, np.uint8)
-    if buffer.size < message.row_step * message.height:
-        raise ValueError(f"cloud data are truncated: {buffer.size} of {message.row_step * message.height} bytes")
-    rows = buffer[: message.row_step * message.height].reshape(message.height, message.row_step)
-    flat = np.ascontiguousarray(rows[:, : message.width * message.point_step]).view(record).reshape(-1)
+    if row_step < width * point_step:
+        raise ValueError(f"the cloud's row_step of {row_step} bytes is shorter than {width} points of {point_step}")
+    needed = row_step * (height - 1) + width * point_step if width else 0
+    if buffer.size < needed:
+        raise ValueError(f"cloud data are truncated: {buffer.size} of {needed} bytes")
+    if not width or not names:
+        return {name: np.empty(0, kind) for name, kind in zip(names, formats, strict=True)}
+    record = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step})
+    rows = np.lib.stride_tricks.as_strided(buffer, (height, width * point_step), (row_step, 1))
+    flat = np.ascontiguousarray(rows).view(record).reshape(-1)
     return {name: flat[name] for name in names}
 
 

@@ -1,5 +1,6 @@
 """The thread that owns the network: takes the newest image, registers it, publishes the result."""
 
+import re
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -12,11 +13,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.frame_slot import NewestSlot
-from sab3r_ros.sources.encodings import ImageError
-from sab3r_ros.types import BadFrame, Frame, FrameResult, Tracking
+from sab3r_ros.sources.calibration import CalibrationError
+from sab3r_ros.sources.depth_files import fitted
+from sab3r_ros.sources.encodings import ImageDecoder, ImageError
+from sab3r_ros.sources.stamps import FrameTimes
+from sab3r_ros.types import BadFrame, Camera, Frame, FrameResult, Tracking
 
 _DEPTHS_KEPT = 10
 _DEPTH_WAIT = 0.1  # seconds; a depth image that is registered to its image comes this much later at most
+_TEXTS_TOLD = 50  # different texts said at once; a stream of ever new ones must not fill the log
 _NS = 1e-9
 
 
@@ -47,6 +52,9 @@ class MappingWorker:
         self._depth_tolerance = depth_tolerance
         self._camera_frame, self._rectified = camera_frame, rectified
         self._logger, self._clock_ns, self._on_result = logger, clock_ns, on_result
+        self._decoder = ImageDecoder()
+        self._times = FrameTimes(lambda text: self._problem("stamps", text))
+        self._told: set[str] = set()
         self._size: tuple[int, int] | None = None
         self._was_lost = False
         self._thread = threading.Thread(target=self._run, name="mapping", daemon=True)
@@ -87,23 +95,31 @@ class MappingWorker:
                 self._problem("unexpected", f"{type(error).__name__}: {error}")
 
     def _process(self, message):
-        stamp = convert.nanoseconds(message.header.stamp)
+        header = convert.nanoseconds(message.header.stamp)
+        stamp = self._times(header, self._clock_ns())
         started = time.perf_counter()
-        rgb = convert.image_to_rgb(message)
+        rgb = convert.image_to_rgb(message, self._decoder)
         size = rgb.shape[1], rgb.shape[0]
         if self._size not in (None, size):
             self._problem("size_change", f"the images' size changed from {self._size} to {size}; mapping goes on")
         self._size = size
-        camera = None
-        if self.newest_camera_info is not None:
-            camera = convert.to_camera(self.newest_camera_info, *size, self._rectified)
-        result = self.mapper.register(Frame(rgb, stamp, self._depth_for(stamp), camera))
+        result = self.mapper.register(Frame(rgb, stamp, self._depth_for(header, size), self._camera(size)))
         self._tell(result)
         took = (time.perf_counter() - started) * 1e3
         frame = self._camera_frame or message.header.frame_id or "camera_optical"
         self._on_result(result, LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6))
 
-    def _depth_for(self, stamp: int) -> np.ndarray | None:
+    def _camera(self, size: tuple[int, int]) -> Camera | None:
+        """The calibration, as far as it fits images of this size (W,H)."""
+        if self.newest_camera_info is None:
+            return None
+        try:
+            return convert.to_camera(self.newest_camera_info, *size, self._rectified)
+        except CalibrationError as error:
+            self._problem("camera_info", f"camera_info is not used: {error}")
+            return None
+
+    def _depth_for(self, stamp: int, size: tuple[int, int]) -> np.ndarray | None:
         """Depth of the same moment; drivers often send it after the image, so it is waited for a little."""
         if self._depth_tolerance is None:
             return None
@@ -114,7 +130,7 @@ class MappingWorker:
             self._problem("no_depth", "no depth image of the same moment; this image is used without")
             return None
         try:
-            return convert.image_to_depth(message)
+            return fitted(convert.image_to_depth(message), size[::-1])
         except ImageError as error:
             self._problem("bad_depth", f"depth image: {error}")
             return None
@@ -137,8 +153,11 @@ class MappingWorker:
         self._was_lost = lost
 
     def _problem(self, kind: str, text: str):
-        """Count a problem and say it: the first time, then every hundredth."""
+        """Count a problem and say it: every text the first time, then every hundredth of its kind."""
         self.problems[kind] += 1
-        if self.problems[kind] % 100 == 1:
+        reason = re.sub(r"\d+(\.\d+)?", "N", text)
+        new = reason not in self._told and len(self._told) < _TEXTS_TOLD
+        self._told.add(reason)
+        if new or self.problems[kind] % 100 == 1:
             again = "" if self.problems[kind] == 1 else f" ({self.problems[kind]} times so far)"
             self._logger.warning(f"{text}{again}")

@@ -1,70 +1,184 @@
-"""Image topics of rosbag2 (sqlite3, mcap) and rosbag1 recordings, through the rosbags library; no ROS needed."""
+"""Image topics of rosbag2 (sqlite3, mcap) and rosbag1 recordings, with depth and calibration; no ROS needed."""
 
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sab3r_ros.sources.base import Source, SourceError
-from sab3r_ros.sources.encodings import ImageError, decode_compressed, decode_image
-from sab3r_ros.types import Frame
+import numpy as np
 
-_RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+from sab3r_ros.sources.bag_files import BagFile, open_bag_files
+from sab3r_ros.sources.bag_topics import COMPRESSED, choose_topics, video_codec
+from sab3r_ros.sources.base import Source, SourceError
+from sab3r_ros.sources.calibration import CalibrationError, camera_of_info
+from sab3r_ros.sources.depth_files import fitted
+from sab3r_ros.sources.encodings import (
+    ImageDecoder,
+    ImageError,
+    decode_compressed,
+    decode_compressed_depth,
+    decode_depth,
+)
+from sab3r_ros.sources.stamps import FrameTimes
+from sab3r_ros.types import Camera, Frame
+
+_TOLERANCE = 20_000_000  # ns between an image and its depth image
+_PATIENCE = 500_000_000  # ns of recording in which the depth of an image may still come
+_QUEUE = 60  # images at most that wait for their depth
+
+
+@dataclass
+class _Waiting:
+    """An image that waits for depth of its moment. header: the message's own stamp; times in ns."""
+
+    rgb: np.ndarray
+    stamp: int
+    header: int
+    recorded: int
+    camera: Camera | None
 
 
 class BagSource(Source):
-    """One image topic of a bag, with the headers' stamps."""
+    """One image topic of a bag with the headers' stamps; with `depth` also its depth images and camera_info.
 
-    def __init__(self, path: Path, topic: str = ""):
+    depth_scale: units per metre of 16-bit depth, 0 = millimetres. Raises SourceError.
+    """
+
+    def __init__(self, path: Path, topic: str = "", depth: bool = False, depth_scale: float = 0.0):
         super().__init__(str(path))
-        try:
-            from rosbags.highlevel import AnyReader, AnyReaderError
-            from rosbags.typesys import Stores, get_typestore
-        except ImportError as error:
-            raise SourceError("reading bags needs the rosbags library: pip install rosbags") from error
-        try:
-            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-            self._reader.open()
-        except (AnyReaderError, OSError, ValueError, KeyError) as error:
-            raise SourceError(f"{path} cannot be read as a bag: {error}") from error
-        self._connection = self._choose(topic)
+        self._files = open_bag_files(path, self.faults)
+        self._depth_factor = depth_scale or 1000.0
+        topics = self.all_topics = [t for file in self._files for t in file.topics]
+        self.topics = choose_topics(topics, topic, self._first_of, self.name)
+        self._count = sum(t.count for t in topics if t.name == self.topics.image)
+        self._wants_depth = depth and bool(self.topics.depth)
+        chosen = [self.topics.image]
+        if depth:
+            chosen += [t for t in (self.topics.depth, self.topics.info) if t]
+        self._chosen = chosen
+        self.note(f"image topic {self.topics.image}, {self._count} messages")
+        if self.topics.others:
+            self.note(f"other image topics left aside: {', '.join(self.topics.others)}")
+        if depth:
+            self.note(f"depth topic {self.topics.depth or 'none: --depth does nothing here'}")
+            self.note(f"camera_info topic {self.topics.info or 'none: the focal length is estimated'}")
 
-    def _choose(self, topic):
-        images = [c for c in self._reader.connections if c.msgtype in (_RAW, _COMPRESSED)]
-        names = sorted({c.topic for c in images})
-        if topic:
-            chosen = [c for c in images if c.topic == topic]
-            if not chosen:
-                raise SourceError(f"{self.name} has no image topic {topic!r}; it has: {', '.join(names) or 'none'}")
-            return chosen[0]
-        colour = [c for c in images if "depth" not in c.topic]
-        if not colour:
-            raise SourceError(
-                f"{self.name} has no image topic (topics: {', '.join(sorted(self._reader.topics)) or 'none'})"
-            )
-        if len({c.topic for c in colour}) > 1:
-            raise SourceError(f"{self.name} has several image topics, choose one: {', '.join(names)}")
-        return colour[0]
+    def _first_of(self, topic: str) -> Any:
+        for file in self._files:
+            try:
+                for _, kind, _, raw in file.messages([topic]):
+                    try:
+                        return file.deserialize(raw, kind)
+                    except SourceError:
+                        continue
+            except SourceError:
+                continue
+        return None
 
     def __len__(self) -> int:
-        return self._connection.msgcount
+        return self._count
 
     def __iter__(self) -> Iterator[Frame]:
-        for connection, recorded, raw in self._reader.messages(connections=[self._connection]):
-            message: Any = self._reader.deserialize(raw, connection.msgtype)
-            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-            try:
-                if connection.msgtype == _COMPRESSED:
-                    rgb = decode_compressed(message.data)
+        times, decoder = FrameTimes(self.note), ImageDecoder()
+        depths: deque[tuple[int, np.ndarray]] = deque(maxlen=_QUEUE)
+        waiting: deque[_Waiting] = deque()
+        info = self._first_of(self.topics.info) if self.topics.info in self._chosen else None
+        for file in self._files:
+            for topic, recorded, message in self._messages(file):
+                header = _stamp(message)
+                if topic == self.topics.image:
+                    rgb = self._image(message, decoder, recorded)
+                    if rgb is not None:
+                        camera = self._camera(info, rgb.shape[:2])
+                        waiting.append(_Waiting(rgb, times(header, recorded), header or recorded, recorded, camera))
+                elif topic == self.topics.info:
+                    info = message
                 else:
-                    rgb = decode_image(
-                        message.data,
-                        message.encoding,
-                        message.width,
-                        message.height,
-                        message.step,
-                        bool(message.is_bigendian),
-                    )
-            except ImageError as error:
-                self._skip(f"message at {recorded} ns", error)
-                continue
-            yield Frame(rgb, stamp or recorded)
+                    depth = self._depth(message, recorded)
+                    if depth is not None:
+                        depths.append((header or recorded, depth))
+                while waiting and self._ready(waiting[0], depths, recorded, len(waiting)):
+                    yield self._frame(waiting.popleft(), depths)
+        while waiting:
+            yield self._frame(waiting.popleft(), depths)
+
+    def _messages(self, file: BagFile) -> Iterator[tuple[str, int, Any]]:
+        try:
+            for topic, kind, recorded, raw in file.messages(self._chosen):
+                try:
+                    yield topic, recorded, file.deserialize(raw, kind)
+                except SourceError as error:
+                    self.faults.add(f"message at {recorded} ns", error)
+        except SourceError as error:
+            self.faults.add("the rest of a file", error)
+
+    def _ready(self, first: _Waiting, depths, recorded: int, count: int) -> bool:
+        """Whether an image need not wait for its depth any longer."""
+        if not self._wants_depth or count > _QUEUE or recorded - first.recorded > _PATIENCE:
+            return True
+        return any(stamp >= first.header - _TOLERANCE // 10 for stamp, _ in depths)
+
+    def _frame(self, item: _Waiting, depths) -> Frame:
+        depth = None
+        if self._wants_depth:
+            near = min(depths, key=lambda d: abs(d[0] - item.header), default=None)
+            if near is None or abs(near[0] - item.header) > _TOLERANCE:
+                self.note("some images have no depth image of the same moment; they are used without")
+            else:
+                try:
+                    depth = fitted(near[1], item.rgb.shape[:2])
+                except ImageError as error:
+                    self.faults.add(f"depth at {near[0]} ns", error)
+        return Frame(item.rgb, item.stamp, depth, item.camera)
+
+    def _image(self, message: Any, decoder: ImageDecoder, recorded: int) -> np.ndarray | None:
+        try:
+            if message.__msgtype__ == COMPRESSED:
+                if codec := video_codec(message):
+                    raise ImageError(f"{codec} video cannot be read: republish it as raw images")
+                return decode_compressed(message.data)
+            return decoder(
+                message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
+            )
+        except ImageError as error:
+            self.faults.add(f"image at {recorded} ns", error)
+            return None
+
+    def _depth(self, message: Any, recorded: int) -> np.ndarray | None:
+        try:
+            if message.__msgtype__ == COMPRESSED:
+                encoding = message.format.partition(";")[0].strip()
+                depth = decode_compressed_depth(message.data, encoding)
+            else:
+                encoding = message.encoding
+                depth = decode_depth(
+                    message.data, encoding, message.width, message.height, message.step, bool(message.is_bigendian)
+                )
+        except ImageError as error:
+            self.faults.add(f"depth at {recorded} ns", error)
+            return None
+        return depth if encoding == "32FC1" else depth * np.float32(1000.0 / self._depth_factor)
+
+    def _camera(self, info: Any, shape: tuple[int, int]) -> Camera | None:
+        """The camera of an image of `shape` (H,W), as far as the calibration fits it."""
+        if info is None:
+            return None
+        k, p, d = (getattr(info, name, getattr(info, name.upper(), ())) for name in "kpd")  # ROS 1 writes capitals
+        roi = (info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height)
+        rectified = "rect" in self.topics.image.removesuffix("/compressed").rpartition("/")[2]
+        try:
+            camera = camera_of_info(
+                (info.width, info.height), k, p, d, info.distortion_model, (info.binning_x, info.binning_y), roi,
+                (shape[1], shape[0]), rectified,
+            )  # fmt: skip
+        except CalibrationError as error:
+            self.note(f"camera_info is not used: {error}")
+            return None
+        if camera is None:
+            self.note("camera_info says that the camera is not calibrated: the focal length is estimated")
+        return camera
+
+
+def _stamp(message: Any) -> int:
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

@@ -5,13 +5,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from sab3r_ros.faults import Faults
 from sab3r_ros.types import Frame
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm", ".jp2",
+        ".heic", ".heif", ".avif",
+    }
+)  # fmt: skip
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".3gp", ".3g2", ".wmv",
+        ".flv", ".ogv", ".mxf", ".h264", ".hevc", ".mjpeg", ".gif",
+    }
+)  # fmt: skip
 BAG_SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
+URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://")
 
 
 class SourceError(ValueError):
@@ -20,10 +32,14 @@ class SourceError(ValueError):
 
 @dataclass
 class Source(ABC):
-    """Frames in the order of their stamps. `skipped` names images that could not be read, one line each."""
+    """Frames in the order of their stamps; iterating again begins again.
+
+    faults: what could not be read, counted by reason; notes: what was recognised and assumed, one line each.
+    """
 
     name: str
-    skipped: list[str] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Number of frames; 0 where it is not known beforehand."""
@@ -31,8 +47,15 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame; images that cannot be read are passed over and named in `skipped`."""
+        """Every frame; images that cannot be read are passed over and noted in `faults`."""
 
-    def _skip(self, what: str, why: object) -> None:
-        self.skipped.append(f"{what}: {why}")
-        log.warning("skipped %s: %s", what, why)
+    @property
+    def skipped(self) -> list[str]:
+        """One line per image that could not be read."""
+        return self.faults.lines
+
+    def note(self, text: str) -> None:
+        """Keep a note; said where it comes while frames are read."""
+        if text not in self.notes:
+            self.notes.append(text)
+            log.info("%s: %s", self.name, text)

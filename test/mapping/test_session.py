@@ -1,6 +1,10 @@
 """Map files: round trips, atomicity, and everything that can be wrong with them."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +89,7 @@ def test_loading_without_clearing_adds(mapper, walk, tmp_path):
 
 def test_overwriting_must_be_asked_for_and_only_ever_hits_maps(mapper, tmp_path):
     session.save_map(mapper, tmp_path / "map")
-    with pytest.raises(session.PathExists, match="exists"):
+    with pytest.raises(session.PathExists, match="holds a map already"):
         session.save_map(mapper, tmp_path / "map")
     session.save_map(mapper, tmp_path / "map", overwrite=True)
     (tmp_path / "other").mkdir()
@@ -242,3 +246,58 @@ def test_a_lost_camera_is_found_at_a_keyframe_that_let_go_of_its_tokens(walk):
     mapper.relocalise()
     mapper.register(Frame(walk.views[0].rgb, 2 * 10**12))
     assert mapper.geometry.encoded == encoded + 1  # the frame alone: its keyframes were not encoded again
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from sab3r_ros.mapping import session
+path = Path(sys.argv[1])
+content = session.read_map(path)
+tensors, info = load_file(path / "map.safetensors"), content.info
+print("ready", flush=True)
+for revision in range(10**6):
+    session._write(path, tensors | {"filling": torch.full((300_000,), float(revision))}, info | {"revision": revision})
+"""
+
+
+def test_a_map_opens_whenever_an_overwriting_save_is_killed(mapper, tmp_path):
+    session.save_map(mapper, tmp_path / "map")
+    (tmp_path / "map" / "notes.txt").write_text("mine")
+    rng = np.random.default_rng(0)
+    env = os.environ | {"PYTHONSAFEPATH": "1"}
+    for _ in range(int(os.environ.get("SAB3R_KILLS", 3))):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "map"], stdout=subprocess.PIPE, env=env)
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0.0, 0.3))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert len(session.read_map(tmp_path / "map").snapshot) == mapper.status().points
+    assert (tmp_path / "map" / "notes.txt").read_text() == "mine"
+    session.save_map(mapper, tmp_path / "map", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["map"]  # what the killed ones left is gone
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_an_interrupted_exchange_is_finished_when_the_map_is_opened(mapper, tmp_path, done):
+    for name in ("map", "newer"):
+        session.save_map(mapper, tmp_path / name)
+    info = json.loads((tmp_path / "newer" / "map.json").read_text())
+    (tmp_path / "newer" / "map.json").write_text(json.dumps(info | {"revision": 77}))
+    (tmp_path / "newer").rename(tmp_path / "map" / ".next")
+    for name in ("map.safetensors", "map.json")[:done]:
+        (tmp_path / "map" / ".next" / name).replace(tmp_path / "map" / name)
+    assert session.read_map(tmp_path / "map").info["revision"] == 77
+    assert sorted(p.name for p in (tmp_path / "map").iterdir()) == ["map.json", "map.safetensors"]
+
+
+def test_an_empty_folder_is_used_and_a_place_is_tried_before_the_work(mapper, tmp_path):
+    (tmp_path / "empty").mkdir()
+    session.check_target(tmp_path / "empty", False)
+    session.save_map(mapper, tmp_path / "empty")
+    assert len(session.read_map(tmp_path / "empty").snapshot)
+    with pytest.raises(session.MapFileError, match="cannot write"):
+        session.check_target(Path("/proc/no/map"), False)

@@ -11,7 +11,7 @@ from sab3r_ros.lab.synthetic.rooms import check_training_seeds
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.lab.training.groups import GroupSource, PosedView
 from sab3r_ros.lab.training.view_cache import ViewCache, concepts
-from sab3r_ros.sources.folders import read_intrinsics
+from sab3r_ros.sources.calibration import read_intrinsics
 
 _SEVEN_SCENES = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])  # the data set's own constant, for 640 x 480
 _NO_DEPTH = 65535

@@ -41,7 +41,8 @@ def test_a_segmenter_that_knows_gets_full_marks_and_one_that_errs_none(scan_file
     drawn = []
     scan = read_scan(scan_file)
     good = evaluate_scan(Knowing(), scan, draw=lambda name, *_: drawn.append(name))["lift"]
-    assert good["auc_whole"] == good["auc_partial"] == good["top1_part_whole"] == good["top1_part_partial"] == 100
+    assert good["top1_part_whole"] == good["top1_part_partial"] == 100
+    assert min(good["auc_whole"], good["auc_partial"]) > 99.9  # points that all but coincide share one answer
     assert 6 <= good["views"] <= 12
     assert len(drawn) == 1 + good["views"]
     assert drawn[0] == "tall_box_lift_whole"

@@ -31,7 +31,7 @@ def test_rejected_frames_are_named_and_count_as_untracked(backend):
     frames[2] = Frame(np.zeros((96, 128, 3), np.uint8), 2 * 10**8)
     run = map_stream(Mapper(Settings(), backend), frames)
     assert run.results[2] is None
-    assert run.rejected[0].startswith("frame 2: the image is black")
+    assert run.faults.lines[0].startswith("frame 2: the image is black")
     assert geometry_metrics(run, sequence.views, backend.geometry)["frames_kept"] <= 3
 
 

@@ -1,0 +1,52 @@
+"""What a command says when it fails: one line, and with --debug the traceback too."""
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+_LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard", "skimage")
+_FORESEEN = (ValueError, OSError)
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line; one that nobody foresaw with its kind and how to get the traceback."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, _FORESEEN):
+        return text
+    if isinstance(error, MemoryError):
+        return "out of memory: use fewer or smaller images, or a smaller window.size"
+    return f"unexpected {type(error).__name__}: {text} (--debug shows where)"
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Run a command; errors become one line on stderr and exit status 1, SIGTERM is taken as Ctrl-C."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        sys.argv.remove("--debug")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    for name in ("matplotlib", "PIL", "urllib3", "filelock", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command()
+    except KeyboardInterrupt:
+        print("sab3r: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has gone
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in _LAB_PACKAGES:
+            print(f"sab3r: this command needs {error.name}: pip install 'sab3r_ros[lab]'", file=sys.stderr)
+        else:
+            print(f"sab3r: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _terminate(_number, _frame) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows saves the map
+    raise KeyboardInterrupt
