@@ -13,15 +13,30 @@ from launch import LaunchDescription
 
 
 def generate_launch_description():
+    """The mapper's launch file, and a player that waits for it and drops no image."""
     share = Path(get_package_share_directory("sab3r_ros"))
+    played = {
+        "input": ParameterValue(LaunchConfiguration("input"), value_type=str),
+        "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
+        "loop": ParameterValue(LaunchConfiguration("loop"), value_type=bool),
+        "follow": ParameterValue(LaunchConfiguration("follow"), value_type=str),
+        "wait_for_subscribers": 120.0,  # a model that is loaded for the first time takes its time
+    }
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "input", default_value="demo", description="Folder, video, bag, camera number, or demo"
+                "input",
+                default_value="demo",
+                description="A folder of images, a video, a bag, a URL, a camera number, or demo",
             ),
-            DeclareLaunchArgument("rate", default_value="10.0", description="Images per second"),
+            DeclareLaunchArgument("rate", default_value="10.0", description="Images per second at most"),
             DeclareLaunchArgument("loop", default_value="false", description="Begin again after the last image"),
-            DeclareLaunchArgument("rviz", default_value="true", description="Start RViz"),
+            DeclareLaunchArgument(
+                "follow",
+                default_value="semantic_mapper",
+                description="Send an image when this mapper has dealt with the one before; none = at `rate`, as a camera does",
+            ),
+            DeclareLaunchArgument("rviz", default_value="true", description="Start RViz where it is installed"),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(share / "launch" / "sab3r.launch.py")),
                 launch_arguments={"rviz": LaunchConfiguration("rviz")}.items(),
@@ -31,14 +46,7 @@ def generate_launch_description():
                 executable="frame_player",
                 name="frame_player",
                 output="screen",
-                parameters=[
-                    str(share / "config" / "frame_player.yaml"),
-                    {
-                        "input": ParameterValue(LaunchConfiguration("input"), value_type=str),
-                        "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
-                        "loop": ParameterValue(LaunchConfiguration("loop"), value_type=bool),
-                    },
-                ],
+                parameters=[str(share / "config" / "frame_player.yaml"), played],
             ),
         ]
     )

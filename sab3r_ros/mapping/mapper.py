@@ -188,6 +188,13 @@ class Mapper:
         with self.lock:
             return self.state.graph.trajectory
 
+    @property
+    def newest_stamp(self) -> int:
+        """Stamp (ns) of the newest tracked frame; 0 before the first one."""
+        with self.lock:
+            newest = self.state.newest
+        return newest[1].stamp if newest is not None else 0
+
     def newest_cloud(self) -> tuple[Cloud, int] | None:
         """Points of the newest tracked frame in the map's frame, and its stamp; None before the first one."""
         with self.lock:

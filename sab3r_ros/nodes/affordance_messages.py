@@ -15,6 +15,10 @@ from sab3r_ros.msg import AffordanceRegion, GraspCandidate
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.map_client import FoundObject
 
+_POSITION_STD, _ORIENTATION_STD = (
+    0.02,
+    0.1,
+)  # metres, radians: of a region or a grasp on a fused surface, beside the scale
 _GREEN, _CYAN = ColorRGBA(r=0.2, g=0.9, b=0.2, a=1.0), ColorRGBA(r=0.1, g=0.8, b=0.9, a=0.5)
 
 
@@ -31,7 +35,7 @@ def region_message(
         peak_score=region.peak_score, num_points=len(region.rows), last_seen=convert.to_stamp(item.stamp),
     )  # fmt: skip
     out.pose.pose = convert.to_pose(to_target @ region.pose)
-    out.pose.covariance = convert.scale_covariance(region.centroid, doubt)
+    out.pose.covariance = convert.pose_covariance(region.centroid, doubt, _POSITION_STD, _ORIENTATION_STD)
     out.size = convert.to_vector(region.size)
     out.contact = convert.to_point(transform(to_target, region.contact))
     out.normal = convert.to_vector(to_target[:3, :3] @ region.normal)
@@ -51,7 +55,7 @@ def _grasp(grasp: Grasp, to_target: np.ndarray, doubt: float) -> GraspCandidate:
         width=grasp.width, depth=grasp.depth, approach_distance=grasp.approach_distance, score=grasp.score
     )
     out.pose.pose = convert.to_pose(to_target @ grasp.pose)
-    out.pose.covariance = convert.scale_covariance(grasp.pose[:3, 3], doubt)
+    out.pose.covariance = convert.pose_covariance(grasp.pose[:3, 3], doubt, _POSITION_STD, _ORIENTATION_STD)
     return out
 
 

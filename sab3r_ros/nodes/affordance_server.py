@@ -20,6 +20,7 @@ from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
 from sab3r_ros.nodes.map_client import FoundObject, MapClient, QueryError
 from sab3r_ros.nodes.qos import LATCHED, SERVICE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
+from sab3r_ros.nodes.usage import arguments_of
 from sab3r_ros.query.objects import surroundings as nearby
 from sab3r_ros.srv import QueryAffordance
 
@@ -33,7 +34,7 @@ class AffordanceServerNode(ManagedNode):
         super().__init__("affordance_server", **kwargs)
         group = parameters.AffordanceServerSettings
         parameters.declare(self, group)
-        parameters.refuse_late_changes(self, parameters.names_of(group), lambda: self.segmenter is not None)
+        parameters.refuse_late_changes(self, [group], lambda: self.segmenter is not None)
         self.settings = group()
         self.segmenter: AffordanceSegmenter | None = None
         self.transforms: Transforms = make_transforms(self)
@@ -80,6 +81,8 @@ class AffordanceServerNode(ManagedNode):
             _set(response, _STATUS.INVALID_REQUEST, str(error))
         except QueryError as error:
             _set(response, error.status, str(error))
+            if error.answer is not None:
+                response.header, response.map_status = error.answer.header, error.answer.map_status
         except TransformUnavailable as error:
             _set(response, _STATUS.TRANSFORM_UNAVAILABLE, str(error))
         except Exception as error:
@@ -93,6 +96,7 @@ class AffordanceServerNode(ManagedNode):
         item = self._object(request)
         response.map_status = item.map_status
         target = request.target_frame or item.frame
+        response.header = convert.header(target, item.stamp)
         to_target = np.eye(4) if target == item.frame else self.transforms.lookup(target, item.frame)
         # The network wants z up, as the object's own frame has it; the caller's may be turned.
         inside = _inside(transform(to_target, item.points), request)
@@ -106,7 +110,6 @@ class AffordanceServerNode(ManagedNode):
         answer = affordance_regions(
             self.segmenter, upright, request.affordance, wanted, surroundings=surroundings, image=image
         )
-        response.header = convert.header(target, item.stamp)
         for k, region in enumerate(answer.regions):
             message = region_message(region, k, request, item, upright, answer.scores, to_target, response.header)
             if item.views is not None:
@@ -161,6 +164,10 @@ def _inside(points: np.ndarray, request) -> np.ndarray:
 
 def main(args=None) -> None:
     """Run the node until it is told to end."""
+    summary = (
+        "Answers which part of an object affords an action, and how to grasp it there (service ~/query_affordance)."
+    )
+    arguments_of("affordance_server", summary, [parameters.AffordanceServerSettings], args)
     run_nodes([AffordanceServerNode], "affordance_server", args)
 
 

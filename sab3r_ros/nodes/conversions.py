@@ -255,12 +255,25 @@ def from_transform(message: TransformStamped) -> np.ndarray:
     return out
 
 
-def scale_covariance(position: np.ndarray, relative: float) -> list[float]:
-    """A pose covariance (36,) whose translation part comes from a relative doubt about scale, seen from the map's origin."""
-    variance = (np.asarray(position, float) * (relative if np.isfinite(relative) else 1.0)) ** 2
-    out = np.zeros((6, 6))
-    out[:3, :3] = np.diag(variance)
-    return out.reshape(-1).tolist()
+UNKNOWN_VARIANCE = 1e6  # of what nothing is known about: filters take a variance of 0 for certainty
+
+
+def pose_covariance(position: np.ndarray, scale: float, position_std: float, orientation_std: float) -> list[float]:
+    """A pose covariance (36,) as ROS orders it: x, y, z, and rotations about them.
+
+    scale: relative doubt about lengths, which grows with the distance from the map's origin, not finite = unknown;
+    position_std in metres and orientation_std in radians hold everywhere.
+    """
+    relative = scale if np.isfinite(scale) else 1.0
+    variance = (np.asarray(position, float) * relative) ** 2 + position_std**2
+    return np.diag([*variance, *[orientation_std**2] * 3]).reshape(-1).tolist()
+
+
+def body_velocity(before: np.ndarray, after: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Linear (3,) and angular (3,) velocity, in the moving frame as Odometry wants them, between two of its poses (4,4)."""
+    linear = after[:3, :3].T @ (after[:3, 3] - before[:3, 3]) / seconds
+    turn = Rotation.from_matrix(before[:3, :3].T @ after[:3, :3]).as_rotvec() / seconds
+    return linear, turn
 
 
 def to_colour(rgb, alpha: float = 1.0) -> ColorRGBA:

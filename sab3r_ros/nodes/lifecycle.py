@@ -1,6 +1,7 @@
 """What the lifecycle nodes share: their transitions, how they stay up, and how their executables run them."""
 
 import os
+import signal
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -11,10 +12,12 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
 
 from sab3r_ros.nodes.callback_guard import CallbackGuard
 
 _LOADING_WAIT = 2.0  # seconds that an end waits for models on their way
+_END_WITHIN = 3.0  # seconds for a clean end; launch sends SIGTERM after 5
 _ERROR_EVERY = 1.0  # seconds at least between two lines about something that fails again and again
 
 
@@ -132,58 +135,81 @@ class ManagedNode(LifecycleNode, ABC):
         return call
 
 
-def _spin(executor: MultiThreadedExecutor, name: str) -> None:
+def _spin(executor: MultiThreadedExecutor, name: str, ended: threading.Event) -> None:
     """Spin until the end. rclpy raises here what went wrong in a callback of its own, such as a request for a parameter
     of no known type, and where a callback destroys what another thread is about to wait for: neither ends the process."""
-    while rclpy.ok():
+    while rclpy.ok() and not ended.is_set():
         try:
             executor.spin()
-            return
+            break
         except InvalidHandle:
             continue
         except ExternalShutdownException:
-            raise
+            break
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             rclpy.logging.get_logger(name).error(text, throttle_duration_sec=_ERROR_EVERY)
+    ended.set()
 
 
-def _autostart(nodes: Sequence[ManagedNode]) -> None:
+def _autostart(nodes: Sequence[ManagedNode], ended: threading.Event) -> None:
     """Configure and activate the nodes that are to start by themselves."""
     for node in nodes:
-        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        if ended.is_set() or not node.get_parameter("autostart").value:
+            continue
+        if node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not ended.is_set():
             node.trigger_activate()
 
 
 def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, threads: int = 3) -> None:
     """Run nodes in one process until it is told to end; a parameter that cannot be is one line and a failed exit.
 
-    Models are loaded by a thread of its own, so that a node answers meanwhile: its state, and "not configured".
+    Models are loaded by a thread of its own, so that a node answers meanwhile: its state, and "not configured". SIGINT and
+    SIGTERM, however many, end the process in order, while there is still a context to publish with, and within 4 s.
     """
-    rclpy.init(args=args)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     nodes: list[ManagedNode] = []
     executor = MultiThreadedExecutor(num_threads=threads * len(makes))
-    loading = threading.Thread(target=_autostart, args=[nodes], daemon=True)
     try:
         for make in makes:
             nodes.append(make())
             executor.add_node(nodes[-1])
-        loading.start()
-        _spin(executor, name)
     except ParameterException as error:
-        sys.exit(f"{name}: {error}")
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if loading.ident:
-            loading.join(_LOADING_WAIT)
-        if loading.is_alive():  # nothing was mapped yet; a clean-up beside a loading model would only get in its way
-            sys.stdout.flush()
-            os._exit(0)
-        for node in nodes:
-            node.drop()
-        executor.shutdown(timeout_sec=5)
-        for node in nodes:
-            node.destroy_node()
         rclpy.try_shutdown()
-        sys.stdout.flush()
+        sys.exit(f"{name}: {error}")
+    spinning = threading.Thread(target=_spin, args=(executor, name, ended), daemon=True)
+    loading = threading.Thread(target=_autostart, args=(nodes, ended), daemon=True)
+    spinning.start()
+    loading.start()
+    ended.wait()
+    limit = threading.Timer(_END_WITHIN, _end_at_once, [name])
+    limit.daemon = True
+    limit.start()
+    loading.join(_LOADING_WAIT)
+    if loading.is_alive():  # nothing was mapped yet; a clean-up beside a loading model would only get in its way
+        _end_at_once(name)
+    for node in nodes:
+        node.drop()
+    rclpy.try_shutdown()
+    spinning.join()
+    for node in nodes:
+        node.destroy_node()
+    limit.cancel()
+    for number in (signal.SIGINT, signal.SIGTERM):  # Python's own end gives a handler back to the system, which kills
+        signal.signal(number, signal.SIG_IGN)
+    _flush()
+
+
+def _end_at_once(name: str) -> None:
+    """End without waiting for what is still at work: a model on its way, or a frame on a busy machine."""
+    print(f"{name}: ended without waiting for the work in hand", file=sys.stderr)
+    _flush()
+    os._exit(0)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -16,11 +16,11 @@ _SURROUNDINGS = 0.4  # metres: what is farther from the object cannot be in a gr
 
 
 class QueryError(Exception):
-    """Why there is no answer: `status` is one of QueryAffordance's."""
+    """Why there is no answer: `status` is one of QueryAffordance's; answer: the mapper's, where it gave one."""
 
-    def __init__(self, status: int, message: str):
+    def __init__(self, status: int, message: str, answer: LocateObject.Response | None = None):
         super().__init__(message)
-        self.status = status
+        self.status, self.answer = status, answer
 
 
 @dataclass
@@ -98,7 +98,7 @@ class MapClient:
             same.NO_MATCH: _STATUS.NO_MATCH, same.EMPTY_MAP: _STATUS.EMPTY_MAP, same.INVALID_REQUEST: _STATUS.INVALID_REQUEST,
             same.NOT_CONFIGURED: _STATUS.NOT_ACTIVE, same.TRANSFORM_UNAVAILABLE: _STATUS.TRANSFORM_UNAVAILABLE,
         }  # fmt: skip
-        raise QueryError(known.get(answer.status, _STATUS.FAILED), f"{name!r}: {answer.message}")
+        raise QueryError(known.get(answer.status, _STATUS.FAILED), f"{name!r}: {answer.message}", answer)
 
 
 def _check(status: MapStatus, stamp: int, request: QueryAffordance.Request, now: int) -> None:

@@ -16,6 +16,7 @@ from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sab3r_ros.types import Region
 
+_POSITION_STD, _ORIENTATION_STD = 0.05, 0.3  # metres, radians: of a located object's box, beside the scale
 _NO_FEATURES = (
     "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without"
 )
@@ -66,7 +67,12 @@ class MapServices:
             region = convert.to_region(request.roi_pose, request.roi_size)
             if region is not None:
                 region = Region(np.linalg.inv(to_target) @ region.pose, region.size)
-            if not len(request.prompts) and region is not None:
+            if not len(request.prompts) and region is None:
+                return _fail(
+                    response, "INVALID_REQUEST", "give prompts (what to look for), or a region of interest (roi_size)"
+                )
+            if not len(request.prompts):
+                assert region is not None
                 found = whole_region(mapper.snapshot(region))
             else:
                 snapshot = mapper.snapshot(region)
@@ -96,7 +102,8 @@ class MapServices:
         )  # fmt: skip
         pose = to_target @ item.box_pose
         out.pose.pose = convert.to_pose(pose)
-        out.pose.covariance = convert.scale_covariance(item.box_pose[:3, 3], self._node.mapper.status().scale.stddev)
+        doubt = self._node.mapper.status().scale.stddev
+        out.pose.covariance = convert.pose_covariance(item.box_pose[:3, 3], doubt, _POSITION_STD, _ORIENTATION_STD)
         out.size = convert.to_vector(item.size)
         out.centroid = convert.to_point(transform(to_target, item.centroid))
         out.last_seen = convert.to_stamp(item.last_seen)

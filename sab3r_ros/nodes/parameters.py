@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -41,6 +42,12 @@ class MapperNodeSettings(Group):
         "",
         description="Robot's base: then map -> base is published, and gravity comes from base -> camera; empty = the camera alone",
     )
+    tf_timeout: float = Field(
+        0.2,
+        ge=0.0,
+        le=10.0,
+        description="Longest wait in seconds for TF at an image's stamp, where odometry is slower than images",
+    )
     camera_frame: str = Field("", description="The camera's optical frame; empty = the image's frame_id")
     publish_tf: bool = Field(True, description="Broadcast the camera's place on /tf")
     map_rate: float = Field(1.0, gt=0.0, le=30.0, description="Highest rate of ~/map and ~/markers in Hz")
@@ -78,6 +85,10 @@ class FramePlayerSettings(Group):
         False, description="Also publish `depth` and `camera_info` where the recording has them"
     )
     topic: str = Field("", description="Image topic of a bag that has several")
+    follow: str = Field(
+        "",
+        description="A mapper's node: the next image is sent when it has dealt with the one before, so that none is dropped; empty or none = images come at `rate`",
+    )
     wait_for_subscribers: float = Field(
         10.0, ge=0.0, description="Longest wait in seconds for a first subscriber; 0 = none"
     )
@@ -163,8 +174,9 @@ def read(node, group: type[Group]) -> Any:
     )
 
 
-def refuse_late_changes(node, fixed: set[str], is_fixed) -> None:
-    """Refuse changes of `fixed` parameters while `is_fixed()`; other values are checked against their settings."""
+def refuse_late_changes(node, groups: Sequence[type[Group]], is_fixed) -> None:
+    """Refuse changes of the groups' parameters while `is_fixed()`, and at any time values that their settings refuse."""
+    fixed = {name: group for group in groups for name in names_of(group)}
 
     def check(parameters) -> SetParametersResult:
         late = [p.name for p in parameters if p.name in fixed and is_fixed()]
@@ -174,6 +186,13 @@ def refuse_late_changes(node, fixed: set[str], is_fixed) -> None:
             )
         if any(isinstance(p.value, float) and not math.isfinite(p.value) for p in parameters):
             return SetParametersResult(successful=False, reason="values must be finite")
+        for p in parameters:
+            if p.name in fixed and p.value is not None:
+                value = list(p.value) if isinstance(p.value, (tuple, list)) else p.value
+                try:
+                    settings_from_dotted({p.name: value}, fixed[p.name])
+                except ValueError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)

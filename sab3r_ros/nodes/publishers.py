@@ -20,6 +20,12 @@ from sab3r_ros.query.map_query import MapQuery, label_voxels
 from sab3r_ros.query.objects import LocatedObject
 from sab3r_ros.types import MapSnapshot, Tracking
 
+# What tracking errs by on held-out walks, beside the scale: README's table of accuracy.
+_POSITION_STD = 0.03  # metres
+_ORIENTATION_STD = 0.03  # radians
+_VELOCITY_GAP = 2 * 10**9  # ns between frames beyond which their difference is no velocity
+_COMPLAIN_EVERY = 5.0  # seconds
+
 
 class MapPublishers:
     """Publishers of one configured node. Stamps are those of the images, in nanoseconds."""
@@ -36,7 +42,7 @@ class MapPublishers:
         self.markers = make(MarkerArray, "~/markers", LATCHED)
         self.diagnostics = make(DiagnosticArray, "/diagnostics", RELIABLE)
         self._path = Path()
-        self._complained = False
+        self._moved: tuple[str, int, np.ndarray] | None = None
 
     def destroy(self) -> None:
         """Remove every publisher from the node."""
@@ -53,35 +59,67 @@ class MapPublishers:
             self._node.destroy_publisher(publisher)
 
     def forget_path(self) -> None:
-        """Begin the path anew."""
+        """Begin the path anew; velocities too."""
+        self._moved = None
         self._path.poses.clear()
 
     def publish_pose(self, pose: np.ndarray, stamp: int, camera_frame: str, scale_stddev: float) -> None:
-        """Odometry, path and TF of one tracked frame; pose (4,4) camera to map."""
-        message = Odometry(header=convert.header(self._settings.map_frame, stamp), child_frame_id=camera_frame)
-        message.pose.pose = convert.to_pose(pose)
-        message.pose.covariance = convert.scale_covariance(pose[:3, 3], scale_stddev)
+        """Odometry, path and TF of one tracked frame; pose (4,4) camera to map.
+
+        Odometry is the base's where `base_frame` is set and on TF, else the camera's.
+        """
+        cfg = self._settings
+        child, moved = camera_frame, pose
+        if cfg.base_frame:
+            camera_from_base = self._camera_from(cfg.base_frame, camera_frame, stamp)
+            if camera_from_base is not None:
+                child, moved = cfg.base_frame, pose @ camera_from_base
+        message = Odometry(header=convert.header(cfg.map_frame, stamp), child_frame_id=child)
+        message.pose.pose = convert.to_pose(moved)
+        message.pose.covariance = convert.pose_covariance(moved[:3, 3], scale_stddev, _POSITION_STD, _ORIENTATION_STD)
+        self._set_twist(message, child, moved, stamp)
         self.odometry.publish(message)
         self._path.header = message.header
         self._path.poses.append(PoseStamped(header=message.header, pose=message.pose.pose))
-        if len(self._path.poses) > self._settings.max_path_poses:
-            del self._path.poses[: -self._settings.max_path_poses]
+        if len(self._path.poses) > cfg.max_path_poses:
+            del self._path.poses[: -cfg.max_path_poses]
         if self.path.get_subscription_count():
             self.path.publish(self._path)
-        if self._settings.publish_tf:
+        if cfg.publish_tf:
             self._broadcast(pose, stamp, camera_frame)
+
+    def _set_twist(self, message: Odometry, child: str, pose: np.ndarray, stamp: int) -> None:
+        """Velocity since the frame before, where there is one; else a covariance that says that nothing is known."""
+        before, self._moved = self._moved, (child, stamp, pose)
+        variances = np.full(6, convert.UNKNOWN_VARIANCE)
+        if before is not None and before[0] == child and 0 < stamp - before[1] <= _VELOCITY_GAP:
+            seconds = (stamp - before[1]) * 1e-9
+            linear, angular = convert.body_velocity(before[2], pose, seconds)
+            message.twist.twist.linear, message.twist.twist.angular = (
+                convert.to_vector(linear),
+                convert.to_vector(angular),
+            )
+            spread = 2**0.5 / seconds  # of the difference of two poses
+            variances = np.repeat([_POSITION_STD * spread, _ORIENTATION_STD * spread], 3) ** 2
+        message.twist.covariance = np.diag(variances).reshape(-1).tolist()
+
+    def _camera_from(self, frame: str, camera_frame: str, stamp: int) -> np.ndarray | None:
+        """Frame to camera (4,4) at the image's stamp; None, and said, where TF does not have it."""
+        try:
+            return np.linalg.inv(self._transforms.lookup(frame, camera_frame, stamp, self._settings.tf_timeout))
+        except TransformUnavailable as error:
+            text = f"nothing is published for {frame} at this image: {error}"
+            self._node.get_logger().warning(text, throttle_duration_sec=_COMPLAIN_EVERY)
+            return None
 
     def _broadcast(self, pose, stamp, camera_frame):
         cfg = self._settings
         child = cfg.odom_frame or cfg.base_frame or camera_frame
         if child != camera_frame:
-            try:
-                pose = pose @ np.linalg.inv(self._transforms.lookup(child, camera_frame))
-            except TransformUnavailable as error:
-                if not self._complained:
-                    self._node.get_logger().warning(f"{cfg.map_frame} -> {child} is not published: {error}")
-                    self._complained = True
+            camera_from_child = self._camera_from(child, camera_frame, stamp)
+            if camera_from_child is None:
                 return
+            pose = pose @ camera_from_child
         self._transforms.send(convert.to_transform(pose, cfg.map_frame, child, stamp))
 
     def publish_window(self, mapper: Mapper) -> None:

@@ -17,8 +17,9 @@ from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
 from sab3r_ros.nodes.map_services import MapServices
 from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_status
-from sab3r_ros.nodes.qos import describe, image_qos
+from sab3r_ros.nodes.qos import explain_silence, image_qos
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
+from sab3r_ros.nodes.usage import arguments_of
 from sab3r_ros.nodes.worker import LastFrame, MappingWorker
 from sab3r_ros.query.map_query import MapQuery, query_for
 from sab3r_ros.types import FrameResult
@@ -35,8 +36,8 @@ class SemanticMapperNode(ManagedNode):
     def __init__(self, **kwargs):
         super().__init__("semantic_mapper", **kwargs)
         parameters.declare(self, Settings, parameters.MapperNodeSettings)
-        fixed = parameters.names_of() | parameters.names_of(parameters.MapperNodeSettings)
-        parameters.refuse_late_changes(self, fixed, lambda: self.mapper is not None)
+        groups = (Settings, parameters.MapperNodeSettings)
+        parameters.refuse_late_changes(self, groups, lambda: self.mapper is not None)
         self.settings: parameters.MapperNodeSettings = parameters.MapperNodeSettings()
         self.mapper: Mapper | None = None
         self.query: MapQuery | None = None
@@ -217,16 +218,11 @@ class SemanticMapperNode(ManagedNode):
 
     def _warn_qos_mismatch(self):
         """Say why no image comes, as far as the graph tells."""
-        topic = self.resolve_topic_name(
-            "image/compressed" if self.settings.image_transport == "compressed" else "image"
-        )
-        offers = [
-            f"{i.node_name} ({describe(i.qos_profile)}, {i.topic_type})"
-            for i in self.get_publishers_info_by_topic(topic)
-        ]
-        wanted = describe(image_qos(self.settings.image_reliability))
-        who = "; ".join(offers) if offers else "nobody: remap `image` or start the camera"
-        self.get_logger().warning(f"no image on {topic} yet. Asked for: {wanted}. Publishers: {who}")
+        compressed = self.settings.image_transport == "compressed"
+        topic = self.resolve_topic_name("image/compressed" if compressed else "image")
+        kind = f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}"
+        wanted = image_qos(self.settings.image_reliability)
+        self.get_logger().warning(explain_silence(topic, wanted, kind, self.get_publishers_info_by_topic(topic)))
 
     def _clock_jumped(self, jump):
         with self.guard.entered() as configured:
@@ -249,8 +245,9 @@ class SemanticMapperNode(ManagedNode):
         self.map_publishers.publish_labels(self.query, self.map_stamp())
 
     def map_stamp(self) -> int:
-        """Stamp (ns) of the newest image processed."""
-        return self._last.stamp
+        """Stamp (ns) of the newest image processed; a map may be published before the rest of a frame's results."""
+        newest = self.mapper.newest_stamp if self.mapper is not None else 0
+        return max(self._last.stamp, newest)
 
     def status(self) -> MapStatus:
         """The present state."""
@@ -271,6 +268,8 @@ class SemanticMapperNode(ManagedNode):
 
 def main(args=None) -> None:
     """Run the node until it is told to end."""
+    summary = "Maps the images of a camera and answers where things are. Topics: image, camera_info, depth (see docs/robot.md)."
+    arguments_of("semantic_mapper", summary, (Settings, parameters.MapperNodeSettings), args)
     run_nodes([SemanticMapperNode], "semantic_mapper", args)
 
 

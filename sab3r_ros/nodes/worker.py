@@ -95,10 +95,10 @@ class MappingWorker:
                 self._problem("unexpected", f"{type(error).__name__}: {error}")
 
     def _process(self, message):
-        header = convert.nanoseconds(message.header.stamp)
-        stamp = self._times(header, self._clock_ns())
-        started = time.perf_counter()
+        arrived, started = self._clock_ns(), time.perf_counter()
         rgb = convert.image_to_rgb(message, self._decoder)
+        header = convert.nanoseconds(message.header.stamp)
+        stamp = self._times(header, arrived)
         size = rgb.shape[1], rgb.shape[0]
         if self._size not in (None, size):
             self._problem("size_change", f"the images' size changed from {self._size} to {size}; mapping goes on")

@@ -3,7 +3,6 @@
 rosbags reads whole recordings of ROS 1 and ROS 2; mcap's streaming reader takes over for files without an index or end.
 """
 
-import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, Protocol
 
 from sab3r_ros.faults import Faults
 from sab3r_ros.sources.base import BAG_SUFFIXES, SourceError
+
+_LONGEST = 200  # letters of a reader's own words
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,6 @@ class _McapStream:
         self.topics = [Topic(name, kind, count) for (name, kind), count in found.items()]
 
     def _read(self, names: Collection[str] | None) -> Iterator[tuple[str, str, int, bytes]]:
-        from mcap.exceptions import McapError
         from mcap.reader import NonSeekingReader
 
         with self.path.open("rb") as stream:
@@ -141,16 +141,8 @@ class _McapStream:
                 ):
                     kind = schema.name if schema else ""
                     yield channel.topic, kind, message.log_time, message.data
-            except (
-                McapError,
-                EOFError,
-                ValueError,
-                struct.error,
-                RuntimeError,
-                OSError,
-                MemoryError,
-                KeyError,
-            ) as error:
+            # As with rosbags: a damaged file makes it fail in every way there is.
+            except Exception as error:
                 raise SourceError(f"{self.path.name} ends early: {_words(error)}") from error
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
@@ -166,7 +158,8 @@ class _McapStream:
 
 
 def _words(error: BaseException) -> str:
-    return f"{error}".strip().rstrip(".") or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _advice(path: Path, error: BaseException) -> str:

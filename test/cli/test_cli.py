@@ -1,37 +1,20 @@
 """The command line as users call it."""
 
-import contextlib
-import io
 import json
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from commands import sab3r
 from plyfile import PlyData, PlyElement
 from small_cast import write_small_cast
 
-from sab3r_ros.cli.app import run
 from sab3r_ros.lab.synthetic.clouds import object_cloud
 from sab3r_ros.lab.synthetic.interaction_images import interaction_image
 from sab3r_ros.lab.synthetic.sequence import render_sequence
-
-
-def sab3r(*arguments, code=0):
-    """A command in this process, which starts faster than one of its own."""
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["sab3r", *map(str, arguments)])
-        try:
-            run()
-        except SystemExit as ended:
-            status = ended.code or 0
-    assert status == code, err.getvalue()
-    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def in_a_process(*arguments, code=0):

@@ -12,20 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import sab3r
 from recordings import picture, write_picture, write_video
 
 COMMAND = [sys.executable, "-c", "from sab3r_ros.cli import main; main()"]
 SMALL = ["--set", "tracking.max_keypoints=0"]
-
-
-def sab3r(*arguments, cwd=None, code=0, **env):
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd,
-        env=os.environ | {"PYTHONSAFEPATH": "1"} | env,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture

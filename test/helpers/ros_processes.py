@@ -14,7 +14,7 @@ _LOADING = {"semantic_mapper": 1, "affordance_server": 1, "perception": 2}  # no
 class Process:
     """One of the package's executables with parameters, its output kept in a file."""
 
-    def __init__(self, folder, executable, remap=(), **parameters):
+    def __init__(self, folder, executable, remap=(), start_new_session=False, **parameters):
         self.log = folder / f"{executable}-{time.monotonic_ns()}.log"
         self._loading = _LOADING.get(executable, 0) if parameters.get("autostart", True) else 0
         arguments = [part for k, v in parameters.items() for part in ("-p", f"{k.replace('__', '.')}:={v}")]
@@ -22,7 +22,9 @@ class Process:
         command = [sys.executable, str(ROOT / "scripts" / executable), "--ros-args", *arguments]
         # PYTHONSAFEPATH: the script's own folder must not come before the installed package.
         env = os.environ | {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-        self.process = subprocess.Popen(command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=env)
+        self.process = subprocess.Popen(
+            command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=env, start_new_session=start_new_session
+        )
 
     def stop(self):
         if self.process.poll() is None:

@@ -168,11 +168,23 @@ def test_regions_of_interest():
         convert.to_region(pose, convert.to_vector([1, 0, 1]))
 
 
-def test_doubt_about_scale_grows_with_distance():
-    covariance = np.array(convert.scale_covariance(np.array([2.0, 0, 0]), 0.1)).reshape(6, 6)
-    assert covariance[0, 0] == pytest.approx(0.04)
-    assert covariance[1, 1] == 0
-    assert np.isfinite(convert.scale_covariance(np.ones(3), float("nan"))).all()
+def test_covariances_say_what_is_known():
+    covariance = np.array(convert.pose_covariance(np.array([2.0, 0, 0]), 0.1, 0.03, 0.2)).reshape(6, 6)
+    assert np.diag(covariance) == pytest.approx([0.04 + 0.0009, 0.0009, 0.0009, 0.04, 0.04, 0.04])
+    unknown = np.diag(np.array(convert.pose_covariance(np.ones(3), float("nan"), 0.03, 0.2)).reshape(6, 6))
+    assert np.isfinite(unknown).all()
+    assert unknown.min() > 0
+    assert unknown[0] >= 1
+
+
+def test_velocities_are_those_of_the_moving_frame():
+    before, after = np.eye(4), np.eye(4)
+    before[:3, :3] = Rotation.from_euler("z", 90, degrees=True).as_matrix()
+    after[:3, :3] = Rotation.from_euler("z", 100, degrees=True).as_matrix()
+    after[:3, 3] = before[:3, :3] @ [1.0, 0, 0]  # straight ahead
+    linear, angular = convert.body_velocity(before, after, 2.0)
+    assert linear == pytest.approx([0.5 * np.cos(np.radians(10)), -0.5 * np.sin(np.radians(10)), 0])
+    assert angular == pytest.approx([0, 0, np.radians(5)])
 
 
 def test_packed_colours_are_what_rviz_reads():

@@ -46,11 +46,22 @@ def test_bad_strings_are_refused_when_read(node):
 
 
 def test_late_changes_are_refused_with_the_reason(node):
-    fixed = parameters.names_of()
-    parameters.refuse_late_changes(node, fixed, lambda: True)
+    parameters.refuse_late_changes(node, [Settings], lambda: True)
     result = node.set_parameters([Parameter("window.size", value=3)])[0]
     assert not result.successful
     assert "configured" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("image_transport", "bogus"), ("window.size", 99), ("map_frame", ""), ("map_rate", float("nan"))],
+)
+def test_values_that_mean_nothing_are_refused_when_they_are_set(node, name, value):
+    parameters.refuse_late_changes(node, [Settings, parameters.MapperNodeSettings], lambda: False)
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful
+    assert result.reason
+    assert node.set_parameters([Parameter("image_transport", value="compressed")])[0].successful
 
 
 def test_the_yaml_files_hold_exactly_the_defaults():

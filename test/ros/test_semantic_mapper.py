@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections import Counter
 
 import cv2
@@ -485,8 +486,8 @@ def test_a_parameter_of_another_type_is_one_line_and_ends_the_node(start):
         assert next(iter(parameter)) in process.output
 
 
-def test_odometry_and_base_frames(start, listener, pictures):
-    """map -> odom keeps one parent per frame, and base -> camera tells which way is up."""
+def test_a_base_that_drives_and_turns(start, listener, pictures):
+    """map -> odom is made with odometry at the image's stamp; odometry is the base's; base -> camera tells which way is up."""
     from rclpy.qos import DurabilityPolicy, QoSProfile
 
     pitch = 0.4
@@ -494,30 +495,51 @@ def test_odometry_and_base_frames(start, listener, pictures):
     about_y = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
     base_from_camera[:3, :3] = about_y @ np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
     base_from_camera[:3, 3] = 0.1, 0, 0.5
-    odom_from_base = np.eye(4)
-    odom_from_base[:3, 3] = 4, 2, 0
+    started = time.time_ns()
+
+    def odom_from_base(stamp):
+        """0.5 m/s ahead while turning by 0.3 rad/s."""
+        seconds = (stamp - started) * 1e-9
+        angle, radius = 0.3 * seconds, 0.5 / 0.3
+        out = np.eye(4)
+        out[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        out[:2, 3] = radius * np.sin(angle), radius * (1 - np.cos(angle))
+        return out
+
+    def drive():
+        now = time.time_ns()
+        dynamic.publish(TFMessage(transforms=[convert.to_transform(odom_from_base(now), "odom", "base", now)]))
+
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     static = listener.create_publisher(TFMessage, "/tf_static", latched)
-    static.publish(
-        TFMessage(
-            transforms=[
-                convert.to_transform(base_from_camera, "base", "cam", 0),
-                convert.to_transform(odom_from_base, "odom", "base", 0),
-            ]
-        )
-    )
+    static.publish(TFMessage(transforms=[convert.to_transform(base_from_camera, "base", "cam", 0)]))
+    dynamic = listener.create_publisher(TFMessage, "/tf", 100)
+    timer = listener.create_timer(0.02, drive)
     mapper = start("semantic_mapper", odom_frame="odom", base_frame="base")
     assert listener.ready(), mapper.output
     assert spin_until(listener, lambda: static.get_subscription_count() > 0, 10)
     spin_until(listener, lambda: False, 1)
-    for k in range(3):
-        listener.send(message(pictures[0], (k + 1) * 10**9), 10)
+    for k in range(4):
+        listener.send(message(pictures[k // 2], time.time_ns()), 10)
+    spin_until(listener, lambda: False, 0.5)
+    listener.destroy_timer(timer)
     assert "tells which way is up" in mapper.output
-    transforms = [t for m in listener.got["tf"] for t in m.transforms]
-    assert {(t.header.frame_id, t.child_frame_id) for t in transforms} == {("map", "odom")}
-    newest = convert.from_transform(transforms[-1])
-    by_stamp = dict(zip(stamps(listener.got["odometry"]), listener.got["odometry"], strict=True))
-    pose = by_stamp[convert.nanoseconds(transforms[-1].header.stamp)].pose.pose
-    camera = newest @ odom_from_base @ base_from_camera
-    assert camera[:3, 3] == pytest.approx([pose.position.x, pose.position.y, pose.position.z], abs=1e-6)
-    assert camera[2, 2] == pytest.approx(-np.sin(pitch), abs=0.02)  # the camera looks down by `pitch` in the map
+    transforms = [t for m in listener.got["tf"] for t in m.transforms if t.header.frame_id == "map"]
+    assert {t.child_frame_id for t in transforms} == {"odom"}
+    poses = dict(zip(stamps(listener.got["odometry"]), listener.got["odometry"], strict=True))
+    assert len(poses) >= 3
+    for transform in transforms:
+        stamp = convert.nanoseconds(transform.header.stamp)
+        assert poses[stamp].child_frame_id == "base"
+        base = convert.from_transform(transform) @ odom_from_base(stamp)
+        wanted = convert.from_pose(poses[stamp].pose.pose)
+        assert np.linalg.norm(base[:3, 3] - wanted[:3, 3]) < 0.005
+        turn = np.arccos(np.clip((np.trace(base[:3, :3].T @ wanted[:3, :3]) - 1) / 2, -1, 1))
+        assert np.degrees(turn) < 0.2
+        variances = np.array(poses[stamp].pose.covariance).reshape(6, 6).diagonal()
+        assert (variances > 0).all()
+        assert (np.array(poses[stamp].twist.covariance).reshape(6, 6).diagonal() > 0).all()
+    first = convert.from_pose(
+        poses[sorted(poses)[1]].pose.pose
+    )  # the map began anew with gravity after the first image
+    assert first[2, 2] == pytest.approx(1.0, abs=0.02)  # upright
