@@ -11,6 +11,9 @@ from sab3r_ros.srv import LocateObject
 
 def main() -> int:
     """Print the best answer; exit status 1 where there is none."""
+    if len(sys.argv) < 2:
+        print(__doc__)
+        return 2
     rclpy.init()
     node = Node("find_object")
     client = node.create_client(LocateObject, "/semantic_mapper/locate_object")

@@ -13,6 +13,9 @@ _GRIPPER = 0.085  # metres that the gripper opens
 
 def main() -> int:
     """Print the pose for the finger tips, and where to start the straight approach; exit status 1 where there is none."""
+    if len(sys.argv) < 3:
+        print(__doc__)
+        return 2
     rclpy.init()
     node = Node("grasp_object")
     client = node.create_client(QueryAffordance, "/affordance_server/query_affordance")

@@ -76,7 +76,10 @@ def map_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Map a recording: writes the map, map.ply, trajectory.txt (TUM), preview.png and summary.json."""
+    """Map a recording: writes the map, map.ply, trajectory.txt (TUM), preview.png and summary.json.
+
+    Example: sab3r map walk.mp4 --out kitchen
+    """
     from sab3r_ros.cli.mapping import map_input
 
     settings = _settings(config, overrides, checkpoint)
@@ -130,7 +133,10 @@ def locate(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Find things in a map by text; exit status 3 where nothing is found."""
+    """Find things in a map by text; exit status 3 where nothing is found.
+
+    Example: sab3r locate kitchen "a red cabinet" --png cabinet.png
+    """
     from sab3r_ros.cli.mapping import locate_in
     from sab3r_ros.maps import open_map
 
@@ -179,7 +185,10 @@ def affordance_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Where an object can be grasped, opened, poured from: regions and grasps; exit status 3 where there is none."""
+    """Where an object can be grasped, opened, poured from: regions and grasps; exit status 3 where there is none.
+
+    Example: sab3r affordance kitchen --object mug --affordance grasp --png mug.png
+    """
     from sab3r_ros.cli.affordance import affordance_of
 
     settings = _settings(config, overrides, checkpoint)
@@ -208,7 +217,10 @@ def demo(
     measure: Annotated[bool, typer.Option("--measure", help="Compare with the ground truth (extra [lab])")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Map the shipped sequence, look for some of its objects, and ask what they afford."""
+    """Map the shipped sequence, look for some of its objects, and ask what they afford.
+
+    Example: sab3r demo --out demo_output --measure
+    """
     from sab3r_ros.cli.demo import run_demo
 
     _print_metrics(run_demo(out, _settings(None, None, checkpoint), measure), as_json)
@@ -216,7 +228,10 @@ def demo(
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Check the installation; exit status 1 where something needed is missing."""
+    """Check the installation; exit status 1 where something needed is missing.
+
+    Example: sab3r doctor --json
+    """
     from sab3r_ros.cli.doctor import examine
 
     findings = examine()
@@ -231,7 +246,10 @@ def doctor(as_json: JsonOption = False) -> None:
 
 @app.command("models")
 def show_models(as_json: JsonOption = False) -> None:
-    """List the models by name: size, licence, what they can do, and whether they are on this machine."""
+    """List the models by name: size, licence, what they can do, and whether they are on this machine.
+
+    Example: sab3r models --json
+    """
     rows = [
         {
             "name": name, "summary": known.summary, "licence": known.licence, "tasks": known.tasks, "image_size": known.image_size,
@@ -261,7 +279,10 @@ def fetch_command(
         Path | None, typer.Option("--from", help="Copy the files from this folder instead of downloading")
     ] = None,
 ) -> None:
-    """Bring a model onto this machine."""
+    """Bring a model onto this machine.
+
+    Example: sab3r fetch dune_small
+    """
     from sab3r_ros.cli.mapping import progress_of_files
     from sab3r_ros.models.catalogue import fetch
 
@@ -271,7 +292,10 @@ def fetch_command(
 
 @app.command("config")
 def show_config(config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Print every setting with its value and meaning, as YAML."""
+    """Print every setting with its value and meaning, as YAML.
+
+    Example: sab3r config --set window.size=4 > my.yaml
+    """
     for name, info, value in dotted_fields(_settings(config, overrides)):
         print(f"# {info.description}\n{name}: {json.dumps(value)}")
 
@@ -286,7 +310,10 @@ def evaluate_rooms_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Pose, depth and locate metrics on procedural rooms that no training has seen."""
+    """Pose, depth and locate metrics on procedural rooms that no training has seen.
+
+    Example: sab3r eval rooms --json
+    """
     from sab3r_ros.lab.evaluation.commands import rooms_metrics
 
     _print_metrics(rooms_metrics(_settings(config, overrides, checkpoint), rooms, frames, first), as_json)
@@ -301,7 +328,10 @@ def evaluate_household_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen."""
+    """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen.
+
+    Example: sab3r eval household --groups 48 --json
+    """
     from sab3r_ros.lab.evaluation.commands import household_metrics
 
     _print_metrics(household_metrics(_settings(config, overrides, checkpoint), groups, first), as_json)
@@ -315,7 +345,10 @@ def evaluate_affordance_command(
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
 ) -> None:
-    """Affordance metrics by the peers' protocol on household shapes that no training has seen."""
+    """Affordance metrics by the peers' protocol on household shapes that no training has seen.
+
+    Example: sab3r eval affordance --json
+    """
     from sab3r_ros.lab.evaluation.commands import affordance_metrics
 
     _print_metrics(affordance_metrics(segmenter, shapes, first), as_json)
@@ -331,7 +364,10 @@ def evaluate_scans_command(
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
 ) -> None:
-    """Affordance metrics on scanned objects, whole and from twelve sides."""
+    """Affordance metrics on scanned objects, whole and from twelve sides.
+
+    Example: sab3r eval scans FOLDER --json
+    """
     from sab3r_ros.lab.evaluation.commands import scan_metrics
 
     _print_metrics(scan_metrics(segmenter, folder, out), as_json)
@@ -351,7 +387,10 @@ def evaluate_recording_command(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Pose and depth metrics on a real recording."""
+    """Pose and depth metrics on a real recording.
+
+    Example: sab3r eval recording FOLDER --json
+    """
     from sab3r_ros.lab.evaluation.commands import recording_metrics
 
     _print_metrics(recording_metrics(_settings(config, overrides, checkpoint), folder, out), as_json)

@@ -41,7 +41,10 @@ def text(
     ] = Path("/usr/share/wordnet"),
     steps: StepsOption = 9000,
 ) -> None:
-    """Train the compact text tower of the default weights."""
+    """Train the compact text tower of the default weights.
+
+    Example: sab3r train text text_tower
+    """
     from sab3r_ros.lab.training.commands import text_tower
 
     text_tower(out, wordnet, steps)
@@ -132,7 +135,10 @@ def lift(
     ] = "",
     workers: WorkersOption = 1,
 ) -> None:
-    """Render household objects from 12 sides and lift what a 2D network sees onto their points: data for `cmat`."""
+    """Render household objects from 12 sides and lift what a 2D network sees onto their points: data for `cmat`.
+
+    Example: sab3r train lift shapes --shapes 4000
+    """
     from sab3r_ros.lab.training.commands import lift
 
     lift(out, shapes, checkpoint, dino_weights, workers)
@@ -148,7 +154,10 @@ def cmat(
     workers: WorkersOption = 1,
     bfloat16: Bfloat16Option = False,
 ) -> None:
-    """Pre-train the affordance network's point encoder (CMAT): reconstruction, affinity to 2D features, diversity."""
+    """Pre-train the affordance network's point encoder (CMAT): reconstruction, affinity to 2D features, diversity.
+
+    Example: sab3r train cmat runs/cmat --data shapes
+    """
     from sab3r_ros.lab.training.commands import pretrain_points, run_settings
 
     pretrain_points(run, data, run_settings(steps, batch, lr, warmup=200, workers=workers, bfloat16=bfloat16))
@@ -188,7 +197,10 @@ def cast(
     bfloat16: Bfloat16Option = False,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
-    """Train the affordance network on clouds with questions and images."""
+    """Train the affordance network on clouds with questions and images.
+
+    Example: sab3r train cast runs/cast --encoder runs/cmat/last.ckpt --export my_cast
+    """
     from sab3r_ros.lab.training.commands import AffordanceData, run_settings, train_affordance
 
     settings = run_settings(
@@ -238,7 +250,10 @@ def distill(
     muon: MuonOption = False,
     export: Annotated[Path | None, typer.Option(help="Write the finished weights as a checkpoint folder")] = None,
 ) -> None:
-    """Train SAB3R: the tiny network from nothing, or a MASt3R checkpoint with new feature heads. Runs under torchrun."""
+    """Train SAB3R: the tiny network from nothing, or a MASt3R checkpoint with new feature heads. Runs under torchrun.
+
+    Example: torchrun --nproc-per-node=8 -m sab3r_ros.cli train distill runs/sab3r (docs/training.md has the rest)
+    """
     from sab3r_ros.lab.training.commands import TeacherFiles, run_settings, train_sab3r
     from sab3r_ros.lab.training.scope import TrainableScope
 

@@ -11,6 +11,11 @@ from typing import Any, Protocol
 from sab3r_ros.faults import Faults
 from sab3r_ros.sources.base import BAG_SUFFIXES, SourceError
 
+_FIELDS = {
+    "sensor_msgs/msg/Image": ("header", "encoding", "width", "height", "step", "is_bigendian", "data"),
+    "sensor_msgs/msg/CompressedImage": ("header", "format", "data"),
+    "sensor_msgs/msg/CameraInfo": ("header", "width", "height", "distortion_model", "roi", "binning_x", "binning_y"),
+}
 _LONGEST = 200  # letters of a reader's own words
 
 
@@ -107,7 +112,7 @@ class _RosbagsFile:
 
     def deserialize(self, raw: bytes, kind: str) -> Any:
         try:
-            return self._reader.deserialize(raw, kind)
+            return _whole(self._reader.deserialize(raw, kind), kind)
         except Exception as error:
             raise SourceError(f"damaged message: {_words(error)}") from error
 
@@ -152,9 +157,16 @@ class _McapStream:
 
     def deserialize(self, raw: bytes, kind: str) -> Any:
         try:
-            return self._store.deserialize_cdr(raw, kind)
+            return _whole(self._store.deserialize_cdr(raw, kind), kind)
         except Exception as error:
             raise SourceError(f"damaged message: {_words(error)}") from error
+
+
+def _whole(message: Any, kind: str) -> Any:
+    """The message, whose definition comes from the bag too and may be damaged."""
+    if missing := [name for name in _FIELDS.get(kind, ()) if not hasattr(message, name)]:
+        raise ValueError(f"{kind} has no field {', '.join(missing)} in this bag")
+    return message
 
 
 def _words(error: BaseException) -> str:

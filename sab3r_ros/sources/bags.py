@@ -141,7 +141,7 @@ class BagSource(Source):
             return decoder(
                 message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
             )
-        except ImageError as error:
+        except (ImageError, TypeError, ValueError, AttributeError) as error:  # a definition may be damaged too
             self.faults.add(f"image at {recorded} ns", error)
             return None
 
@@ -155,7 +155,7 @@ class BagSource(Source):
                 depth = decode_depth(
                     message.data, encoding, message.width, message.height, message.step, bool(message.is_bigendian)
                 )
-        except ImageError as error:
+        except (ImageError, TypeError, ValueError, AttributeError) as error:
             self.faults.add(f"depth at {recorded} ns", error)
             return None
         return depth if encoding == "32FC1" else depth * np.float32(1000.0 / self._depth_factor)
@@ -172,7 +172,7 @@ class BagSource(Source):
                 (info.width, info.height), k, p, d, info.distortion_model, (info.binning_x, info.binning_y), roi,
                 (shape[1], shape[0]), rectified,
             )  # fmt: skip
-        except CalibrationError as error:
+        except (CalibrationError, TypeError, ValueError, AttributeError) as error:
             self.note(f"camera_info is not used: {error}")
             return None
         if camera is None:

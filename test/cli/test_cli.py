@@ -275,3 +275,22 @@ def test_the_demo_maps_answers_and_measures(tmp_path):
     assert ious["shelves"] > 0.75
     assert {a["object"] for a in summary["affords"]} >= {"door", "shelves"}
     assert (tmp_path / "demo" / "preview.png").is_file()
+
+
+def test_every_command_has_an_example_in_its_help():
+    from typer.main import get_command
+
+    from sab3r_ros.cli.app import app
+
+    def commands(group, path=()):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from commands(command, (*path, name))
+            elif not command.hidden:
+                yield (*path, name), command
+
+    found = list(commands(get_command(app)))
+    assert len(found) > 18
+    for path, command in found:
+        assert "Example: " in (command.help or ""), path
+        assert f"sab3r {' '.join(path)}" in command.help or "sab3r_ros.cli " + " ".join(path) in command.help, path

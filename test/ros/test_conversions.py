@@ -7,9 +7,12 @@ from geometry_msgs.msg import Pose, TransformStamped
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField, RegionOfInterest
 
+from sab3r_ros.mapping.rectification import Rectifier
 from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.sources.calibration import CalibrationError
+from sab3r_ros.types import Frame
 
 stamps = st.integers(0, 2**31 * 10**9 - 1)
 
@@ -190,3 +193,104 @@ def test_velocities_are_those_of_the_moving_frame():
 def test_packed_colours_are_what_rviz_reads():
     packed = convert.packed_rgb(np.array([[255, 128, 1]], np.uint8))
     assert packed.view(np.uint32)[0] == 0xFF8001
+
+
+XYZ = np.random.default_rng(3).normal(0, 1, (24, 3))
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8", ">f4", ">f8"])
+@pytest.mark.parametrize("height", [1, 4])
+@pytest.mark.parametrize(
+    "change", ["", "count 0", "row_step 0", "point_step 0", "padded rows", "other order", "extra fields"]
+)
+def test_clouds_as_drivers_write_them(kind, height, change):
+    """The same points whatever the fields' type and order, the byte order, padding and zeros where numbers should be."""
+    names = ["z", "x", "y"] if change == "other order" else ["x", "y", "z"]
+    extra = [("ring", kind[0] + "u2"), ("time", kind[0] + "f8")] if change == "extra fields" else []
+    record = np.dtype([*((name, kind) for name in names), *extra])
+    rows = np.zeros(len(XYZ), record)
+    for k, name in enumerate("xyz"):
+        rows[name] = XYZ[:, k]
+    width, padding = len(XYZ) // height, 12 if change == "padded rows" else 0
+    data = b"".join(rows[k * width : (k + 1) * width].tobytes() + bytes(padding) for k in range(height))
+    code = PointField.FLOAT32 if kind[1:] == "f4" else PointField.FLOAT64
+    kinds = {"ring": PointField.UINT16, "time": PointField.FLOAT64}
+    fields = [
+        PointField(
+            name=n, offset=record.fields[n][1], datatype=kinds.get(n, code), count=0 if change == "count 0" else 1
+        )
+        for n in record.names
+    ]
+    cloud = PointCloud2(
+        height=height, width=width, fields=fields, is_bigendian=kind[0] == ">", data=data,
+        point_step=0 if change == "point_step 0" else record.itemsize,
+        row_step=0 if change == "row_step 0" else record.itemsize * width + padding,
+    )  # fmt: skip
+    assert convert.read_xyz(cloud) == pytest.approx(XYZ, abs=1e-6)
+
+
+def test_clouds_that_contradict_themselves_are_refused():
+    good = convert.make_cloud(convert.header("map", 0), **convert.xyz_columns(XYZ))
+    for name, value, why in (
+        ("point_step", 8, "beyond its point_step"),
+        ("row_step", 12, "shorter than"),
+        ("width", 99, "shorter|truncated"),
+    ):
+        bad = PointCloud2(
+            height=1,
+            width=good.width,
+            fields=good.fields,
+            data=good.data,
+            point_step=good.point_step,
+            row_step=good.row_step,
+        )
+        setattr(bad, name, value)
+        with pytest.raises(ValueError, match=why):
+            convert.read_xyz(bad)
+
+
+def info(size, k, model="plumb_bob", d=(0.0,) * 5, roi=(0, 0, 0, 0), binning=(0, 0)):
+    message = CameraInfo(
+        width=size[0], height=size[1], distortion_model=model, d=list(d), k=list(np.array(k, float).ravel())
+    )
+    message.roi = RegionOfInterest(x_offset=roi[0], y_offset=roi[1], width=roi[2], height=roi[3])
+    message.binning_x, message.binning_y = binning
+    return message
+
+
+K = [[600, 0, 640], [0, 600, 360], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("message", "image", "focal", "middle"),
+    [
+        (info((1280, 720), K), (1280, 720), 600, (640, 360)), (info((1280, 720), K, binning=(2, 2)), (640, 360), 300, (319.75, 179.75)),
+        (info((1280, 720), K, roi=(320, 180, 640, 360)), (640, 360), 600, (320, 180)),
+        (info((640, 400), [[404, 0, 631], [0, 404, 376], [0, 0, 1]], roi=(320, 200, 640, 400)), (640, 400), 404, (311, 176)),
+        (info((1280, 720), K), (640, 360), 300, (319.75, 179.75)),
+        (info((1280, 720), K, "equidistant", (0.1, 0.02, 0, 0)), (1280, 720), 600, (640, 360)),
+        (info((1280, 720), K, "kb4", (0.1, 0.02, 0, 0)), (1280, 720), 600, (640, 360)),
+        (info((1280, 720), K, "plumb_bob", (0.1,) * 8), (1280, 720), 600, (640, 360)),
+    ],
+)  # fmt: skip
+def test_calibrations_as_drivers_send_them(message, image, focal, middle):
+    camera = convert.to_camera(message, *image, rectified=False)
+    assert camera.intrinsics[[0, 1], [0, 1]] == pytest.approx([focal, focal])
+    assert camera.intrinsics[:2, 2] == pytest.approx(middle)
+    assert camera.is_distorted == any(message.d)
+    Rectifier()(Frame(np.zeros((image[1], image[0], 3), np.uint8), 0, camera=camera))  # a model that is understood
+
+
+@pytest.mark.parametrize(
+    ("message", "image", "why"),
+    [
+        (info((1920, 1080), K), (640, 480), "another aspect"), (info((1280, 720), K), (720, 1280), "another aspect"),
+        (info((1280, 720), K, "omni", (0.1,) * 4), (1280, 720), "'omni' is not known"),
+        (info((1280, 720), K, "equidistant", (0.1,) * 5), (1280, 720), "takes 4 coefficients"),
+        (info((1280, 720), K, "plumb_bob", (float("nan"),) * 5), (1280, 720), "not finite"),
+    ],
+)  # fmt: skip
+def test_calibrations_that_do_not_fit_are_refused_with_the_reason(message, image, why):
+    with pytest.raises(CalibrationError, match=why):
+        convert.to_camera(message, *image, rectified=False)
+    assert convert.to_camera(info((4, 4), np.zeros((3, 3))), 4, 4, rectified=False) is None
