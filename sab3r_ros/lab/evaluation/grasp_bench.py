@@ -1,0 +1,178 @@
+"""How many grasps lift: objects on a table, clouds as a robot gets them, every offered grasp tried in physics."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sab3r_ros.affordance.grasps import Grasp, Gripper
+from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
+from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+from sab3r_ros.lab.evaluation.grasp_physics import Outcome, TestObject, read_test_object, try_grasp
+
+CLOUDS = ("whole", "two", "one")
+_POINTS = {"whole": 4096, "two": 3000, "one": 3000}  # of the surface, or a view
+_DISTANCE, _ELEVATION = 0.6, (25.0, 60.0)  # metres, degrees: where cameras stand
+_TABLE, _GRID = 0.25, 0.01  # metres: half side and spacing of the table's points around the object
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One object seen one way: the outcomes of the grasps that were offered, best first, and their scores."""
+
+    name: str
+    cloud: str
+    outcomes: tuple[Outcome, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def best_lifts(self) -> bool:
+        """Whether the first one lifts."""
+        return bool(self.outcomes) and self.outcomes[0].lifted
+
+    @property
+    def any_lifts(self) -> bool:
+        """Whether one of the first five does."""
+        return any(o.lifted for o in self.outcomes[:_TOP])
+
+
+def observe(item: TestObject, cloud: str, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Points (N,3) of an object: its whole surface, or what cameras see of it; noise: standard deviation in metres."""
+    import trimesh
+
+    mesh = trimesh.Trimesh(item.vertices, item.faces, process=False)
+    count = _POINTS[cloud]
+    if cloud == "whole":
+        points, _ = trimesh.sample.sample_surface(mesh, count, seed=int(rng.integers(2**31)))
+        return np.asarray(points) + rng.normal(0, noise, (count, 3))
+    first = rng.uniform(0, 2 * np.pi)
+    seen = []
+    for azimuth in [first] if cloud == "one" else [first, first + np.radians(rng.uniform(60, 180))]:
+        elevation = np.radians(rng.uniform(*_ELEVATION))
+        middle = (item.vertices.min(0) + item.vertices.max(0)) / 2
+        away = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+        seen.append(_view(mesh, middle + _DISTANCE * away, count, rng))
+    points = np.concatenate(seen)
+    return points + rng.normal(0, noise, points.shape)
+
+
+def _view(mesh, eye: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points of a mesh that are visible from `eye` (3,), spread as on a camera's image."""
+    aims, _ = mesh.sample(40 * count // 8, return_index=True)
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    aims = np.concatenate([np.asarray(aims), rng.uniform(low, high, (4 * count, 3))])
+    rays = aims - eye
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    hits, _, _ = mesh.ray.intersects_location(np.broadcast_to(eye, rays.shape), rays, multiple_hits=False)
+    return hits[rng.permutation(len(hits))[:count]]
+
+
+def table_points(points: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
+    """The table (M,3) around an object, as the map has it."""
+    line = np.arange(-_TABLE, _TABLE, _GRID)
+    grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2) + points[:, :2].mean(0)
+    return np.column_stack([grid, rng.normal(0, noise, len(grid))])
+
+
+Planner = Callable[[np.ndarray, np.ndarray], list[Grasp]]
+
+
+def product_planner(segmenter: AffordanceSegmenter, prompt: str, gripper: Gripper) -> Planner:
+    """What `affordance_regions` offers, best first."""
+
+    def plan(points: np.ndarray, table: np.ndarray) -> list[Grasp]:
+        request = RegionRequest(max_grasps=_TOP, gripper=gripper)
+        answer = affordance_regions(segmenter, points, prompt, request, surroundings=table)
+        return [g for region in answer.regions for g in region.grasps]
+
+    return plan
+
+
+def from_above(points: np.ndarray, _table: np.ndarray) -> list[Grasp]:
+    """The baseline of a dozen lines: from above, closing along the cloud's shorter horizontal axis."""
+    flat = points[:, :2] - points[:, :2].mean(0)
+    short = np.array([*np.linalg.svd(flat, full_matrices=False)[2][1], 0.0])
+    across = points @ short
+    near = np.abs((points - points.mean(0)) @ np.array([short[1], -short[0], 0])) < 0.01
+    low, high = np.quantile(across[near] if near.sum() > 10 else across, [0.01, 0.99])
+    middle = points.mean(0) + ((low + high) / 2 - points.mean(0) @ short) * short
+    approach = np.array([0, 0, -1.0])
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([np.cross(short, approach), short, approach], 1)
+    pose[:3, 3] = *middle[:2], max(0.004, np.quantile(points[:, 2], 0.99) - 0.04)
+    contacts = np.stack([middle + s * (high - low) / 2 * short for s in (-1, 1)])
+    return [Grasp(pose, contacts, float(high - low), 0.04, 0.1, 1.0)]
+
+
+def trials_of(path: Path, clouds: Sequence[str], noise: float, seed: int, prompt: str | None, tries: int) -> list[Trial]:
+    """All trials of one object; prompt: what is asked, None for the baseline from above. Runs in a process of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    item, gripper = read_test_object(path), Gripper()
+    plan = from_above if prompt is None else product_planner(_segmenter(), prompt, gripper)
+    out = []
+    for cloud in clouds:
+        for number in range(1 if cloud == "whole" else tries):
+            rng = np.random.default_rng([seed, number, sum(path.stem.encode()), CLOUDS.index(cloud)])
+            points = observe(item, cloud, noise, rng)
+            grasps = plan(points, table_points(points, rng, noise))[:_TOP]
+            outcomes = tuple(try_grasp(item, g, gripper) for g in grasps)
+            out.append(Trial(path.stem, cloud, outcomes, tuple(g.score for g in grasps)))
+    return out
+
+
+_LOADED: dict[str, AffordanceSegmenter] = {}
+
+
+def _segmenter() -> AffordanceSegmenter:
+    if "default" not in _LOADED:
+        _LOADED["default"] = AffordanceSegmenter()
+    return _LOADED["default"]
+
+
+def run_bench(
+    folder: Path, noise: float = 0.001, seed: int = 0, prompt: str | None = "grasp", tries: int = 2, workers: int = 2,
+    clouds: Sequence[str] = CLOUDS,
+) -> list[Trial]:  # fmt: skip
+    """Every object of a folder. Raises ValueError where there is none, or one that cannot be read."""
+    paths = sorted(Path(folder).glob("*.npz"))
+    if not paths:
+        raise ValueError(f"no objects (.npz) in {folder}")
+    jobs = [(p, tuple(clouds), noise, seed, prompt, tries) for p in paths]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        futures = [pool.submit(trials_of, *job) for job in jobs]
+        return [trial for f in tqdm(futures, unit="object", desc=prompt or "from above") for trial in f.result()]
+
+
+def figures(trials: Sequence[Trial], prefix: str = "") -> dict[str, float]:
+    """Percent of the trials in which the best grasp lifts, one of the top five does, and one was offered at all."""
+    out = {}
+    for cloud in CLOUDS:
+        own = [t for t in trials if t.cloud == cloud]
+        if own:
+            out[f"{prefix}lift_{cloud}"] = 100 * float(np.mean([t.best_lifts for t in own]))
+            out[f"{prefix}top5_{cloud}"] = 100 * float(np.mean([t.any_lifts for t in own]))
+            out[f"{prefix}offered_{cloud}"] = 100 * float(np.mean([bool(t.outcomes) for t in own]))
+    best = [t.outcomes[0] for t in trials if t.outcomes]
+    if best:
+        out[f"{prefix}table_hits"] = 100 * float(np.mean([o.reason == "enters the table" for o in best]))
+        out[f"{prefix}ece"] = calibration_error(list(_scored(trials)))
+    return {k: round(v, 3) for k, v in out.items()}
+
+
+def _scored(trials: Sequence[Trial]) -> Iterator[tuple[float, bool]]:
+    for trial in trials:
+        yield from ((s, o.lifted) for s, o in zip(trial.scores, trial.outcomes, strict=True))
+
+
+def calibration_error(scored: Sequence[tuple[float, bool]], bins: int = 10) -> float:
+    """Expected calibration error (Naeini et al. 2015) of scores as probabilities of lifting."""
+    scores, lifted = np.array([s for s, _ in scored]), np.array([float(o) for _, o in scored])
+    index = np.minimum((scores * bins).astype(int), bins - 1)
+    return float(sum(abs(lifted[index == k].mean() - scores[index == k].mean()) * (index == k).mean() for k in np.unique(index)))
