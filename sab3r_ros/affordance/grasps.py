@@ -1,16 +1,25 @@
-"""Grasps of a parallel gripper: antipodal pairs of surface points, reached from where there is room."""
+"""Grasps of a parallel gripper: hands that fit around the object, ranked by how likely it comes up in them."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from sab3r_ros.geometry.groups import perpendicular
+from sab3r_ros.affordance.grasp_score import FEATURES, features_of, probability
+from sab3r_ros.affordance.hand_fitting import fit_hands
 
-_DIRECTIONS = 12  # approach directions tried around the closing axis
-_PAIRS = 120  # candidate pairs looked at
 _PALM_DEPTH = 0.05  # metres along the approach
-_GAP = 0.002  # metres between an open finger and the surface
+_THINNED = 1200  # points that stand for the object where hands are fitted
+_EXAMINED = 4000  # points that stand for it where they are looked at closely
+_LOOKED_AT = 500  # hands looked at closely
+_GAP = 0.003  # metres between an open finger and a surface that is known exactly
+_GAP_PER_NOISE = 2.0  # further metres per metre of the surface's standard deviation
+_FEWEST = 4  # points between the fingers
+_STRAYS = 0.002  # share of an object's points that may lie in a finger's way: noise, not surface
+_TABLE_GAP = 0.003  # metres between an open hand and the table
+_OPENING_GAP = 0.002  # metres that the hand opens beyond the object at least
+_CONTACT = 0.005  # metres: points this near to the outermost ones are touched
+_NEIGHBOUR = 0.012  # metres about a hand's part in which other things' points count as a collision
+_MAP_SPACING = 0.012  # metres: the table's points lie within this of their height
 
 
 @dataclass(frozen=True)
@@ -28,18 +37,14 @@ class Gripper:
     friction: float = 0.45
     clearance: float = 0.1
 
-    @property
-    def reach(self) -> float:
-        """Radius in metres around a grasp within which something can be in the way."""
-        return self.palm_reach + _PALM_DEPTH + self.clearance + self.max_width / 2
-
 
 @dataclass
 class Grasp:
     """pose (4,4): origin midway between the finger TIPS, +z the approach from palm to object, +y the closing direction.
 
     contacts (2,3): where the fingers touch; width: distance between them; depth: how far the tips reach past the
-    contacts; approach_distance: free way before contact, at most the gripper's clearance; score in [0, 1].
+    front of what is between them; approach_distance: free way before contact, at most the gripper's clearance; score: estimated
+    probability that the object comes up; serves: mean score of the points between the fingers for what was asked.
     """
 
     pose: np.ndarray
@@ -48,118 +53,170 @@ class Grasp:
     depth: float
     approach_distance: float
     score: float
+    serves: float = 1.0
 
 
 def find_grasps(
-    points: np.ndarray,
-    normals: np.ndarray,
-    scores: np.ndarray,
-    rows: np.ndarray,
-    gripper: Gripper | None = None,
-    surroundings: np.ndarray | None = None,
-    max_grasps: int = 5,
-) -> list[Grasp]:
-    """Grasps on the points `rows` of an object, best first and apart from each other; empty when none fits the gripper.
+    points: np.ndarray, normals: np.ndarray, scores: np.ndarray, gripper: Gripper | None = None,
+    surroundings: np.ndarray | None = None, noise: float = 0.0,
+) -> list[Grasp]:  # fmt: skip
+    """Grasps of an object, most promising first; empty when the hand fits nowhere.
 
-    points, normals (N,3) and scores (N,) of the whole object, metres; surroundings (M,3): what else the gripper must not
-    touch.
-    """  # fmt: skip
-    gripper = gripper or Gripper()
-    pairs = _antipodal_pairs(points, normals, scores, rows, gripper)
-    obstacles = points if surroundings is None or not len(surroundings) else np.concatenate([points, surroundings])
-    tree = cKDTree(obstacles)
-    found: list[Grasp] = []
-    best: list[Grasp] = []
-    for a, b, quality in pairs:
-        # A grasp scores at most its pair's quality, and these fall: nothing better can come any more.
-        if best and len(best) == max_grasps and best[-1].score >= quality:
-            break
-        grasp = _best_approach(points[a], points[b], quality, gripper, obstacles, tree)
-        if grasp is not None:
-            found.append(grasp)
-            best = _apart(sorted(found, key=lambda g: -g.score), max_grasps, 0.25 * gripper.max_width)
-    return best
-
-
-def _antipodal_pairs(points, normals, scores, rows, gripper):
-    """Index pairs within the region whose normals face along the line between them, best first, with a quality in [0, 1]."""
-    if len(rows) < 2:
-        return []
-    order = rows[np.argsort(-scores[rows])]
-    seeds = order[:: max(1, len(order) // 120)]
-    tree = cKDTree(points[rows])
-    out = []
-    cone = np.cos(gripper.friction)
-    for a in seeds:
-        near = rows[tree.query_ball_point(points[a], gripper.max_width)]
-        line = points[near] - points[a]
-        width = np.linalg.norm(line, axis=1)
-        usable = width > 1e-4
-        near, line, width = near[usable], line[usable] / width[usable, None], width[usable]
-        facing = np.minimum(-(line @ normals[a]), (line * normals[near]).sum(1))  # fingers press against both normals
-        for k in np.argsort(-facing)[:4]:
-            if facing[k] >= cone:
-                quality = float((facing[k] - cone) / (1 - cone)) * 0.5 + 0.5
-                out.append((int(a), int(near[k]), quality * float(scores[a] + scores[near[k]]) / 2))
-    out.sort(key=lambda p: -p[2])
-    return out[:_PAIRS]
-
-
-def _best_approach(first, second, quality, gripper, obstacles, tree):
-    """The freest direction around the closing axis, preferably against the surface's outward normal; None where all collide."""
-    middle, width = (first + second) / 2, float(np.linalg.norm(second - first))
-    closing = (second - first) / max(width, 1e-9)
-    side = perpendicular(closing)
-    third = np.cross(closing, side)
-    angle = np.arange(_DIRECTIONS)[:, None] * 2 * np.pi / _DIRECTIONS
-    approach = np.cos(angle) * side + np.sin(angle) * third
-    depth = min(gripper.insertion, gripper.finger_length / 2)
-    near = obstacles[tree.query_ball_point(middle, gripper.reach)] - middle
-    across = near @ closing
-    # Most of what is around lies beside the gripper whichever way it comes.
-    beside = np.abs(across) >= max(gripper.palm_width / 2, width / 2 + _GAP + gripper.finger_thickness)
-    near, across = near[~beside], across[~beside]
-    u, v = near @ side, near @ third
-    free = _free_way(
-        np.cos(angle) * v - np.sin(angle) * u, across, np.cos(angle) * u + np.sin(angle) * v - depth, width, gripper
-    )
-    outward = middle - obstacles[tree.query(middle, k=min(64, len(obstacles)))[1]].mean(0)
-    facing = -(approach @ outward) / max(float(np.linalg.norm(outward)), 1e-6)
-    score = quality * (
-        0.6 + 0.2 * facing.clip(0, 1) + 0.1 * (-approach[:, 2]).clip(0, 1) + 0.1 * free / gripper.clearance
-    )
-    score[free <= 0] = 0
-    best = int(score.argmax())
-    if score[best] <= 0:
-        return None
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([np.cross(closing, approach[best]), closing, approach[best]], 1)
-    pose[:3, 3] = middle + depth * approach[best]
-    return Grasp(pose, np.stack([first, second]), width, depth, float(free[best]), float(min(score[best], 1.0)))
-
-
-def _free_way(x, y, z, width, gripper):
-    """How far back from contact the open gripper can come straight, (D,) metres; 0 where it collides at contact.
-
-    x (D,M), y (M,), z (D,M): obstacles in the frame of the tips of each direction, y closing, z approach, tips at z = 0.
-    The fingers stand outside the contacts, the palm behind them.
+    points, normals (N,3) and scores (N,) of the object, metres, z up; surroundings (M,3): table and neighbours, which the
+    gripper must not touch; noise: standard deviation of the points across the surface, metres.
     """
-    inner = width / 2 + _GAP
-    finger = (
-        (np.abs(y) > inner) & (np.abs(y) < inner + gripper.finger_thickness) & (np.abs(x) < gripper.finger_width / 2)
+    found, features = fitting_grasps(points, normals, scores, gripper, surroundings, noise)
+    for grasp, score in zip(found, probability(features), strict=True):
+        grasp.score = float(score)
+    return sorted(found, key=lambda g: -g.score)
+
+
+def fitting_grasps(
+    points: np.ndarray, normals: np.ndarray, scores: np.ndarray, gripper: Gripper | None = None,
+    surroundings: np.ndarray | None = None, noise: float = 0.0,
+) -> tuple[list[Grasp], np.ndarray]:  # fmt: skip
+    """As `find_grasps`, without scores and in no order; and the features (G, len(FEATURES)) that scores are made from."""
+    gripper = gripper or Gripper()
+    around = np.empty((0, 3)) if surroundings is None else surroundings[np.isfinite(surroundings).all(-1)]
+    support = support_height(points, around)
+    obstacles = around if support is None else around[around[:, 2] > support + _MAP_SPACING]
+    gap = _GAP + _GAP_PER_NOISE * noise
+    order = np.random.default_rng(0).permutation(len(points))
+    rows, order = order[:_THINNED], order[:_EXAMINED]
+    points_all, points, normals, scores = points, points[order], normals[order], scores[order]
+    fits = fit_hands(points_all[rows], gripper, gap, _TABLE_GAP + noise, support)
+    middle, foot = points.mean(0), float(points[:, 2].min()) if support is None else support
+    extent = float(np.linalg.norm(np.ptp(points, axis=0)))
+    found, features = [], []
+    for k in np.argsort(-_promise(fits, middle), kind="stable")[:_LOOKED_AT]:
+        looked_at = _examine(
+            fits.rotation[k],
+            fits.tips[k],
+            float(fits.depth[k]),
+            points,
+            normals,
+            scores,
+            middle,
+            gripper,
+            gap,
+            obstacles,
+            extent,
+            foot,
+        )
+        if looked_at is not None:
+            found.append(looked_at[0])
+            features.append(looked_at[1])
+    return found, np.array(features).reshape(-1, len(FEATURES))
+
+
+def support_height(points: np.ndarray, around: np.ndarray) -> float | None:
+    """Height of the table under an object (N,3) from what is around it (M,3); None where nothing flat is near its foot."""
+    if not len(around):
+        return None
+    low, high = points.min(0), points.max(0)
+    near = (np.abs(around[:, :2] - (low + high)[:2] / 2) < (high - low)[:2] / 2 + 0.1).all(1)
+    heights = around[near & (around[:, 2] < low[2] + 0.03), 2]
+    if len(heights) < 12:
+        return None
+    values, counts = np.unique(np.round(heights / _MAP_SPACING).astype(int), return_counts=True)
+    level = values[counts.argmax()] * _MAP_SPACING
+    return float(np.median(heights[np.abs(heights - level) < _MAP_SPACING]))
+
+
+def _promise(fits, middle: np.ndarray) -> np.ndarray:
+    """What is known of hands (F,) without a closer look: from above, deep, about the middle."""
+    arm = np.linalg.norm(np.cross(middle - fits.tips, fits.rotation[:, :, 2]), axis=1)
+    return -fits.rotation[:, 2, 2] * 0.5 + 20 * fits.depth - 8 * arm
+
+
+def _examine(
+    rotation, tips, depth, points, normals, scores, middle, gripper, gap, obstacles, extent, foot
+) -> tuple[Grasp, np.ndarray] | None:
+    """A hand with its contacts, and its features; None where it would hit something or has nothing between its fingers."""
+    own = (points - tips) @ rotation
+    held = (np.abs(own[:, 0]) < gripper.finger_width / 2) & (own[:, 2] < 0) & (own[:, 2] > -gripper.finger_length)
+    held &= np.abs(own[:, 1]) < gripper.max_width / 2 + gap
+    if held.sum() < _FEWEST:
+        return None
+    low, high = np.quantile(own[held, 1], [0.01, 0.99])
+    width, shift = float(high - low), (high + low) / 2
+    if width > gripper.max_width - _OPENING_GAP:
+        return None
+    tips = tips + shift * rotation[:, 1]
+    own[:, 1] -= shift
+    if _collides(own, width, gripper, gap, allowed=_STRAYS * len(points)):
+        return None
+    if len(obstacles):
+        other = (obstacles - tips) @ rotation
+        if _collides(other, width, gripper, gap + _NEIGHBOUR / 2, allowed=0) or _between_fingers(other, width, gripper):
+            return None
+    arm = float(np.linalg.norm(np.cross(middle - tips, rotation[:, 2])))
+    features = features_of(
+        own[held],
+        normals[held] @ rotation[:, 1],
+        width,
+        depth,
+        arm,
+        -rotation[2, 2],
+        gripper.max_width,
+        extent,
+        tips[2] - foot,
+        _CONTACT,
     )
-    palm = (np.abs(y) < gripper.palm_width / 2) & (np.abs(x) < gripper.finger_width)
-    back = gripper.palm_reach + _PALM_DEPTH
-    hit = (finger & (z < 0) & (z > -gripper.finger_length)) | (palm & (z < -gripper.palm_reach) & (z > -back))
-    behind = np.where((finger | palm) & (z <= -back), -z - back, gripper.clearance).min(1, initial=gripper.clearance)
-    return np.where(hit.any(1), 0.0, behind)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, tips
+    inside, turned = np.flatnonzero(held), own[held]
+    touched = np.abs(turned[:, 1]) > width / 2 - _CONTACT
+    contacts = np.stack([_typical(points[inside[touched & (sign * turned[:, 1] > 0)]], tips) for sign in (-1, 1)])
+    serves = float(scores[inside[touched]].mean()) if touched.any() else float(scores[inside].mean())
+    return Grasp(pose, contacts, width, depth, gripper.clearance, 0.0, serves), features
 
 
-def _apart(grasps, count, distance):
+def _typical(points: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """The one of points (N,3) that is nearest to their mean; `otherwise` where there are none."""
+    if not len(points):
+        return otherwise
+    return points[np.linalg.norm(points - points.mean(0), axis=1).argmin()]
+
+
+def _collides(own: np.ndarray, width: float, gripper: Gripper, gap: float, allowed: float) -> bool:
+    """Whether more than `allowed` points, in the hand's frame, lie in what the open hand fills or sweeps while it comes."""
+    x, y, z = np.abs(own[:, 0]), np.abs(own[:, 1]), own[:, 2]
+    coming = (z < 0) & (z > -gripper.finger_length - gripper.clearance)
+    fingers = (
+        coming
+        & (x < gripper.finger_width / 2)
+        & (y > width / 2 + gap / 2)
+        & (y < width / 2 + gap / 2 + gripper.finger_thickness)
+    )
+    palm = (z < -gripper.palm_reach) & (z > -gripper.palm_reach - _PALM_DEPTH - gripper.clearance)
+    palm &= (x < gripper.finger_width) & (y < gripper.palm_width / 2)
+    return bool((fingers | palm).sum() > allowed)
+
+
+def _between_fingers(other: np.ndarray, width: float, gripper: Gripper) -> bool:
+    """Whether something else lies where the fingers close."""
+    z = other[:, 2]
+    held = (
+        (np.abs(other[:, 0]) < gripper.finger_width / 2)
+        & (np.abs(other[:, 1]) < width / 2)
+        & (z < 0)
+        & (z > -gripper.finger_length)
+    )
+    return bool(held.any())
+
+
+def apart(grasps: list[Grasp], count: int, distance: float) -> list[Grasp]:
+    """The first `count` grasps (0 = none) that are farther than `distance` from each other, or turned by more than 30 degrees."""
     kept: list[Grasp] = []
     for grasp in grasps:
-        if len(kept) == count:
+        if len(kept) >= count:
             break
-        if all(np.linalg.norm(grasp.pose[:3, 3] - k.pose[:3, 3]) > distance for k in kept):
+        if all(_differs(grasp.pose, k.pose, distance) for k in kept):
             kept.append(grasp)
     return kept
+
+
+def _differs(a: np.ndarray, b: np.ndarray, distance: float) -> bool:
+    turned = abs(float(a[:3, 1] @ b[:3, 1])) < 0.866 or float(a[:3, 2] @ b[:3, 2]) < 0.866
+    return turned or float(np.linalg.norm(a[:3, 3] - b[:3, 3])) > distance

@@ -1,17 +1,20 @@
 """From an object's points and a prompt to graspable regions: scores, regions, grasps."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from sab3r_ros.affordance.clouds import PreparedCloud, prepare
+from sab3r_ros.affordance.grasp_regions import offer_grasps, other_regions
 from sab3r_ros.affordance.grasps import Gripper, find_grasps
 from sab3r_ros.affordance.regions import AffordanceRegion, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
-from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed
+from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, roughness, smoothed
 
-# Metres; the standard error is of about ten neighbours: 3.5 of these are 5 mm, and fingers forgive no more.
-_CONTACT_ERROR = 0.005 / 3.5
+_ANY_WIDTH = 0.3  # metres: the widest hand that is tried where the request has no gripper
+# What asks to hold something; where the asked part offers no grasp, another part of the object may.
+_HOLDING = re.compile(r"\b(grasp|hold|lift|pick|carry|take|grab|wrap|grip)", re.I)
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,20 @@ def affordance_regions(
     eye = None if viewpoint is None else np.asarray(viewpoint, np.float64) - cloud.origin
     normals = estimate_normals(cloud.points, near, eye)
     regions = find_regions(cloud.points, normals, scores, request.min_score, max_regions=request.max_regions)
-    if regions and request.max_grasps:
+    if request.max_grasps:
         around = None if surroundings is None else np.asarray(surroundings, np.float64) - cloud.origin
-        # A map's points scatter about the surface that fingers will meet; where it is not known well, none is offered.
-        surface, error = smoothed(cloud.points, normals, near)
-        for region in regions:
-            sure = region.rows[error[region.rows] <= _CONTACT_ERROR]
-            region.grasps = find_grasps(
-                surface, normals, scores, sure, request.gripper or Gripper(max_width=10.0), around, request.max_grasps,
-            )  # fmt: skip
+        surface, _ = smoothed(cloud.points, normals, near)
+        grasps = find_grasps(
+            surface,
+            normals,
+            scores,
+            request.gripper or Gripper(max_width=_ANY_WIDTH),
+            around,
+            roughness(cloud.points, normals, near),
+        )
+        offer_grasps(regions, grasps, surface, request.max_grasps)
+        if not any(region.grasps for region in regions) and _HOLDING.search(prompt):
+            regions += other_regions(grasps, surface, normals, scores, request.max_grasps)
     for region in regions:
         _restore(region, cloud)
     return AffordanceAnswer(regions, points, cloud.spread(scores), cloud.spread(normals), cloud.notes)

@@ -21,7 +21,7 @@ class AffordanceRegion:
     peak) that is nearest to their mean, so that it lies on the surface; contact (3,): its best-scoring surface point,
     normal (3,): unit, outward, there. pose (4,4): at the centroid, z along the mean normal, x along the region's longest
     side; size (3,): extent along these axes in metres, middle (3,): of the box with these sides. rows (N,): the points it
-    is made of.
+    is made of. fallback: it does not afford what was asked, but the object can be held there.
     """
 
     score: float
@@ -34,6 +34,7 @@ class AffordanceRegion:
     middle: np.ndarray
     rows: np.ndarray
     grasps: list[Grasp] = field(default_factory=list)
+    fallback: bool = False
 
 
 def find_regions(
@@ -54,13 +55,14 @@ def find_regions(
         raise ValueError(f"min_score must lie in [0, 1], got {min_score}")
     rows = np.flatnonzero(scores >= min_score)
     groups = euclidean_clusters(points, rows, _LINK * max(spacing(points), 1e-4), min_points)
-    regions = [_region(points, normals, scores, group) for group in groups]
+    regions = [region_of(points, normals, scores, group) for group in groups]
     regions.sort(key=lambda r: -r.score * len(r.rows) / (len(r.rows) + 2 * min_points))
     return regions[:max_regions] if max_regions else regions
 
 
-def _region(points, normals, scores, rows) -> AffordanceRegion:
-    own, weight = points[rows], scores[rows] / scores[rows].sum()
+def region_of(points: np.ndarray, normals: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> AffordanceRegion:
+    """The region of some rows of points (N,3), with their normals (N,3) and scores (N,)."""
+    own, weight = points[rows], scores[rows] / max(float(scores[rows].sum()), 1e-9)
     sure = own[scores[rows] >= _SURE * scores[rows].max()]
     centroid = sure[np.linalg.norm(sure - sure.mean(0), axis=1).argmin()]
     best = rows[np.argmax(_smoothed(own, scores[rows]))]

@@ -55,3 +55,10 @@ def spacing(points: np.ndarray) -> float:
     if len(points) < 2:
         return 0.0
     return float(np.median(cKDTree(points).query(points, k=2)[0][:, 1]))
+
+
+def roughness(points: np.ndarray, normals: np.ndarray, near: np.ndarray) -> float:
+    """Standard deviation in metres of points (N,3) about the planes through their neighbours (N,K), robustly."""
+    middle = points[near].mean(1)
+    off = np.abs(((points - middle) * normals).sum(1))
+    return 1.4826 * float(np.median(off)) if len(off) else 0.0

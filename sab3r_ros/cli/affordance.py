@@ -66,7 +66,7 @@ def _region(region: AffordanceRegion) -> dict:
     return {
         "score": round(region.score, 4), "peak_score": round(region.peak_score, 4), "points": len(region.rows),
         "centroid": _rounded(region.centroid), "contact": _rounded(region.contact), "normal": _rounded(region.normal),
-        "pose": _rounded(region.pose), "size": _rounded(region.size), "grasps": [_grasp(g) for g in region.grasps],
+        "fallback": region.fallback, "pose": _rounded(region.pose), "size": _rounded(region.size), "grasps": [_grasp(g) for g in region.grasps],
     }  # fmt: skip
 
 

@@ -203,6 +203,7 @@ def affordance_command(
         for k, region in enumerate(answer["regions"]):
             print(
                 f"{k}: score {region['score']:.2f}, {region['points']} points, at {region['centroid']} m, {len(region['grasps'])} grasps"
+                + (" (another part: the asked one offers no grasp)" if region["fallback"] else "")
             )
         if not answer["regions"]:
             print(f"no part of it affords {affordance or image} with a score of {min_score}; try a lower --min-score")
@@ -341,7 +342,6 @@ def evaluate_household_command(
 def evaluate_affordance_command(
     shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
     first: FirstOption = 0,
-    unit: Annotated[LengthUnit, typer.Option(help="Of a file's coordinates")] = LengthUnit.M,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
 ) -> None:
@@ -359,7 +359,6 @@ def evaluate_scans_command(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Scanned objects: .npz with points, normals, affordance/NAME")
     ],
-    unit: Annotated[LengthUnit, typer.Option(help="Of a file's coordinates")] = LengthUnit.M,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
@@ -371,6 +370,32 @@ def evaluate_scans_command(
     from sab3r_ros.lab.evaluation.commands import scan_metrics
 
     _print_metrics(scan_metrics(segmenter, folder, out), as_json)
+
+
+@evaluate.command("grasps")
+def evaluate_grasps_command(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="Objects: .npz with vertices, faces, convex parts, mass, rest; none = household objects"
+        ),
+    ] = None,
+    noise: Annotated[
+        float, typer.Option(min=0.0, max=0.02, help="Standard deviation of the clouds' points in metres")
+    ] = 0.001,
+    prompt: Annotated[str, typer.Option(help="What is asked")] = "grasp",
+    tries: Annotated[int, typer.Option(min=1, help="Views of an object, for one and for two cameras")] = 2,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+    first: FirstOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Grasps tried in physics: does the object come up? The baseline from above runs beside it.
+
+    Example: sab3r eval grasps FOLDER --json
+    """
+    from sab3r_ros.lab.evaluation.commands import grasp_metrics
+
+    _print_metrics(grasp_metrics(folder, noise, prompt, tries, workers, first), as_json)
 
 
 @evaluate.command("recording")

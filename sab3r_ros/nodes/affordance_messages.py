@@ -33,6 +33,7 @@ def region_message(
     out = AffordanceRegion(
         id=f"{item.name}-{request.affordance}-{number}", affordance=request.affordance, object=item.name, score=region.score,
         peak_score=region.peak_score, num_points=len(region.rows), last_seen=convert.to_stamp(item.stamp),
+        fallback=region.fallback,
     )  # fmt: skip
     out.pose.pose = convert.to_pose(to_target @ region.pose)
     out.pose.covariance = convert.pose_covariance(region.centroid, doubt, _POSITION_STD, _ORIENTATION_STD)

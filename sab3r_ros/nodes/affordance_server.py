@@ -121,7 +121,9 @@ class AffordanceServerNode(ManagedNode):
         middles = [transform(to_target, region.middle) for region in answer.regions]
         self._markers.publish(region_markers(response.regions, middles, response.header))
         if response.regions:
-            _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", item.note])))
+            other = "the part that was asked for offers no grasp, another one does (fallback)"
+            notes = [other if any(r.fallback for r in answer.regions) else "", item.note, *answer.notes]
+            _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", *notes])))
         else:
             asked = repr(request.affordance) if request.affordance.strip() else "what the image shows"
             text = f"no part of {item.name!r} affords {asked} with a score of {wanted.min_score:.2f}"

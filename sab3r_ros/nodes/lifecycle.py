@@ -198,10 +198,10 @@ def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, 
     for node in nodes:
         node.destroy_node()
     limit.cancel()
-    # Everything is closed. Python's own end would take another second for the network's library, and would give the signals
-    # back to the system, so that a second one kills.
+    # Python's own end closes what is left of DDS, and gives signals back to the system: a second one would kill.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     _flush()
-    os._exit(0)
 
 
 def _end_at_once(name: str) -> None:

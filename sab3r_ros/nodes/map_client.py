@@ -52,6 +52,7 @@ class MapClient:
     def __init__(self, node, mapper: str):
         group = MutuallyExclusiveCallbackGroup()
         self._service = f"{mapper}/locate_object"
+        self._answered = False
         self._locate = node.create_client(LocateObject, self._service, callback_group=group)
 
     def find(self, request: QueryAffordance.Request, timeout: float, now: int) -> FoundObject:
@@ -84,13 +85,9 @@ class MapClient:
             raise QueryError(
                 _STATUS.EMPTY_MAP, f"nobody answers {self._service}: start semantic_mapper, or set the parameter mapper"
             )
-        future = self._locate.call_async(request)
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(timeout):
-            future.cancel()
+        answer = self._answer(request, timeout)
+        if answer is None:
             raise QueryError(_STATUS.FAILED, f"{self._service} did not answer within {timeout:.1f} s")
-        answer = future.result()
         same = LocateObject.Response
         if answer.status == same.SUCCESS:
             return answer
@@ -99,6 +96,25 @@ class MapClient:
             same.NOT_CONFIGURED: _STATUS.NOT_ACTIVE, same.TRANSFORM_UNAVAILABLE: _STATUS.TRANSFORM_UNAVAILABLE,
         }  # fmt: skip
         raise QueryError(known.get(answer.status, _STATUS.FAILED), f"{name!r}: {answer.message}", answer)
+
+    def _answer(self, request: LocateObject.Request, timeout: float) -> LocateObject.Response | None:
+        """The first answer, None where none comes in time.
+
+        A server that has just met this client may not know yet where to answer to, and the answer is lost: the first request is
+        sent a second time after half of the time.
+        """
+        done = threading.Event()
+        futures = []
+        for part in (timeout,) if self._answered else (timeout / 2, timeout / 2):
+            futures.append(self._locate.call_async(request))
+            futures[-1].add_done_callback(lambda _: done.set())
+            if done.wait(part):
+                break
+        answers = [f.result() for f in futures if f.done() and not f.cancelled()]
+        for future in futures:
+            future.cancel()
+        self._answered = bool(answers)
+        return answers[0] if answers else None
 
 
 def _check(status: MapStatus, stamp: int, request: QueryAffordance.Request, now: int) -> None:

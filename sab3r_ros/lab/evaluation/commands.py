@@ -1,5 +1,6 @@
 """What `sab3r eval` runs: models from settings, a progress bar, and the figures as a dictionary."""
 
+import time
 from pathlib import Path
 
 from tqdm import tqdm
@@ -82,3 +83,17 @@ def scan_metrics(checkpoint: str, folder: Path, out: Path | None) -> dict:
                 right += values["top1_part_partial"] * values["views"]
     figures["top1_part_views"] = right / max(views, 1)
     return figures
+
+
+def grasp_metrics(folder: Path | None, noise: float, prompt: str, tries: int, workers: int, first: int) -> dict:
+    """Percent of objects that come up, whole, seen from two sides and from one, beside the baseline from above."""
+    from sab3r_ros.lab.evaluation.grasp_bench import figures, household_paths, run_bench
+
+    started = time.perf_counter()
+    paths = household_paths(first) if folder is None else sorted(folder.glob("*.npz"))
+    if not paths:
+        raise ValueError(f"no objects (.npz) in {folder}")
+    ours = figures(run_bench(paths, noise, first, prompt, tries, workers))
+    above = figures(run_bench(paths, noise, first, None, tries, workers), "topdown_")
+    baseline = {k.replace("topdown_lift_", "topdown_"): v for k, v in above.items() if k.startswith("topdown_lift_")}
+    return {"objects": len(paths), **ours, **baseline, "seconds": round(time.perf_counter() - started, 1)}

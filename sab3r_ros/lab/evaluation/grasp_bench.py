@@ -12,7 +12,8 @@ from tqdm import tqdm
 from sab3r_ros.affordance.grasps import Grasp, Gripper
 from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
-from sab3r_ros.lab.evaluation.grasp_physics import Outcome, TestObject, read_test_object, try_grasp
+from sab3r_ros.lab.evaluation.grasp_objects import HELD, household_object
+from sab3r_ros.lab.evaluation.grasp_physics import Body, Outcome, read_body, try_grasp
 
 CLOUDS = ("whole", "two", "one")
 _POINTS = {"whole": 4096, "two": 3000, "one": 3000}  # of the surface, or a view
@@ -41,7 +42,7 @@ class Trial:
         return any(o.lifted for o in self.outcomes[:_TOP])
 
 
-def observe(item: TestObject, cloud: str, noise: float, rng: np.random.Generator) -> np.ndarray:
+def observe(item: Body, cloud: str, noise: float, rng: np.random.Generator) -> np.ndarray:
     """Points (N,3) of an object: its whole surface, or what cameras see of it; noise: standard deviation in metres."""
     import trimesh
 
@@ -109,21 +110,39 @@ def from_above(points: np.ndarray, _table: np.ndarray) -> list[Grasp]:
     return [Grasp(pose, contacts, float(high - low), 0.04, 0.1, 1.0)]
 
 
-def trials_of(path: Path, clouds: Sequence[str], noise: float, seed: int, prompt: str | None, tries: int) -> list[Trial]:
+HOUSEHOLD_FIRST = 900_080_000  # seeds that no training has seen
+
+
+def household_paths(first: int = 0, of_a_kind: int = 3) -> list[str]:
+    """Names of held-out household objects, `of_a_kind` of every kind that hands hold."""
+    return [f"{label}-{HOUSEHOLD_FIRST + first + k}" for label in HELD for k in range(of_a_kind)]
+
+
+def load_object(name: Path | str) -> Body:
+    """The object of a file, or the household object "kind-seed". Raises ValueError."""
+    if isinstance(name, Path):
+        return read_body(name)
+    label, _, seed = name.rpartition("-")
+    return household_object(label, int(seed))
+
+
+def trials_of(
+    path: Path | str, clouds: Sequence[str], noise: float, seed: int, prompt: str | None, tries: int
+) -> list[Trial]:
     """All trials of one object; prompt: what is asked, None for the baseline from above. Runs in a process of its own."""
     import torch
 
     torch.set_num_threads(1)
-    item, gripper = read_test_object(path), Gripper()
+    item, gripper = load_object(path), Gripper()
     plan = from_above if prompt is None else product_planner(_segmenter(), prompt, gripper)
     out = []
     for cloud in clouds:
         for number in range(1 if cloud == "whole" else tries):
-            rng = np.random.default_rng([seed, number, sum(path.stem.encode()), CLOUDS.index(cloud)])
+            rng = np.random.default_rng([seed, number, sum(item.name.encode()), CLOUDS.index(cloud)])
             points = observe(item, cloud, noise, rng)
             grasps = plan(points, table_points(points, rng, noise))[:_TOP]
             outcomes = tuple(try_grasp(item, g, gripper) for g in grasps)
-            out.append(Trial(path.stem, cloud, outcomes, tuple(g.score for g in grasps)))
+            out.append(Trial(item.name, cloud, outcomes, tuple(g.score for g in grasps)))
     return out
 
 
@@ -137,14 +156,11 @@ def _segmenter() -> AffordanceSegmenter:
 
 
 def run_bench(
-    folder: Path, noise: float = 0.001, seed: int = 0, prompt: str | None = "grasp", tries: int = 2, workers: int = 2,
+    items: Sequence[Path | str], noise: float = 0.001, seed: int = 0, prompt: str | None = "grasp", tries: int = 2, workers: int = 2,
     clouds: Sequence[str] = CLOUDS,
 ) -> list[Trial]:  # fmt: skip
-    """Every object of a folder. Raises ValueError where there is none, or one that cannot be read."""
-    paths = sorted(Path(folder).glob("*.npz"))
-    if not paths:
-        raise ValueError(f"no objects (.npz) in {folder}")
-    jobs = [(p, tuple(clouds), noise, seed, prompt, tries) for p in paths]
+    """Trials of every object: a file, or "kind-seed" of a household object. Raises ValueError for one that cannot be read."""
+    jobs = [(item, tuple(clouds), noise, seed, prompt, tries) for item in items]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         futures = [pool.submit(trials_of, *job) for job in jobs]
         return [trial for f in tqdm(futures, unit="object", desc=prompt or "from above") for trial in f.result()]
@@ -175,4 +191,6 @@ def calibration_error(scored: Sequence[tuple[float, bool]], bins: int = 10) -> f
     """Expected calibration error (Naeini et al. 2015) of scores as probabilities of lifting."""
     scores, lifted = np.array([s for s, _ in scored]), np.array([float(o) for _, o in scored])
     index = np.minimum((scores * bins).astype(int), bins - 1)
-    return float(sum(abs(lifted[index == k].mean() - scores[index == k].mean()) * (index == k).mean() for k in np.unique(index)))
+    return float(
+        sum(abs(lifted[index == k].mean() - scores[index == k].mean()) * (index == k).mean() for k in np.unique(index))
+    )

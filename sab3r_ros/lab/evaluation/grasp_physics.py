@@ -13,12 +13,13 @@ _FRICTION, _TABLE_FRICTION = 0.7, 0.6
 _EXTRA_OPENING = 0.01  # metres beyond the grasp's width
 _APPROACH, _LIFT = 0.1, 0.12  # metres
 _INTO_TABLE = 0.002  # metres that a part of the gripper may be below the table
-_STEP = 0.002  # seconds
+_STEP, _FINE_STEP = 0.002, 0.001  # seconds; light things slip from between stiff contacts with the longer one
+_LIGHT = 0.05  # kg
 _PALM_HEIGHT = 0.05  # metres along the approach
 
 
 @dataclass(frozen=True)
-class TestObject:
+class Body:
     """An object as it stands on a table at z = 0.
 
     vertices (V,3) metres, faces (F,3); hulls: convex parts (vertices, faces) for contacts; mass in kg. All in the world.
@@ -39,7 +40,7 @@ class Outcome:
     reason: str
 
 
-def read_test_object(path: Path) -> TestObject:
+def read_body(path: Path) -> Body:
     """An object of a folder of .npz files with vertices, faces, convex parts, mass and resting pose. Raises ValueError."""
     try:
         with np.load(path) as data:
@@ -52,7 +53,7 @@ def read_test_object(path: Path) -> TestObject:
             ends = np.cumsum(data["hull_vertex_count"])
             corners = data["hull_vertices"].astype(float) @ rest[:3, :3].T + rest[:3, 3]
             hulls = [corners[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-            return TestObject(path.stem, placed, data["faces"].astype(int), hulls, float(data["mass"]))
+            return Body(path.stem, placed, data["faces"].astype(int), hulls, float(data["mass"]))
     except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"{path} is no object for the bench: {error}") from error
 
@@ -76,7 +77,7 @@ def lowest_point(pose: np.ndarray, gripper: Gripper, opening: float) -> float:
     return float(lowest)
 
 
-def try_grasp(item: TestObject, grasp: Grasp, gripper: Gripper) -> Outcome:
+def try_grasp(item: Body, grasp: Grasp, gripper: Gripper) -> Outcome:
     """Approach, close, lift, shake, hold."""
     import mujoco
 
@@ -103,10 +104,11 @@ def try_grasp(item: TestObject, grasp: Grasp, gripper: Gripper) -> Outcome:
     if data.xpos[thing][2] - rested[2] < _LIFT / 2:
         return Outcome(False, "not lifted")
     held = data.xpos[thing] - data.xpos[hand]
+    before = up
     for k in range(8):  # a second of shaking
         aside = up.copy()
         aside[:2, 3] += 0.01 * (1 if k % 2 else -1) * np.array([1.0, 1.0])
-        _move(mujoco, model, data, up if k == 0 else before, aside, 0.125, _FORCE)
+        _move(mujoco, model, data, before, aside, 0.125, _FORCE)
         before = aside
     _move(mujoco, model, data, before, up, 0.5, _FORCE)
     lost = data.xpos[thing][2] - rested[2] < _LIFT / 2
@@ -132,7 +134,7 @@ def _place(data, pose: np.ndarray) -> None:
 
 def _move(mujoco, model, data, start, end, seconds: float, force: float) -> None:
     """Carry the hand from one pose to another of the same orientation; force closes the fingers, negative opens them."""
-    steps = round(seconds / _STEP)
+    steps = round(seconds / model.opt.timestep)
     data.ctrl[:] = force
     for k in range(steps):
         share = (k + 1) / steps
@@ -140,7 +142,7 @@ def _move(mujoco, model, data, start, end, seconds: float, force: float) -> None
         mujoco.mj_step(model, data)
 
 
-def _assets(item: TestObject) -> dict[str, bytes]:
+def _assets(item: Body) -> dict[str, bytes]:
     """The convex parts as OBJ files."""
     import trimesh
 
@@ -157,7 +159,7 @@ def _numbers(values) -> str:
     return " ".join(f"{v:.6f}" for v in np.asarray(values, float).ravel())
 
 
-def _world(item: TestObject, gripper: Gripper, opening: float) -> str:
+def _world(item: Body, gripper: Gripper, opening: float) -> str:
     """The scene in MuJoCo's XML: a table, the object, and a hand that follows a pose and closes with a force."""
     meshes = "".join(f'<mesh name="part{k}" file="part{k}.obj"/>' for k in range(len(item.hulls)))
     volumes = np.array([max(_volume(h), 1e-9) for h in item.hulls])
@@ -179,7 +181,7 @@ def _world(item: TestObject, gripper: Gripper, opening: float) -> str:
     return f"""
 <mujoco>
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{_STEP}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
+  <option timestep="{_FINE_STEP if item.mass < _LIGHT else _STEP}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
   <asset>{meshes}</asset>
   <worldbody>
     <geom name="table" type="plane" size="2 2 0.1" friction="{_TABLE_FRICTION} 0.005 0.0001"/>

@@ -1,0 +1,58 @@
+"""Household objects of the made-up world as bodies for the physics bench."""
+
+import numpy as np
+
+from sab3r_ros.lab.evaluation.grasp_physics import Body
+from sab3r_ros.lab.synthetic.objects import build_object
+
+HELD = (
+    "mug", "bottle", "bowl", "pan", "pot", "kettle", "teapot", "knife", "spoon", "scissors", "hammer", "drill", "screwdriver", "box",
+    "book", "phone", "ball", "game controller", "vase", "clock", "bucket", "plate",
+)  # fmt: skip
+_PATCH = 0.03  # metres: side of the pieces that stand for a surface that is not convex
+_THICKNESS = 0.003  # metres of such a piece
+_CONVEX = 0.97  # share of its hull's volume that a part fills to count as convex
+_DENSITY = 350.0  # kg per cubic metre of the hulls, hollow things and solid ones together
+_MASS = (0.03, 0.8)  # kg
+
+
+def household_object(label: str, seed: int) -> Body:
+    """An object of the made-up world, standing on a table at z = 0. Parts that are not convex become plates of their surface."""
+    import trimesh
+
+    item = build_object(label, np.random.default_rng(seed))
+    vertices, faces, hulls, count = [], [], [], 0
+    for piece in item.parts:
+        v, f = piece.mesh()
+        vertices.append(np.asarray(v, float))
+        faces.append(np.asarray(f) + count)
+        count += len(v)
+        mesh = trimesh.Trimesh(v, f, process=True)
+        hull = mesh.convex_hull
+        if mesh.is_watertight and mesh.volume > _CONVEX * hull.volume:
+            hulls.append(np.asarray(hull.vertices))
+        else:
+            hulls += _plates(mesh)
+    corners = np.concatenate(vertices)
+    down = corners.min(0)[2]
+    middle = np.array([*(corners.min(0) + corners.max(0))[:2] / 2, down])
+    volume = sum(trimesh.convex.convex_hull(h).volume for h in hulls)
+    mass = float(np.clip(_DENSITY * volume, *_MASS))
+    return Body(f"{label}-{seed}", corners - middle, np.concatenate(faces), [h - middle for h in hulls], mass)
+
+
+def _plates(mesh) -> list[np.ndarray]:
+    """Convex plates (N,3) that cover a surface."""
+    middles, normals = mesh.triangles_center, mesh.face_normals
+    cells = np.floor(middles / _PATCH).astype(int)
+    facing = np.abs(normals).argmax(1) * 2 + (
+        np.take_along_axis(normals, np.abs(normals).argmax(1)[:, None], 1)[:, 0] > 0
+    )
+    _, group = np.unique(np.column_stack([cells, facing]), axis=0, return_inverse=True)
+    plates = []
+    for k in range(group.max() + 1):
+        rows = np.flatnonzero(group == k)
+        outer = mesh.triangles[rows].reshape(-1, 3)
+        inner = (mesh.triangles[rows] - _THICKNESS * normals[rows, None]).reshape(-1, 3)
+        plates.append(np.concatenate([outer, inner]))
+    return plates
