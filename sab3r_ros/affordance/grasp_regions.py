@@ -14,7 +14,7 @@ _ASKED = 0.3  # how much the asked part counts where none of it can be grasped
 
 
 def offer_grasps(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp], points: np.ndarray, count: int) -> None:
-    """Give every region the best of the grasps with both contacts, or else one, on its rows of points (N,3)."""
+    """Give every region the best of the grasps that touch its rows of points (N,3), with both contacts sooner than with one."""
     if not grasps or not regions:
         return
     touched = cKDTree(points).query(np.array([g.contacts for g in grasps]))[1]  # (G,2)
