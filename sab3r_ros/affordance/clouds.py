@@ -100,7 +100,7 @@ def _thinned(local: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarr
     cell = size / _GRID
     chosen = distinct
     while cell > 0:
-        chosen = _one_per_cell(local, distinct, cell)
+        chosen = one_per_cell(local, distinct, cell)
         if len(chosen) <= _MAX_POINTS:
             break
         cell *= 1.25
@@ -108,7 +108,17 @@ def _thinned(local: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return chosen, group
 
 
-def _one_per_cell(local: np.ndarray, rows: np.ndarray, cell: float) -> np.ndarray:
+def evenly(points: np.ndarray, count: int) -> np.ndarray:
+    """Rows of at most `count` points (N,3) that are spread evenly: random ones leave holes that a finger fits through."""
+    rows = np.arange(len(points))
+    cell = float(np.ptp(points, axis=0).max()) / _GRID if len(points) else 0.0
+    while len(rows) > count and cell > 0:
+        rows = one_per_cell(points, np.arange(len(points)), cell)
+        cell *= 1.25
+    return rows
+
+
+def one_per_cell(local: np.ndarray, rows: np.ndarray, cell: float) -> np.ndarray:
     """Of `rows` the ones nearest to the middle of their cell, in their order."""
     scaled = (local[rows] - local[rows].min(0)) / cell + _SHIFT
     index = np.floor(scaled).astype(np.int64)

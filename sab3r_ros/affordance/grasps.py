@@ -2,19 +2,23 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
+from sab3r_ros.affordance.clouds import evenly
 from sab3r_ros.affordance.grasp_score import FEATURES, features_of, probability
 from sab3r_ros.affordance.hand_fitting import fit_hands
+from sab3r_ros.affordance.surface import densified
 
 _PALM_DEPTH = 0.05  # metres along the approach
 _THINNED = 1200  # points that stand for the object where hands are fitted
-_EXAMINED = 4000  # points that stand for it where they are looked at closely
-_LOOKED_AT = 500  # hands looked at closely
+_EXAMINED = 12_000  # points that stand for it where they are looked at closely
+_LOOKED_AT = 300  # hands looked at closely
 _GAP = 0.003  # metres between an open finger and a surface that is known exactly
 _GAP_PER_NOISE = 2.0  # further metres per metre of the surface's standard deviation
 _FEWEST = 4  # points between the fingers
-_STRAYS = 0.002  # share of an object's points that may lie in a finger's way: noise, not surface
+_DENSE = 0.003  # metres between points from which on a surface is filled up
+_STRAYS = 2  # points that may lie in a finger's way: noise, not surface
 _TABLE_GAP = 0.003  # metres between an open hand and the table
 _OPENING_GAP = 0.002  # metres that the hand opens beyond the object at least
 _CONTACT = 0.005  # metres: points this near to the outermost ones are touched
@@ -25,7 +29,7 @@ _MAP_SPACING = 0.012  # metres: the table's points lie within this of their heig
 @dataclass(frozen=True)
 class Gripper:
     """A parallel gripper in metres. max_width: opening; finger_*: a finger's size along approach, closing and the third
-    axis; palm_reach: how far before the tips the palm begins; friction: half angle of the friction cone in radians."""
+    axis; palm_reach: how far before the tips the palm begins; clearance: way that must be free before contact."""
 
     max_width: float = 0.085
     finger_length: float = 0.045
@@ -33,8 +37,6 @@ class Gripper:
     finger_width: float = 0.02
     palm_reach: float = 0.045
     palm_width: float = 0.12
-    insertion: float = 0.02
-    friction: float = 0.45
     clearance: float = 0.1
 
 
@@ -81,10 +83,12 @@ def fitting_grasps(
     support = support_height(points, around)
     obstacles = around if support is None else around[around[:, 2] > support + _MAP_SPACING]
     gap = _GAP + _GAP_PER_NOISE * noise
-    order = np.random.default_rng(0).permutation(len(points))
-    rows, order = order[:_THINNED], order[:_EXAMINED]
-    points_all, points, normals, scores = points, points[order], normals[order], scores[order]
-    fits = fit_hands(points_all[rows], gripper, gap, _TABLE_GAP + noise, support)
+    measured = points
+    points, origin = densified(points, normals, _DENSE)
+    normals, scores = normals[origin], scores[origin]
+    fits = fit_hands(points[evenly(points, _THINNED)], gripper, gap, _TABLE_GAP + noise, support)
+    kept = evenly(points, _EXAMINED)
+    points, normals, scores, measured = points[kept], normals[kept], scores[kept], measured[origin[kept]]
     middle, foot = points.mean(0), float(points[:, 2].min()) if support is None else support
     extent = float(np.linalg.norm(np.ptp(points, axis=0)))
     found, features = [], []
@@ -102,11 +106,21 @@ def fitting_grasps(
             obstacles,
             extent,
             foot,
+            measured,
         )
         if looked_at is not None:
             found.append(looked_at[0])
             features.append(looked_at[1])
     return found, np.array(features).reshape(-1, len(FEATURES))
+
+
+def why_none(points: np.ndarray, gripper: Gripper) -> str:
+    """Why no hand fits an object (N,3), as far as its size tells."""
+    (_, sides, _) = cv2.minAreaRect(np.ascontiguousarray(points[:, :2], np.float32))
+    narrowest = min(*sides, float(np.ptp(points[:, 2])))
+    if narrowest > gripper.max_width - _OPENING_GAP:
+        return f"no grasp: the object is {1000 * narrowest:.0f} mm wide at its narrowest, the gripper opens {1000 * gripper.max_width:.0f} mm"
+    return "no grasp: wherever the gripper could close around the object, the table or something else is in its way"
 
 
 def support_height(points: np.ndarray, around: np.ndarray) -> float | None:
@@ -130,7 +144,7 @@ def _promise(fits, middle: np.ndarray) -> np.ndarray:
 
 
 def _examine(
-    rotation, tips, depth, points, normals, scores, middle, gripper, gap, obstacles, extent, foot
+    rotation, tips, depth, points, normals, scores, middle, gripper, gap, obstacles, extent, foot, measured
 ) -> tuple[Grasp, np.ndarray] | None:
     """A hand with its contacts, and its features; None where it would hit something or has nothing between its fingers."""
     own = (points - tips) @ rotation
@@ -144,7 +158,7 @@ def _examine(
         return None
     tips = tips + shift * rotation[:, 1]
     own[:, 1] -= shift
-    if _collides(own, width, gripper, gap, allowed=_STRAYS * len(points)):
+    if _collides(own, width, gripper, gap, allowed=_STRAYS):
         return None
     if len(obstacles):
         other = (obstacles - tips) @ rotation
@@ -167,7 +181,7 @@ def _examine(
     pose[:3, :3], pose[:3, 3] = rotation, tips
     inside, turned = np.flatnonzero(held), own[held]
     touched = np.abs(turned[:, 1]) > width / 2 - _CONTACT
-    contacts = np.stack([_typical(points[inside[touched & (sign * turned[:, 1] > 0)]], tips) for sign in (-1, 1)])
+    contacts = np.stack([_typical(measured[inside[touched & (sign * turned[:, 1] > 0)]], tips) for sign in (-1, 1)])
     serves = float(scores[inside[touched]].mean()) if touched.any() else float(scores[inside].mean())
     return Grasp(pose, contacts, width, depth, gripper.clearance, 0.0, serves), features
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sab3r_ros.affordance.clouds import PreparedCloud, prepare
 from sab3r_ros.affordance.grasp_regions import offer_grasps, other_regions
-from sab3r_ros.affordance.grasps import Gripper, find_grasps
+from sab3r_ros.affordance.grasps import Gripper, find_grasps, why_none
 from sab3r_ros.affordance.regions import AffordanceRegion, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, roughness, smoothed
@@ -76,6 +76,8 @@ def affordance_regions(
             around,
             roughness(cloud.points, normals, near),
         )
+        if not grasps:
+            cloud.notes.append(why_none(surface, request.gripper or Gripper(max_width=_ANY_WIDTH)))
         offer_grasps(regions, grasps, surface, request.max_grasps)
         if not any(region.grasps for region in regions) and _HOLDING.search(prompt):
             regions += other_regions(grasps, surface, normals, scores, request.max_grasps)

@@ -50,6 +50,24 @@ def smoothed(points: np.ndarray, normals: np.ndarray, near: np.ndarray) -> tuple
     return points + normals * mean[:, None], error
 
 
+def densified(points: np.ndarray, normals: np.ndarray, wanted: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N,3) and, where they lie farther apart than `wanted` metres, more of them on discs around each: rows (M,) say of
+    which. A finger must not pass between two points of one surface."""
+    if spacing(points) <= wanted:
+        return points, np.arange(len(points))
+    # Random samples leave holes of several spacings: a disc reaches to the sixth neighbour.
+    reach = cKDTree(points).query(points, k=min(7, len(points)))[0][:, -1:]
+    helper = np.where(np.abs(normals[:, [0]]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
+    first = np.cross(normals, helper)
+    first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
+    second = np.cross(normals, first)
+    discs = [points]
+    for share, count in ((0.33, 5), (0.66, 8), (1.0, 12)):
+        for angle in 2 * np.pi * np.arange(count) / count:
+            discs.append(points + share * reach * (np.cos(angle) * first + np.sin(angle) * second))
+    return np.concatenate(discs), np.tile(np.arange(len(points)), len(discs))
+
+
 def spacing(points: np.ndarray) -> float:
     """Median distance in metres of points (N,3) to their nearest neighbours; 0 for fewer than two."""
     if len(points) < 2:

@@ -139,6 +139,27 @@ def test_what_is_too_wide_for_one_hand_fits_a_wider_one():
     assert max(g.width for g in wide) > 0.14
 
 
+@pytest.mark.parametrize("count", [300, 500, 4000])
+def test_fingers_do_not_pass_between_points_of_one_surface(count):
+    """A ball that no hand of 85 mm can hold, sampled coarsely and finely."""
+    ball = np.random.default_rng(0).normal(size=(count, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+    grasps = find_grasps(0.15 * ball, ball, np.ones(count))
+    assert all(g.width > 0.06 for g in grasps)  # a cap at most: 86 mm wide where fingers are 6 mm past its top
+
+
+def test_why_there_is_no_grasp_is_said():
+    ball = np.random.default_rng(0).normal(size=(4000, 3))
+    ball *= 0.15 / np.linalg.norm(ball, axis=1, keepdims=True)
+    answer = affordance_regions(Nowhere(), ball, "pour", RegionRequest(gripper=Gripper(max_width=0.03)))
+    assert "mm wide at its narrowest, the gripper opens 30 mm" in answer.notes[-1]
+    stick = box((0.02, 0.02, 0.1)).points
+    walls = np.concatenate([stick + [0.02 * x, 0.02 * y, 0] for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y])
+    shut_in = np.concatenate([walls, walls + [0, 0, 0.09]])
+    shut_in = affordance_regions(Nowhere(), stick, "pour", RegionRequest(), surroundings=shut_in)
+    assert "is in its way" in shut_in.notes[-1]
+
+
 @pytest.mark.parametrize("size", [(0.04, 0.12, 0.02), (0.06, 0.06, 0.2), (0.03, 0.03, 0.05)])
 def test_no_part_of_an_open_hand_enters_the_table(size):
     cloud = box(size)
