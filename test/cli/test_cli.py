@@ -146,7 +146,8 @@ def test_affordance_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, ma
     assert cv2.imread(str(tmp_path / "a.png")).std() > 5
     found = sab3r("affordance", mapped, "--object", "wall", *common, "--set", "query.min_score=0.02")
     assert "score" in found.stdout
-    nothing = sab3r("affordance", tmp_path / "bottle.ply", *common[:4], "--min-score", "1.0", code=3)
+    poured = ("--affordance", "pour", "--segmenter", segmenter, "--min-score", "1.0")
+    nothing = sab3r("affordance", tmp_path / "bottle.ply", *poured, code=3)
     assert "try a lower --min-score" in nothing.stdout
     assert "say which one" in sab3r("affordance", mapped, *common, code=1).stderr
     (tmp_path / "bad.ply").write_text("no ply")

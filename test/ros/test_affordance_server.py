@@ -125,7 +125,7 @@ def test_frames_regions_of_interest_and_bad_requests(start, caller, weights, bot
         answer = caller.ask(**fields)
         assert (answer.status, why in answer.message) == (S.INVALID_REQUEST, True), (why, answer.message)
     assert caller.ask(object="mug").status == S.EMPTY_MAP  # no mapper runs
-    assert caller.ask(cloud=cloud(bottle), min_score=1.0).status == S.NO_MATCH
+    assert caller.ask(cloud=cloud(bottle), affordance="pour", min_score=1.0).status == S.NO_MATCH
     spoilt = np.concatenate([bottle, np.full((5, 3), np.nan)])
     assert caller.ask(cloud=cloud(spoilt)).status == S.SUCCESS
     assert change_state(caller, "/affordance_server", Transition.TRANSITION_DEACTIVATE)
@@ -203,6 +203,6 @@ def test_from_the_map_to_regions_through_three_processes(start, caller, weights)
     assert stale.status == S.STALE_MAP
     stale = caller.ask(object="wall", max_age=convert.to_duration(1.0))
     assert stale.status == S.STALE_MAP
-    assert caller.ask(object="wall", min_score=1.0).status == S.NO_MATCH
+    assert caller.ask(object="wall", affordance="pour", min_score=1.0).status == S.NO_MATCH
     assert server.alive
     assert mapper.alive
