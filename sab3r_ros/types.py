@@ -45,6 +45,10 @@ class BadFrame(ValueError):
     """An image that cannot be used; the message says why. The map is untouched."""
 
 
+# Distortion models that images can be freed from, and how many coefficients each takes (OpenCV's order).
+DISTORTION_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+
+
 @dataclass(frozen=True)
 class Camera:
     """A calibrated camera.

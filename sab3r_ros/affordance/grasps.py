@@ -7,10 +7,9 @@ import numpy as np
 
 from sab3r_ros.affordance.clouds import evenly
 from sab3r_ros.affordance.grasp_score import FEATURES, features_of, probability
-from sab3r_ros.affordance.hand_fitting import fit_hands
+from sab3r_ros.affordance.hand_fitting import PALM_DEPTH, fit_hands
 from sab3r_ros.affordance.surface import densified
 
-_PALM_DEPTH = 0.05  # metres along the approach
 _THINNED = 1200  # points that stand for the object where hands are fitted
 _EXAMINED = 12_000  # points that stand for it where they are looked at closely
 _LOOKED_AT = 300  # hands looked at closely
@@ -203,7 +202,7 @@ def _collides(own: np.ndarray, width: float, gripper: Gripper, gap: float, allow
         & (y > width / 2 + gap / 2)
         & (y < width / 2 + gap / 2 + gripper.finger_thickness)
     )
-    palm = (z < -gripper.palm_reach) & (z > -gripper.palm_reach - _PALM_DEPTH - gripper.clearance)
+    palm = (z < -gripper.palm_reach) & (z > -gripper.palm_reach - PALM_DEPTH - gripper.clearance)
     palm &= (x < gripper.finger_width) & (y < gripper.palm_width / 2)
     return bool((fingers | palm).sum() > allowed)
 

@@ -17,7 +17,7 @@ _AROUND, _TURNS, _TURNS_DOWN = 8, 6, 12  # directions of a tilt, closing angles 
 _DEPTHS = (0.04, 0.028, 0.018, 0.01)  # metres that the tips go past the front of what is between them
 _CENTRES = 28  # places on the object
 _MIN_DEPTH = 0.006
-_PALM_DEPTH = 0.05  # metres along the approach
+PALM_DEPTH = 0.05  # metres along the approach
 _NEAR = 0.015  # metres about a centre in which the front is looked for
 
 
@@ -137,7 +137,7 @@ def _deepest(at, rotation, gripper, gap, table_gap, support):
     finger = min(0.0, -gripper.finger_length * slope) - np.abs(rotation[2, :2]) @ np.array(
         [gripper.finger_width / 2, reach]
     )
-    ends = -slope * np.array([gripper.palm_reach, gripper.palm_reach + _PALM_DEPTH])
+    ends = -slope * np.array([gripper.palm_reach, gripper.palm_reach + PALM_DEPTH])
     palm = ends.min() - np.abs(rotation[2, :2]) @ np.array([gripper.finger_width, gripper.palm_width / 2])
     # Height of the tips at depth z: at's own x and y, and z along the approach.
     base = at[:, 0] * rotation[2, 0] + at[:, 1] * rotation[2, 1]

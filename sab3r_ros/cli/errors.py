@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-_LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard", "skimage")
+_LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco")
 _FORESEEN = (ValueError, OSError)
 
 

@@ -5,9 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from sab3r_ros.types import Camera, Frame
-
-_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+from sab3r_ros.types import DISTORTION_COEFFICIENTS, Camera, Frame
 
 
 class Rectifier:
@@ -48,10 +46,10 @@ def rectification_maps(camera: Camera, size: tuple[int, int]) -> tuple[tuple[np.
 
     The result has the image's size and shows no pixel from outside it. Raises ValueError as `Rectifier`.
     """
-    known = _COEFFICIENTS.get(camera.model)
+    known = DISTORTION_COEFFICIENTS.get(camera.model)
     if known is None:
         raise ValueError(
-            f"distortion model {camera.model!r} is not known (known: {', '.join(_COEFFICIENTS)}); rectify the images first"
+            f"distortion model {camera.model!r} is not known (known: {', '.join(DISTORTION_COEFFICIENTS)}); rectify the images first"
         )
     if len(camera.distortion) not in known:
         raise ValueError(

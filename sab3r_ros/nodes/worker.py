@@ -1,6 +1,5 @@
 """The thread that owns the network: takes the newest image, registers it, publishes the result."""
 
-import re
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from sab3r_ros.faults import reason_of
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.frame_slot import NewestSlot
@@ -155,7 +155,7 @@ class MappingWorker:
     def _problem(self, kind: str, text: str):
         """Count a problem and say it: every text the first time, then every hundredth of its kind."""
         self.problems[kind] += 1
-        reason = re.sub(r"\d+(\.\d+)?", "N", text)
+        reason = reason_of(text)
         new = reason not in self._told and len(self._told) < _TEXTS_TOLD
         self._told.add(reason)
         if new or self.problems[kind] % 100 == 1:

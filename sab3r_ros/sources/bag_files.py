@@ -3,7 +3,7 @@
 rosbags reads whole recordings of ROS 1 and ROS 2; mcap's streaming reader takes over for files without an index or end.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,7 +84,7 @@ def _open_part(path: Path, known: SourceError | None) -> BagFile:
 class _RosbagsFile:
     def __init__(self, path: Path):
         try:
-            from rosbags.highlevel import AnyReader, AnyReaderError
+            from rosbags.highlevel import AnyReader
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
             raise SourceError("reading bags needs the rosbags library: pip install rosbags") from error
@@ -93,7 +93,7 @@ class _RosbagsFile:
             self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
             self._reader.open()
         # A damaged file makes the readers fail in every way there is: theirs, the database's, the decompressor's.
-        except (AnyReaderError, Exception) as error:
+        except Exception as error:
             raise SourceError(f"{path} cannot be read as a bag: {_words(error)}{_advice(path, error)}") from error
         counts: dict[tuple[str, str], int] = {}
         for c in self._reader.connections:
@@ -111,10 +111,7 @@ class _RosbagsFile:
             raise SourceError(f"{self.path.name} ends early: {_words(error)}") from error
 
     def deserialize(self, raw: bytes, kind: str) -> Any:
-        try:
-            return _whole(self._reader.deserialize(raw, kind), kind)
-        except Exception as error:
-            raise SourceError(f"damaged message: {_words(error)}") from error
+        return _message(self._reader.deserialize, raw, kind)
 
 
 class _McapStream:
@@ -156,16 +153,17 @@ class _McapStream:
             raise SourceError(self.problem)
 
     def deserialize(self, raw: bytes, kind: str) -> Any:
-        try:
-            return _whole(self._store.deserialize_cdr(raw, kind), kind)
-        except Exception as error:
-            raise SourceError(f"damaged message: {_words(error)}") from error
+        return _message(self._store.deserialize_cdr, raw, kind)
 
 
-def _whole(message: Any, kind: str) -> Any:
-    """The message, whose definition comes from the bag too and may be damaged."""
+def _message(deserialize: Callable[[bytes, str], Any], raw: bytes, kind: str) -> Any:
+    """A whole message from its bytes; its definition comes from the bag too and may be damaged as well. Raises SourceError."""
+    try:
+        message = deserialize(raw, kind)
+    except Exception as error:
+        raise SourceError(f"damaged message: {_words(error)}") from error
     if missing := [name for name in _FIELDS.get(kind, ()) if not hasattr(message, name)]:
-        raise ValueError(f"{kind} has no field {', '.join(missing)} in this bag")
+        raise SourceError(f"damaged message: {kind} has no field {', '.join(missing)} in this bag")
     return message
 
 

@@ -13,7 +13,6 @@ _PACKETS = {
     "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": "H.264 or another video codec", "theora_image_transport/msg/Packet": "Theora",
     "foxglove_msgs/msg/CompressedVideo": "H.264 or another video codec", "foxglove_msgs/msg/CompressedImage": "",
 }  # fmt: skip
-_DEPTH_ENCODINGS = frozenset({"16UC1", "32FC1", "mono16"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class CameraTopics:
 def is_depth(topic: str, message: Any) -> bool:
     """Whether an image message holds depth."""
     if hasattr(message, "encoding"):
-        return message.encoding in ("16UC1", "32FC1") or (message.encoding in _DEPTH_ENCODINGS and _says_depth(topic))
+        return message.encoding in ("16UC1", "32FC1") or (message.encoding == "mono16" and "depth" in topic.lower())
     return "compresseddepth" in message.format.lower() or topic.endswith("/compressedDepth")
 
 
@@ -85,10 +84,6 @@ def _nothing_to_read(topics: Sequence[Topic], videos: dict[str, str], depths: li
     if depths:
         return f"{name} has only depth images: {', '.join(depths)}; a colour topic is needed"
     return f"{name} has no image topic (topics: {', '.join(sorted({t.name for t in topics})) or 'none'})"
-
-
-def _says_depth(topic: str) -> bool:
-    return "depth" in topic.rpartition("/")[0].lower() or "depth" in topic.rpartition("/")[2].lower()
 
 
 def _shared(a: str, b: str) -> int:

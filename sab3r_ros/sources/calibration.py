@@ -9,14 +9,13 @@ import yaml
 
 from sab3r_ros.geometry.projection import scaled_intrinsics
 from sab3r_ros.sources.base import SourceError
-from sab3r_ros.types import Camera
+from sab3r_ros.types import DISTORTION_COEFFICIENTS, Camera
 
 _ASPECT = 0.02  # relative difference between the aspects of a calibration and its image that a crop to even sides makes
 _MODELS = {
     "fisheye": "equidistant", "kb4": "equidistant", "kannala_brandt": "equidistant", "radtan": "plumb_bob",
     "radial-tangential": "plumb_bob", "brown_conrady": "plumb_bob", "none": "plumb_bob", "": "plumb_bob",
 }  # fmt: skip
-_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _MATRICES = (
     "intrinsics.txt", "camera-intrinsics.txt", "intrinsic/intrinsic_color.txt", "intrinsic_color.txt", "calibration.txt",
 )  # fmt: skip
@@ -34,12 +33,14 @@ def distorted_camera(matrix: np.ndarray, coefficients: Sequence[float], model: s
     if not np.isfinite(values).all():
         raise CalibrationError("its distortion coefficients are not finite")
     name = _MODELS.get(model.lower(), model.lower())
-    if name == "plumb_bob" and len(values) in _COEFFICIENTS["rational_polynomial"]:
+    if name == "plumb_bob" and len(values) in DISTORTION_COEFFICIENTS["rational_polynomial"]:
         name = "rational_polynomial"
-    if name not in _COEFFICIENTS:
-        raise CalibrationError(f"its distortion model {model!r} is not known ({', '.join(_COEFFICIENTS)} are)")
-    if len(values) not in _COEFFICIENTS[name]:
-        wanted = " or ".join(map(str, _COEFFICIENTS[name]))
+    if name not in DISTORTION_COEFFICIENTS:
+        raise CalibrationError(
+            f"its distortion model {model!r} is not known ({', '.join(DISTORTION_COEFFICIENTS)} are)"
+        )
+    if len(values) not in DISTORTION_COEFFICIENTS[name]:
+        wanted = " or ".join(map(str, DISTORTION_COEFFICIENTS[name]))
         raise CalibrationError(f"its distortion model {name} takes {wanted} coefficients, it has {len(values)}")
     return Camera(matrix, tuple(values), name)
 

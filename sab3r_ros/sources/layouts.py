@@ -88,7 +88,8 @@ def list_images(folder: Path) -> list[Path]:
     companions = {p for p in plain if p.suffix.lower() == ".png" and p.stem in photographs}
     named = {p for p in plain if _NOT_COLOUR.search(p.stem)}
     if len(named) < len(plain):
-        companions |= {p for p in named if is_measurement(p) or _is_twin(p, plain)}
+        numbers = {_number(p) for p in plain if p not in named} - {None}
+        companions |= {p for p in named if _number(p) in numbers or is_measurement(p)}
     plain = [p for p in plain if p not in companions]
     return natural_order(plain)
 
@@ -97,14 +98,6 @@ def natural_order(files: Sequence[Path]) -> list[Path]:
     """Files with 10 after 9."""
     return sorted(
         files, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"([0-9]+)", p.name)]
-    )
-
-
-def _is_twin(path: Path, files: Sequence[Path]) -> bool:
-    """Whether a file called depth, label or the like has a colour image of the same number beside it."""
-    number = _number(path)
-    return number is not None and any(
-        p != path and _number(p) == number and not _NOT_COLOUR.search(p.stem) for p in files
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sab3r_ros.affordance.grasps import Grasp, Gripper
+from sab3r_ros.affordance.hand_fitting import PALM_DEPTH
 
 _FORCE = 20.0  # newtons a finger
 _FRICTION, _TABLE_FRICTION = 0.7, 0.6
@@ -15,7 +16,6 @@ _APPROACH, _LIFT = 0.1, 0.12  # metres
 _INTO_TABLE = 0.002  # metres that a part of the gripper may be below the table
 _STEP, _FINE_STEP = 0.002, 0.001  # seconds; light things slip from between stiff contacts with the longer one
 _LIGHT = 0.05  # kg
-_PALM_HEIGHT = 0.05  # metres along the approach
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def read_body(path: Path) -> Body:
 
 def gripper_boxes(gripper: Gripper, opening: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Middle (3,) and half sizes (3,) of palm, left and right finger in the frame of a grasp's pose, metres."""
-    palm = np.array([gripper.finger_width, gripper.palm_width / 2, _PALM_HEIGHT / 2])
+    palm = np.array([gripper.finger_width, gripper.palm_width / 2, PALM_DEPTH / 2])
     finger = np.array([gripper.finger_width, gripper.finger_thickness, gripper.finger_length]) / 2
-    out = [(np.array([0, 0, -gripper.palm_reach - _PALM_HEIGHT / 2]), palm)]
+    out = [(np.array([0, 0, -gripper.palm_reach - PALM_DEPTH / 2]), palm)]
     for side in (-1, 1):
         middle = np.array([0, side * (opening + gripper.finger_thickness) / 2, -gripper.finger_length / 2])
         out.append((middle, finger))
