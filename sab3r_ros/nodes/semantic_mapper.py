@@ -22,6 +22,7 @@ from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_tr
 from sab3r_ros.nodes.usage import arguments_of
 from sab3r_ros.nodes.worker import LastFrame, MappingWorker
 from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.sources.calibration import is_rectified_topic
 from sab3r_ros.types import FrameResult
 
 
@@ -133,7 +134,7 @@ class SemanticMapperNode(ManagedNode):
         """Whether the images are rectified: as configured, else by the convention that their topic says so."""
         if self.settings.image_rectified != "auto":
             return self.settings.image_rectified == "yes"
-        return "rect" in self.resolve_topic_name("image").rpartition("/")[2]
+        return is_rectified_topic(self.resolve_topic_name("image"))
 
     def _on_image(self, message):
         self._last_image_time = time.monotonic()

@@ -11,7 +11,7 @@ import numpy as np
 from sab3r_ros.sources.bag_files import BagFile, open_bag_files
 from sab3r_ros.sources.bag_topics import COMPRESSED, choose_topics, video_codec
 from sab3r_ros.sources.base import Source, SourceError
-from sab3r_ros.sources.calibration import CalibrationError, camera_of_info
+from sab3r_ros.sources.calibration import camera_of_info, is_rectified_topic
 from sab3r_ros.sources.depth_files import fitted
 from sab3r_ros.sources.encodings import (
     ImageDecoder,
@@ -141,7 +141,7 @@ class BagSource(Source):
             return decoder(
                 message.data, message.encoding, message.width, message.height, message.step, bool(message.is_bigendian)
             )
-        except (ImageError, TypeError, ValueError, AttributeError) as error:  # a definition may be damaged too
+        except (ValueError, TypeError, AttributeError) as error:  # a definition may be damaged too
             self.faults.add(f"image at {recorded} ns", error)
             return None
 
@@ -155,7 +155,7 @@ class BagSource(Source):
                 depth = decode_depth(
                     message.data, encoding, message.width, message.height, message.step, bool(message.is_bigendian)
                 )
-        except (ImageError, TypeError, ValueError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             self.faults.add(f"depth at {recorded} ns", error)
             return None
         return depth if encoding == "32FC1" else depth * np.float32(1000.0 / self._depth_factor)
@@ -166,13 +166,13 @@ class BagSource(Source):
             return None
         k, p, d = (getattr(info, name, getattr(info, name.upper(), ())) for name in "kpd")  # ROS 1 writes capitals
         roi = (info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height)
-        rectified = "rect" in self.topics.image.removesuffix("/compressed").rpartition("/")[2]
+        rectified = is_rectified_topic(self.topics.image)
         try:
             camera = camera_of_info(
                 (info.width, info.height), k, p, d, info.distortion_model, (info.binning_x, info.binning_y), roi,
                 (shape[1], shape[0]), rectified,
             )  # fmt: skip
-        except (CalibrationError, TypeError, ValueError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             self.note(f"camera_info is not used: {error}")
             return None
         if camera is None:

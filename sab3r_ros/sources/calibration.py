@@ -25,6 +25,11 @@ class CalibrationError(ValueError):
     """A calibration that cannot be used for an image; the message says why."""
 
 
+def is_rectified_topic(topic: str) -> bool:
+    """Whether a topic's images are rectified by the convention of its name (image_rect, image_rect_color ...)."""
+    return "rect" in topic.removesuffix("/compressed").rpartition("/")[2]
+
+
 def distorted_camera(matrix: np.ndarray, coefficients: Sequence[float], model: str) -> Camera:
     """A camera from its matrix (3,3) and distortion. Raises CalibrationError for a model or coefficients not known."""
     values = [float(v) for v in coefficients]
