@@ -1,6 +1,7 @@
 """What must be set before torch is loaded."""
 
 import os
+import signal
 
 
 def share_the_cpu() -> None:
@@ -11,3 +12,12 @@ def share_the_cpu() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def end_quietly_while_loading() -> None:
+    """Let SIGINT and SIGTERM end a process that is still importing: nothing is lost, and a traceback says nothing.
+
+    Who runs afterwards sets handlers of its own.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))

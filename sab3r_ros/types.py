@@ -1,4 +1,9 @@
-"""The data that pass between the parts of the system. Nothing here is changed after it was handed on."""
+"""The data that pass between the parts of the system. Nothing here is changed after it was handed on.
+
+Light to import: whoever only reads recordings, or asks a node, does not wait for PyTorch.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -6,14 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from sab3r_ros.geometry.sim3 import rigid_part, split_sim3
-from sab3r_ros.models.base import EncodedView
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sab3r_ros.mapping.keypoints import Keypoints
+    from sab3r_ros.models.base import EncodedView
     from sab3r_ros.models.preprocess import Framing
 
 
@@ -92,12 +95,12 @@ class EncodedFrame:
 
     image: np.ndarray
     stamp: int
-    framing: "Framing"
+    framing: Framing
     tokens: EncodedView
     descriptor: Tensor
     depth: np.ndarray | None = None
     intrinsics: np.ndarray | None = None
-    keypoints: "Keypoints | None" = None
+    keypoints: Keypoints | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ class PoseEstimate:
     @property
     def rigid_pose(self) -> np.ndarray:
         """The camera's pose (4,4) in the map, without scale."""
+        from sab3r_ros.geometry.sim3 import rigid_part
+
         return rigid_part(self.pose).cpu().numpy()
 
 
@@ -174,7 +179,7 @@ class Keyframe:
     conf: Tensor
     image: np.ndarray
     descriptor: Tensor
-    keypoints: "Keypoints | None" = None
+    keypoints: Keypoints | None = None
     tokens: EncodedView | None = None
 
     @cached_property
@@ -187,7 +192,7 @@ class Keyframe:
         """The pose (4,4) on the CPU."""
         return self.pose.cpu()
 
-    def without_heavy_tensors(self) -> "Keyframe":
+    def without_heavy_tensors(self) -> Keyframe:
         """The same without tokens, with its pointmap in half precision on the CPU."""
         return replace(self, tokens=None, points=self.points.half().cpu(), conf=self.conf.half().cpu())
 
@@ -209,7 +214,7 @@ class Region:
     size: np.ndarray
 
     @staticmethod
-    def around(points: np.ndarray, margin: float) -> "Region":
+    def around(points: np.ndarray, margin: float) -> Region:
         """The axis-aligned box that reaches `margin` metres beyond points (N,3)."""
         low, high = points.min(0) - margin, points.max(0) + margin
         pose = np.eye(4)
@@ -224,10 +229,8 @@ class Region:
     def contains(self, points):
         """Which of points (N,3), an array or a tensor in the map, lie inside."""
         rotation, centre, half = self.pose[:3, :3], self.pose[:3, 3], self.size / 2
-        if isinstance(points, Tensor):
-            rotation, centre, half = (
-                torch.as_tensor(x, dtype=points.dtype, device=points.device) for x in (rotation, centre, half)
-            )
+        if not isinstance(points, np.ndarray):
+            rotation, centre, half = (points.new_tensor(x) for x in (rotation, centre, half))
         return (abs((points - centre) @ rotation) <= half).all(-1)
 
 
@@ -309,6 +312,8 @@ class FrameResult:
         """Depth (h,w) float32 along z in the map's unit, of the network's image; downloaded when asked for."""
         if self.estimate is None:
             return None
+        from sab3r_ros.geometry.sim3 import split_sim3
+
         scale = float(split_sim3(self.estimate.pose)[0])
         return (self.estimate.points[..., 2] * scale).float().cpu().numpy()
 

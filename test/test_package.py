@@ -103,6 +103,12 @@ def test_importing_the_package_is_light():
     assert out.stdout.strip() == "False"
 
 
+def test_reading_recordings_does_not_wait_for_torch():
+    code = "import sys, sab3r_ros.sources.open, sab3r_ros.sources.bags, sab3r_ros.config; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
 def test_package_xml_declares_what_the_nodes_import():
     declared = {e.text for e in ElementTree.parse(ROOT / "package.xml").getroot() if "depend" in e.tag}
     used = {m.split(".")[0] for p in (ROOT / "sab3r_ros" / "nodes").glob("*.py") for m in imports(p)}

@@ -107,9 +107,11 @@ def main(args=None) -> None:
     """Play the recording, then end; exit status 1 where it cannot be read."""
     summary = "Publishes a recording as a camera: image, camera_info, and depth where asked."
     given = arguments_of("frame_player", summary, [parameters.FramePlayerSettings], args, "INPUT")
-    rclpy.init(args=args)
     node = None
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rclpy's own handler takes its place
+        rclpy.init(args=args)
         overrides = [Parameter("input", value=given[0])] if given else []
         node = FramePlayerNode(parameter_overrides=overrides)
         for note in node.source.notes:

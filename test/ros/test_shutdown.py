@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rclpy.node import Node
@@ -15,8 +16,10 @@ from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import image_qos
 
-LIMIT = 4.0  # seconds; launch escalates to SIGTERM after 5
-LIVES = int(os.environ.get("SAB3R_LIVES", 1))
+LIVES = int(os.environ.get("SAB3R_LIVES", 0))
+# Seconds. launch escalates to SIGTERM after 5, which is measured where several lives are asked for (SAB3R_LIVES=5, on a machine
+# that does nothing else); beside other tests and with coverage only the end itself and its cleanliness are asked.
+LIMIT = 4.0 if LIVES else 30.0
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def camera(ros):
 
 @pytest.fixture
 def busy():
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * bool(LIVES))]
     yield
     for loop in loops:
         loop.kill()
@@ -39,7 +42,7 @@ def busy():
 
 @pytest.mark.parametrize("how", ["once", "twice", "group", "terminate"])
 def test_a_mapper_at_work_ends_in_time_and_cleanly(tmp_path, camera, busy, how):
-    for _ in range(LIVES):
+    for _ in range(max(LIVES, 1)):
         mapper = Process(tmp_path, "semantic_mapper", start_new_session=True)
         try:
             mapper.wait_loaded(120)
@@ -55,7 +58,7 @@ def test_a_mapper_at_work_ends_in_time_and_cleanly(tmp_path, camera, busy, how):
             if how == "twice":
                 time.sleep(0.2)
                 mapper.process.send_signal(signal.SIGINT)
-            assert mapper.process.wait(20) == 0, mapper.output
+            assert mapper.process.wait(60) == 0, mapper.output
             took = time.monotonic() - began
             assert took < LIMIT, took
             for word in ("Traceback", "RCLError", "invalid", "Exception"):
@@ -72,29 +75,46 @@ def test_help_says_what_an_executable_is_and_takes(executable):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: ros2 run sab3r_ros {executable}")
     assert "(default " in done.stdout
-    wrong = subprocess.run([*command, "one", "two"], capture_output=True, text=True, timeout=60, env=env)
+
+
+def test_arguments_that_mean_nothing_are_one_line():
+    command = [sys.executable, str(ROOT / "scripts" / "frame_player"), "one", "two"]
+    env = os.environ | {"PYTHONSAFEPATH": "1"}
+    wrong = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
     assert wrong.returncode == 2
     assert len(wrong.stderr.strip().splitlines()) == 1
 
 
-def test_the_player_takes_its_input_as_an_argument_and_ends_when_told(tmp_path):
-    for name in ("/nowhere/at/all", "demo"):
-        command = [
-            sys.executable,
-            str(ROOT / "scripts" / "frame_player"),
-            name,
-            "--ros-args",
-            "-p",
-            "wait_for_subscribers:=0.0",
-        ]
-        process = subprocess.Popen(
-            [*command, "-p", "loop:=true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"PYTHONSAFEPATH": "1"},
-        )  # fmt: skip
-        if name == "demo":
-            time.sleep(4)
-            process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[0]
-        assert "Traceback" not in said
-        assert process.returncode == (0 if name == "demo" else 1), said
-        assert ("no such input: /nowhere" in said) == (name != "demo")
+def _player(*arguments):
+    command = [sys.executable, str(ROOT / "scripts" / "frame_player"), *arguments, "--ros-args"]
+    return subprocess.Popen(
+        [*command, "-p", "wait_for_subscribers:=0.0", "-p", "loop:=true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env=os.environ | {"PYTHONSAFEPATH": "1"},
+    )  # fmt: skip
+
+
+def test_the_player_takes_its_input_as_an_argument():
+    process = _player("/nowhere/at/all")
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, said
+    assert "no such input: /nowhere" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["importing", "opening", "playing"])
+def test_the_player_ends_when_told(moment, number):
+    process = _player("demo")
+    library = {"importing": "numpy", "opening": "librmw_fastrtps", "playing": "librmw_fastrtps"}[moment]
+    maps = Path(f"/proc/{process.pid}/maps")
+    end = time.monotonic() + 60
+    while library not in maps.read_text():
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.01)
+    if moment == "playing":
+        time.sleep(4.0)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[0]
+    assert "Traceback" not in said
+    assert process.returncode == 0, said
