@@ -152,6 +152,26 @@ class TrackingSettings(Group):
     )
 
 
+class AdjustmentSettings(Group):
+    """Joint adjustment of keyframes and focal length, beside tracking."""
+
+    enabled: bool = Field(
+        True, description="Adjust all keyframes at the end of a recording, and those of the window while it lasts"
+    )
+    every: int = Field(
+        4, ge=0, le=1000, description="New keyframes after which those of the window are adjusted; 0 = only at the end"
+    )
+    window: int = Field(20, ge=3, le=500, description="Newest keyframes that an adjustment of the window may move")
+    rest: float = Field(
+        5.0,
+        ge=0.0,
+        description="Seconds without a new keyframe after which a node adjusts the whole map; 0 = never",
+    )
+    points_per_keyframe: int = Field(
+        250, ge=30, le=10000, description="Points of the scene that every keyframe shares with others in an adjustment"
+    )
+
+
 class MapSettings(Group):
     """The fused voxel map."""
 
@@ -225,6 +245,7 @@ class Settings(Group):
     camera: CameraSettings = CameraSettings()
     window: WindowSettings = WindowSettings()
     tracking: TrackingSettings = TrackingSettings()
+    adjustment: AdjustmentSettings = AdjustmentSettings()
     map: MapSettings = MapSettings()
     query: QuerySettings = QuerySettings()
 

@@ -133,7 +133,7 @@ class PoseEstimate:
     pose (4,4) float64: similarity, camera to map; inliers: share of the confidence that agrees; overlap: share of each
     reference keyframe's points inside the frame; points (h,w,3): pointmap in the camera, conf (h,w); focal in pixels of the
     network's image; relative_scale: the map's unit over the network's own, before the two were reconciled; edges: matches
-    with keyframes.
+    with keyframes; depth_factor: by which keypoints corrected the network's depth on the whole.
     """
 
     pose: Tensor
@@ -144,6 +144,7 @@ class PoseEstimate:
     focal: float
     relative_scale: float = 1.0
     edges: tuple[Edge, ...] = ()
+    depth_factor: float = 1.0
 
     @property
     def rigid_pose(self) -> np.ndarray:
@@ -169,7 +170,8 @@ class Keyframe:
 
     id: unique within a map; stamp in ns; pose (4,4) float64: similarity, camera to map; points (h,w,3): pointmap in its own
     camera, conf (h,w); image (h,w,3) uint8; descriptor (C,): global, of unit length; keypoints of the camera's own image;
-    tokens: 1 sample, None where they were let go (`FrameEncoder.restore_keyframe` makes them again).
+    tokens: 1 sample, None where they were let go (`FrameEncoder.restore_keyframe` makes them again); depth_factor: of `points`
+    over what the network predicted, on the whole.
     """
 
     id: int
@@ -181,6 +183,7 @@ class Keyframe:
     descriptor: Tensor
     keypoints: Keypoints | None = None
     tokens: EncodedView | None = None
+    depth_factor: float = 1.0
 
     @cached_property
     def host_depth(self) -> Tensor:

@@ -421,6 +421,28 @@ def evaluate_recording_command(
     _print_metrics(recording_metrics(_settings(config, overrides, checkpoint), folder, out), as_json)
 
 
+@evaluate.command("trajectory")
+def evaluate_trajectory_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A recording with true poses: TUM, 7-Scenes, ScanNet, Replica or EuRoC"),
+    ],
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """The trajectory against the true one, live and adjusted, and surfaces against depth; only colour images are mapped.
+
+    Example: sab3r eval trajectory FOLDER --json
+    Without adjustment: sab3r eval trajectory FOLDER --set adjustment.enabled=false
+    """
+    from sab3r_ros.lab.evaluation.commands import trajectory_metrics
+
+    _print_metrics(trajectory_metrics(_settings(config, overrides, checkpoint), folder, out), as_json)
+
+
 def _print_metrics(metrics: dict, as_json: bool) -> None:
     if as_json:
         from sab3r_ros.cli.mapping import finite

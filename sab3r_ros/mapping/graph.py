@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.geometry.sim3 import rigid_part
+from sab3r_ros.mapping.adjustment.sightings import Sightings, sightings_of
 from sab3r_ros.types import Edge, Keyframe
 
 
 @dataclass(frozen=True)
 class TrackedPose:
-    """A tracked frame: stamp in ns, and its similarity (4,4) float64 in the camera of a keyframe, so that it moves with it."""
+    """A tracked frame: stamp in ns, and its similarity (4,4) float64 in the camera of a keyframe, so that it moves with it;
+    the keypoints of keyframes that it saw, None where these are unknown."""
 
     stamp: int
     keyframe: int
     keyframe_from_frame: Tensor
+    sightings: Sightings | None = None
 
 
 class KeyframeGraph:
@@ -74,10 +77,27 @@ class KeyframeGraph:
         """Give a keyframe another pose (4,4), a similarity; frames that were tracked beside it move with it."""
         self._keyframes[keyframe] = replace(self._keyframes[keyframe], pose=pose)
 
-    def track(self, stamp: int, pose: Tensor) -> None:
-        """Add a frame's pose (4,4), a similarity, to the trajectory, beside the newest keyframe. Needs a keyframe."""
+    def track(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = ()) -> None:
+        """Add a frame's pose (4,4), a similarity, to the trajectory, beside the newest keyframe. Needs a keyframe.
+
+        edges: its matches, of which the keypoints it saw are kept.
+        """
         newest = next(reversed(self._keyframes.values()))
-        self._tracked.append(TrackedPose(stamp, newest.id, torch.linalg.inv(newest.pose).to(pose) @ pose))
+        edges = list(edges)
+        theirs = {e.target: self._keyframes[e.target].keypoints for e in edges}
+        seen = sightings_of(edges, {number: keypoints for number, keypoints in theirs.items() if keypoints is not None})
+        self._tracked.append(TrackedPose(stamp, newest.id, torch.linalg.inv(newest.pose).to(pose) @ pose, seen))
+
+    @property
+    def tracked_poses(self) -> list[TrackedPose]:
+        """All tracked frames, oldest first."""
+        return list(self._tracked)
+
+    def replace_tracked(self, position: int, pose: Tensor) -> None:
+        """Give the frame at a position of the trajectory another rigid pose (4,4), beside the same keyframe."""
+        frame = self._tracked[position]
+        relative = torch.linalg.inv(self._keyframes[frame.keyframe].pose).to(pose) @ pose
+        self._tracked[position] = replace(frame, keyframe_from_frame=relative)
 
     @property
     def trajectory(self) -> list[tuple[int, np.ndarray]]:

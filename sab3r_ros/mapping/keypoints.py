@@ -14,7 +14,7 @@ from sab3r_ros.models.preprocess import Framing
 
 _LONG_SIDE = 480  # pixels at which keypoints are detected; smaller images are enlarged
 _CONTRAST = 0.02
-_RATIO = 0.8  # the best match must be nearer than this share of the second best
+RATIO = 0.8  # the best match must be nearer than this share of the second best
 _RATIO_GUIDED = 0.9  # the same in guided matching, where few candidates are left
 _MAX_DISTANCE = 0.7  # of unit descriptors; beyond it nothing is a match
 _KEYPOINT_SIGMA = 1.2  # pixels, of the camera's image or of the one keypoints are detected in
@@ -68,8 +68,8 @@ def match_keypoints(new: Keypoints, old: Keypoints) -> KeypointMatch | None:
     """Matches that pass Lowe's ratio test; None where fewer than 15 do."""
     if min(len(new), len(old)) < _MIN_MATCHES:
         return None
-    partners, distance = _nearest_two(_similarities(new, old))
-    return _matched(new, old, partners, distance[:, 0] < _RATIO * distance[:, 1])
+    partners, distance = nearest_two(similarities(new, old))
+    return _matched(new, old, partners, distance[:, 0] < RATIO * distance[:, 1])
 
 
 def guided_match(
@@ -82,19 +82,19 @@ def guided_match(
     """
     if min(len(new), len(old)) < _MIN_MATCHES:
         return None
-    similarity = torch.where(in_epipolar_bands(old.pixels, near, far, radius), _similarities(new, old), -1.0)
-    partners, distance = _nearest_two(similarity)
+    similarity = torch.where(in_epipolar_bands(old.pixels, near, far, radius), similarities(new, old), -1.0)
+    partners, distance = nearest_two(similarity)
     mutual = similarity.max(0).indices[partners] == torch.arange(len(new))
     distinct = (distance[:, 0] < _RATIO_GUIDED * distance[:, 1]) & (distance[:, 0] < _MAX_DISTANCE)
     return _matched(new, old, partners, mutual & distinct)
 
 
-def _similarities(new: Keypoints, old: Keypoints) -> Tensor:
+def similarities(new: Keypoints, old: Keypoints) -> Tensor:
     """Cosines (N,M) of all pairs of descriptors."""
     return torch.from_numpy(new.descriptors) @ torch.from_numpy(old.descriptors).T
 
 
-def _nearest_two(similarity: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_two(similarity: Tensor) -> tuple[Tensor, Tensor]:
     """The columns (N,) of the most similar, and the distances (N,2) of unit vectors to these and to the next best."""
     best = similarity.topk(2)
     return best.indices[:, 0], (2 - 2 * best.values).clamp(min=0).sqrt()

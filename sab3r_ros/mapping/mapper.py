@@ -1,5 +1,6 @@
 """The mapper: frames in, a semantic voxel map out, in five steps: check, encode, track, insert, fuse."""
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ import numpy as np
 
 from sab3r_ros.config import Settings, settings_from_dotted
 from sab3r_ros.geometry.sim3 import transform_points
+from sab3r_ros.mapping.adjustment.adjuster import Adjuster, AdjustmentReport
+from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
@@ -32,6 +35,8 @@ from sab3r_ros.types import (
     Scale,
     Tracking,
 )
+
+_LOG = logging.getLogger("sab3r_ros")
 
 # Optical axes (x right, y down, z forward) seen from a level z-up frame (x forward, y left, z up): REP-103.
 LEVEL_FROM_OPTICAL = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -70,6 +75,17 @@ class Mapper:
         self.encode = FrameEncoder(self.geometry, self.settings.tracking)
         self._track = Tracker(self.geometry, self.settings)
         self.state = self.empty_state()
+        self._adjuster = self._make_adjuster()
+        self._adjusting = threading.Lock()
+        self.adjusted: AdjustmentReport | None = None  # what the last adjustment did
+
+    def _make_adjuster(self) -> Adjuster | None:
+        if not self.settings.adjustment.enabled or not self.settings.tracking.max_keypoints:
+            return None
+        if not gtsam_is_installed():
+            _LOG.warning("GTSAM is not installed (pip install gtsam, Python 3.11 or later): keyframes are not adjusted")
+            return None
+        return Adjuster()
 
     @classmethod
     def load(cls, checkpoint: str = "sab3r_small", **settings) -> "Mapper":
@@ -114,7 +130,9 @@ class Mapper:
             self.relocalise()
         encoded = self.encode(checked)
         candidates = self._candidates(state, encoded)
-        estimate, prediction = self._track(encoded, candidates, self.first_pose, state.focals, state.expected_scale)
+        estimate, prediction = self._track(
+            encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens
+        )
         wanted = self._track.wants_keyframe(estimate, candidates)
         features = self._features(encoded, prediction) if wanted else None
         with self.lock:
@@ -133,6 +151,8 @@ class Mapper:
             state.tracking = Tracking.OK
             estimate, message = state.update_scale(estimate, encoded)
             state.newest = (estimate, encoded)
+            if encoded.intrinsics is not None and self.settings.tracking.use_intrinsics:
+                state.believe_calibration(encoded.intrinsics)
             keyframe = self._insert(state, encoded, estimate, wanted)
             if keyframe is not None:
                 state.scene.integrate(keyframe, Observation(keyframe.points, keyframe.conf, keyframe.image, features))
@@ -163,8 +183,42 @@ class Mapper:
     def _insert(state: MapState, frame: EncodedFrame, estimate: PoseEstimate, wanted: bool) -> Keyframe | None:
         """Add the frame to the graph, as a keyframe or beside one."""
         keyframe = state.insert(frame, estimate) if wanted else None
-        state.graph.track(frame.stamp, estimate.pose)
+        state.graph.track(frame.stamp, estimate.pose, estimate.edges)
         return keyframe
+
+    def adjust(self, whole: bool = True) -> AdjustmentReport | None:
+        """Adjust keyframes, the frames between them and the focal length jointly over tracks of keypoints; voxels follow.
+
+        whole: all keyframes, else the newest ones, which the older ones hold in place. It may run beside `register`, in another
+        thread. None where nothing was changed, also where GTSAM is not installed or no keypoints are used.
+        """
+        if self._adjuster is None:
+            return None
+        with self._adjusting:
+            report = self._adjuster(self, whole)
+        if report is not None:
+            self.adjusted = report
+        return report
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether keyframes can be adjusted: it is wanted, keypoints are used, and GTSAM is installed."""
+        return self._adjuster is not None
+
+    def stop_adjusting(self) -> None:
+        """Give up an adjustment on its way in another thread; the map stays as it is."""
+        if self._adjuster is not None:
+            self._adjuster.close()
+
+    def wants_adjustment(self) -> bool:
+        """Whether enough keyframes are new for those of the window to be adjusted."""
+        settings = self.settings.adjustment
+        with self.lock:
+            new = len(self.state.graph) - self.state.adjusted_keyframes
+            due = self._adjuster is not None and settings.every > 0 and new >= settings.every
+            if due:
+                self.state.adjusted_keyframes = len(self.state.graph)
+        return due
 
     def snapshot(
         self, region: Region | None = None, columns: tuple[str, ...] = COLUMNS, max_points: int = 0

@@ -5,14 +5,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sab3r_ros.geometry.sim3 import split_sim3
+from sab3r_ros.mapping.adjustment.back_end import MatchStore
+from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
 from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
 
 _DOUBTFUL_SCALE = 2.0  # factor between measured depth and the network's metres beyond which one of them is wrong
+_REACH = 3.0  # metres before a camera at which its motion is measured
+_NOTICEABLE = 0.25  # of a voxel: keyframes that move less keep their voxels where they are
 _HISTORY = 50  # frames over which scale and focal length are averaged
 
 
@@ -28,12 +33,23 @@ class MapState:
     last_stamp: int | None = None
     focals: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
     newest: tuple[PoseEstimate, EncodedFrame] | None = None
+    lens: Lens | None = None
+    lens_is_known: bool = False
+    adjusted_keyframes: int = 0
+    matches: MatchStore = field(default_factory=MatchStore)
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
     @property
     def expected_scale(self) -> float:
         """The map's unit over the network's own: one, unless depth has measured it."""
         return float(np.median(self._scale_ratios)) if self.scale.source == ScaleSource.MEASURED else 1.0
+
+    def believed_lens(self) -> tuple[Lens | None, bool]:
+        """The lens of the network's images as far as it is known, None before the first frame; whether it is a calibration."""
+        if self.lens is not None or self.newest is None or not self.focals:
+            return self.lens, self.lens_is_known
+        h, w = self.newest[1].image.shape[:2]
+        return Lens(float(np.median(self.focals)), 0.0, (w - 1) / 2, (h - 1) / 2), False
 
     def look_for_camera(self) -> None:
         """Keep the map, but find the camera anew."""
@@ -62,11 +78,42 @@ class MapState:
             self.scale = Scale(ScaleSource.PREDICTED, max(sigma, 0.05))
         return estimate, "the depth image has fewer than 50 usable pixels" if frame.depth is not None else ""
 
+    def believe_calibration(self, intrinsics: np.ndarray) -> None:
+        """Take intrinsics (3,3) of the network's image for the camera's."""
+        focal = float(intrinsics[0, 0] + intrinsics[1, 1]) / 2
+        self.lens, self.lens_is_known = Lens(focal, 0.0, float(intrinsics[0, 2]), float(intrinsics[1, 2])), True
+
     def insert(self, frame: EncodedFrame, estimate: PoseEstimate) -> Keyframe:
         """Make a keyframe of a tracked frame and add it, with its matches as edges, to the graph."""
         keyframe = Keyframe(
             self.graph.next_id, frame.stamp, estimate.pose, estimate.points, estimate.conf, frame.image, frame.descriptor,
-            frame.keypoints, frame.tokens,
+            frame.keypoints, frame.tokens, estimate.depth_factor,
         )  # fmt: skip
         self.graph.add(keyframe, estimate.edges)
         return keyframe
+
+    def move_keyframes(self, poses: dict[int, Tensor]) -> float:
+        """Give keyframes other poses (4,4), similarities; their voxels and the frames beside them follow.
+
+        Returns the largest motion of what they see, in metres.
+        """
+        motions = [0.0]
+        newest = self.graph.keyframes[-1] if len(self.graph) else None
+        for number, pose in poses.items():
+            before = self.graph[number].pose
+            pose = pose.to(before)
+            motions.append(_motion(before, pose))
+            self.graph.move(number, pose)
+            if motions[-1] > _NOTICEABLE * self.scene.settings.voxel_size:
+                self.scene.move(number, pose)
+        if self.newest is not None and newest is not None and newest.id in poses:
+            estimate, frame = self.newest
+            moved = self.graph[newest.id].pose @ torch.linalg.inv(newest.pose)
+            self.newest = (replace(estimate, pose=moved @ estimate.pose), frame)
+        return max(motions)
+
+
+def _motion(before: Tensor, after: Tensor) -> float:
+    """How far a similarity (4,4) moves what lies a few metres before the camera."""
+    ahead = before.new_tensor([[0.0, 0, 0, 1], [0, 0, _REACH, 1], [_REACH / 2, 0, _REACH, 1]]).T
+    return float((after @ ahead - before @ ahead).norm(dim=0).max())

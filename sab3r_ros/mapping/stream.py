@@ -16,11 +16,12 @@ from sab3r_ros.types import BadFrame, Frame, FrameResult, Tracking
 class Run:
     """What the mapper made of a stream; `results` has None for rejected frames, `faults` says why.
 
-    ended: "" when the stream was mapped to its end, else what ended it before.
+    seconds of mapping, and adjusting: of the adjustment at the end. ended: "" when the stream was mapped to its end, else what ended it before.
     """
 
     results: list[FrameResult | None] = field(default_factory=list)
     seconds: float = 0.0
+    adjusting: float = 0.0
     faults: Faults = field(default_factory=Faults)
     notes: Counter[str] = field(default_factory=Counter)
     ended: str = ""
@@ -39,7 +40,7 @@ class Run:
 def map_stream(
     mapper: Mapper, frames: Iterable[Frame], progress: Callable[[], None] | None = None, run: Run | None = None
 ) -> Run:
-    """Register every frame; images that cannot be used are noted and passed over.
+    """Register every frame, and adjust keyframes as the settings say; images that cannot be used are noted and passed over.
 
     run: is filled as frames come, so that a caller who interrupts has what was done so far.
     """
@@ -55,7 +56,12 @@ def map_stream(
         else:
             if result.message and result.tracking != Tracking.LOST:
                 run.notes[result.message] += 1
+            if result.is_keyframe and mapper.wants_adjustment():
+                mapper.adjust(whole=False)
         run.seconds += time.perf_counter() - started
         if progress:
             progress()
+    started = time.perf_counter()
+    mapper.adjust()
+    run.adjusting = time.perf_counter() - started
     return run

@@ -11,6 +11,7 @@ from sab3r_ros.config import Settings, TrackingSettings
 from sab3r_ros.geometry.pointmaps import focal_from_pointmap, weighted_mean_pointmap
 from sab3r_ros.geometry.projection import known_rays, pinhole
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
+from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.keypoints import match_keypoints
 from sab3r_ros.mapping.match_refinement import MIN_MATCHES, KeypointMatches, refine_by_matches
 from sab3r_ros.models.base import GeometryModel, PairPrediction
@@ -36,12 +37,14 @@ class Tracker:
         self._geometry, self._settings = geometry, settings
 
     def __call__(
-        self, frame: EncodedFrame, candidates: list[Keyframe], first_pose: np.ndarray, focals: deque[float], expected_scale: float
+        self, frame: EncodedFrame, candidates: list[Keyframe], first_pose: np.ndarray, focals: deque[float], expected_scale: float,
+        lens: Lens | None = None,
     ) -> tuple[PoseEstimate, PairPrediction]:  # fmt: skip
         """The frame's pose and what the network predicted.
 
         candidates: keyframes to compare with, best first; none: the frame begins a map at `first_pose` (4,4). focals: estimates
-        of the focal length so far, to which this frame's is added. expected_scale: the map's unit over the network's own.
+        of the focal length so far, to which this frame's is added. expected_scale: the map's unit over the network's own. lens:
+        what an adjustment made of the focal length.
         Raises ValueError where the network's prediction carries no weight.
         """
         cfg = self._settings
@@ -52,32 +55,36 @@ class Tracker:
         prediction = self._geometry.predict_pairs(frame.tokens, tokens, symmetric, match_step)
         focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
         if references:
-            keypoints = self._match_keypoints(frame, candidates, focals)
-            estimate = estimate_pose(prediction, references, cfg.tracking, expected_scale, keypoints)
+            keypoints = self._match_keypoints(frame, candidates, focals, lens)
+            intrinsics = self._known_intrinsics(frame, lens)
+            known_focal = None if intrinsics is None else float(intrinsics[0, 0])
+            estimate = estimate_pose(prediction, references, cfg.tracking, expected_scale, keypoints, known_focal)
         else:
             pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
             estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
-        return self._on_known_rays(estimate, frame), prediction
+        return self._on_known_rays(estimate, frame, lens), prediction
 
     def _match_keypoints(
-        self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float]
+        self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float], lens: Lens | None
     ) -> KeypointMatches | None:
         """Matches of the frame's keypoints with those of the first candidates; None where it has none."""
         if frame.keypoints is None:
             return None
-        intrinsics = self._known_intrinsics(frame)
+        intrinsics = self._known_intrinsics(frame, lens)
         if intrinsics is None:
             intrinsics = pinhole(float(np.median(focals)), *frame.framing.cropped)
         with_keypoints = [(k, k.keypoints) for k in candidates[: self._settings.tracking.keypoint_views] if k.keypoints]
         matches = [match_keypoints(frame.keypoints, theirs) for _, theirs in with_keypoints]
         return KeypointMatches(frame.keypoints, [k for k, _ in with_keypoints], matches, intrinsics)
 
-    def _known_intrinsics(self, frame: EncodedFrame) -> np.ndarray | None:
-        return frame.intrinsics if self._settings.tracking.use_intrinsics else None
+    def _known_intrinsics(self, frame: EncodedFrame, lens: Lens | None) -> np.ndarray | None:
+        if self._settings.tracking.use_intrinsics and frame.intrinsics is not None:
+            return frame.intrinsics
+        return None if lens is None else pinhole(lens.pinhole_focal, *frame.framing.cropped)
 
-    def _on_known_rays(self, estimate: PoseEstimate, frame: EncodedFrame) -> PoseEstimate:
+    def _on_known_rays(self, estimate: PoseEstimate, frame: EncodedFrame, lens: Lens | None) -> PoseEstimate:
         """The estimate with its points on the camera's rays, where these are known."""
-        intrinsics = self._known_intrinsics(frame)
+        intrinsics = self._known_intrinsics(frame, lens)
         if intrinsics is None:
             return estimate
         rays = torch.from_numpy(known_rays(estimate.points.shape[:2], intrinsics)).to(estimate.points)
@@ -98,11 +105,13 @@ def estimate_pose(
     settings: TrackingSettings,
     expected_scale: float = 1.0,
     keypoints: KeypointMatches | None = None,
+    known_focal: float | None = None,
 ) -> PoseEstimate:
     """Closed-form robust Sim(3) per keyframe, then over the correspondences of all of them, then by the rays of matches.
 
     expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of
-    the camera's own images, with these and with further keyframes, and the intrinsics that are believed.
+    the camera's own images, with these and with further keyframes, and the intrinsics that are believed. known_focal: of the
+    rays that the keyframes' points lie on, in pixels; None = as the network predicts it.
     Raises ValueError when the correspondences carry no weight.
     """
     found = [_correspondences(prediction, k, keyframe) for k, keyframe in enumerate(keyframes)]
@@ -129,13 +138,17 @@ def estimate_pose(
     focal = focal_from_pointmap(points, clip=_FOCAL_BOUNDS)
     refined = refine_by_matches(prediction, keyframes, points, pose, settings, focal, keypoints)
     edges: tuple[Edge, ...] = ()
+    depth_factor = 1.0
     if refined is not None:
         pose, inliers, edges = refined.pose, refined.inliers, refined.edges
         if refined.correction is not None:
             points = points * refined.correction[..., None].to(points)
+            depth_factor = float(refined.correction.median())
     to_camera = torch.linalg.inv(pose)
-    overlap = tuple(_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes)
-    return PoseEstimate(pose, inliers, overlap, points, prediction.frame_conf.mean(0), focal, relative_scale, edges)
+    seen = [transform_points((to_camera @ k.pose).to(k.points), k.points) for k in keyframes]
+    overlap = tuple(_overlap(points_in_frame, known_focal or focal) for points_in_frame in seen)
+    conf = prediction.frame_conf.mean(0)
+    return PoseEstimate(pose, inliers, overlap, points, conf, focal, relative_scale, edges, depth_factor)
 
 
 def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> _Correspondences:

@@ -133,7 +133,7 @@ def test_a_run_that_is_ended_keeps_its_map_and_its_summary(tmp_path, number):
         new = process.stderr.read(1)
         said += new
     process.send_signal(number)
-    rest = process.communicate(timeout=60)[1]
+    rest = process.communicate(timeout=300)[1]
     assert process.returncode == 0, rest
     assert "what was mapped so far is kept" in rest
     summary = summary_of(tmp_path)

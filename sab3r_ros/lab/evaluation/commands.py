@@ -12,6 +12,7 @@ from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.household import evaluate_household
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
+from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend
 from sab3r_ros.outputs import write_outputs
@@ -49,6 +50,14 @@ def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dic
     figures, mapper = evaluate_recording(settings, backend, folder, query=query)
     if out is not None:
         write_outputs(mapper, query, out, overwrite=True)
+    return figures
+
+
+def trajectory_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:
+    """Trajectory and surfaces of a recording with true poses; with OUT also its map. Raises SourceError without them."""
+    figures, mapper = evaluate_trajectory(settings, load_backend(settings.model, settings.window.size), folder)
+    if out is not None:
+        write_outputs(mapper, None, out, overwrite=True)
     return figures
 
 

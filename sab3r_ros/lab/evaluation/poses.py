@@ -72,15 +72,23 @@ def relative_pose_accuracy(poses, truth, pairs, threshold: float = 15.0) -> tupl
     return rra, rta
 
 
+def align_positions(
+    poses: Sequence[np.ndarray], truth: Sequence[np.ndarray], fixed_scale: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The similarity (4,4) that brings camera positions to the truth, and the distances (N,) that are left (Umeyama 1991).
+
+    fixed_scale: 1.0 for a rigid alignment. Raises ValueError for fewer than three poses, or where all are at one place.
+    """
+    source, target = (torch.from_numpy(np.array([p[:3, 3] for p in side])) for side in (poses, truth))
+    pose = fit_sim3(source, target, torch.ones(len(source)), fixed_scale)
+    return pose.numpy(), (transform_points(pose, source) - target).norm(dim=-1).numpy()
+
+
 def absolute_trajectory_error(poses: Sequence[np.ndarray | None], truth: Sequence[np.ndarray]) -> tuple[float, float]:
     """(ATE RMSE in metres, scale) after the best similarity; nan with fewer than three tracked views."""
-    kept = [(p[:3, 3], t[:3, 3]) for p, t in zip(poses, truth, strict=True) if p is not None]
-    if len(kept) < 3:
-        return float("nan"), float("nan")
-    source, target = (torch.from_numpy(np.array([k[side] for k in kept])) for side in (0, 1))
+    kept = [(p, t) for p, t in zip(poses, truth, strict=True) if p is not None]
     try:
-        pose = fit_sim3(source, target, torch.ones(len(source)))
+        pose, errors = align_positions([p for p, _ in kept], [t for _, t in kept])
     except ValueError:
         return float("nan"), float("nan")
-    error = (transform_points(pose, source) - target).square().sum(-1).mean().sqrt()
-    return float(error), float(torch.linalg.det(pose[:3, :3]) ** (1 / 3))
+    return float(np.sqrt((errors**2).mean())), float(np.cbrt(np.linalg.det(pose[:3, :3])))

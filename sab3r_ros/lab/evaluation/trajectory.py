@@ -1,0 +1,145 @@
+"""A recording's trajectory against the true one, live and after adjustment, and its surfaces against measured depth."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from sab3r_ros.config import Settings
+from sab3r_ros.geometry.projection import backproject, transform
+from sab3r_ros.lab.evaluation.poses import align_positions, relative_pose_accuracy, wide_baseline_pairs
+from sab3r_ros.lab.evaluation.true_poses import true_poses
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.stream import map_stream
+from sab3r_ros.models.base import Backend
+from sab3r_ros.sources.base import SourceError
+from sab3r_ros.sources.depth_files import read_depth
+from sab3r_ros.sources.folders import FolderSource
+
+_MAX_DEPTH = 4.0  # metres, beyond which a depth camera's own error is centimetres
+_SURFACE_STEP = 4  # pixels between the true points of a depth image
+_CELL = 0.02  # metres; true points are thinned to one a cell
+_NEAR = 0.05  # metres, of the F-score
+_PAIRED = 100  # frames, evenly chosen, of which pairs are made
+_MARGIN = 0.1  # metres around the true points outside of which the map is not judged
+
+
+@dataclass(frozen=True)
+class _TrueView:
+    """What `wide_baseline_pairs` asks of a frame."""
+
+    depth: np.ndarray
+    cam2world: np.ndarray
+    intrinsics: np.ndarray
+
+
+def evaluate_trajectory(settings: Settings, backend: Backend, path: Path, rate: float = 30.0) -> tuple[dict, Mapper]:
+    """The recording's figures, and the mapper with its map; only its colour images are mapped.
+
+    Raises SourceError where the recording has no true poses.
+    """
+    source = FolderSource(path, rate, depth=True)
+    poses = true_poses(source, path)
+    source.depth = False  # the mapper gets no depth and no calibration
+    mapper = Mapper(settings, backend)
+    started = time.perf_counter()
+    with tqdm(total=len(source), unit="frame") as bar:
+        run = map_stream(mapper, source, bar.update)
+    seconds = time.perf_counter() - started
+    live = {r.stamp: r.pose for r in run.results if r is not None and r.pose is not None}
+    after = dict(mapper.trajectory)
+    known = [(s, p) for s, p in zip(source.layout.stamps, poses, strict=True) if p is not None and s in after]
+    if len(known) < 3:
+        raise SourceError(f"{path}: only {len(known)} tracked images have a true pose")
+    truth = [p for _, p in known]
+    found = [after[s] for s, _ in known]
+    similarity, errors = align_positions(found, truth)
+    _, rigid_errors = align_positions(found, truth, fixed_scale=1.0)
+    _, live_errors = align_positions([live[s] for s, _ in known], truth)
+    scale = float(np.cbrt(np.linalg.det(similarity[:3, :3])))
+    figures = {
+        "frames": len(source), "tracked": len(after), "ate_sim3": _rms(errors), "ate_se3": _rms(rigid_errors),
+        "ate_live": _rms(live_errors), "focal_error_percent": _focal_error(mapper, source), "scale": scale,
+    }  # fmt: skip
+    figures |= _relative(source, known, found)
+    figures |= _surfaces(mapper, source, poses, similarity)
+    report = mapper.adjusted
+    figures |= {
+        "loops": 0 if report is None else report.loops, "keyframes": mapper.status().keyframes,
+        "fps_processed": run.fps, "fps_video": len(source) / max(seconds, 1e-9), "seconds": seconds,
+        "memory_mb": psutil.Process().memory_info().rss / 2**20,
+    }  # fmt: skip
+    return figures, mapper
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt((errors**2).mean()))
+
+
+def _focal_error(mapper: Mapper, source: FolderSource) -> float | None:
+    """Percent by which the found focal length, of the image without its radial term, differs from the true one."""
+    newest = mapper.state.newest
+    lens, _ = mapper.state.believed_lens()
+    if source.intrinsics is None or newest is None or lens is None:
+        return None
+    true = newest[1].framing.intrinsics(source.intrinsics)
+    return float(100 * abs(lens.focal / ((true[0, 0] + true[1, 1]) / 2) - 1))
+
+
+def _relative(source: FolderSource, known: list, found: list[np.ndarray]) -> dict[str, float | None]:
+    """rra15 and rta15 (percent) over pairs of frames that see the same from places apart; None without depth."""
+    if source.intrinsics is None or not any(source.layout.depths):
+        return {"rra15": None, "rta15": None}
+    number = {s: k for k, s in enumerate(source.layout.stamps)}
+    step = -(-len(known) // _PAIRED)
+    known, found = known[::step], found[::step]
+    views = [_TrueView(_depth(source, number[s]), pose, source.intrinsics) for s, pose in known]
+    rra, rta = relative_pose_accuracy(found, [p for _, p in known], wide_baseline_pairs(views))
+    return {"rra15": rra, "rta15": rta}
+
+
+def _depth(source: FolderSource, number: int) -> np.ndarray:
+    """Depth (H,W) of an image in metres, 0 where there is none."""
+    file = source.layout.depths[number]
+    image = cv2.imread(str(source.images[number]), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise SourceError(f"{source.images[number]} cannot be read as an image")
+    if file is None:
+        return np.zeros(image.shape[:2], np.float32)
+    depth = read_depth(file, source.layout.factor, image.shape[:2])
+    return np.where(np.isfinite(depth) & (depth <= _MAX_DEPTH), depth, 0).astype(np.float32)
+
+
+def _surfaces(mapper: Mapper, source: FolderSource, poses: list, similarity: np.ndarray) -> dict[str, float | None]:
+    """fscore5 (percent), accuracy and completeness (m) of the map, brought to the truth by the trajectory's similarity."""
+    if source.intrinsics is None or not any(source.layout.depths):
+        return {"fscore5": None, "accuracy": None, "completeness": None}
+    parts = []
+    for number, pose in enumerate(poses):
+        if pose is None or source.layout.depths[number] is None:
+            continue
+        depth = _depth(source, number)
+        points = backproject(depth, source.intrinsics)[::_SURFACE_STEP, ::_SURFACE_STEP]
+        valid = depth[::_SURFACE_STEP, ::_SURFACE_STEP] > 0
+        parts.append(_thinned(transform(pose, points[valid])))
+    truth = _thinned(np.concatenate(parts))
+    mapped = transform(similarity, mapper.snapshot(columns=("xyz",)).points.astype(float))
+    inside = ((mapped > truth.min(0) - _MARGIN) & (mapped < truth.max(0) + _MARGIN)).all(1)
+    mapped = mapped[inside]
+    to_truth, to_map = cKDTree(truth).query(mapped)[0], cKDTree(mapped).query(truth)[0]
+    precision, recall = (to_truth < _NEAR).mean(), (to_map < _NEAR).mean()
+    return {
+        "fscore5": float(200 * precision * recall / max(precision + recall, 1e-9)),
+        "accuracy": float(to_truth.mean()), "completeness": float(to_map.mean()),
+    }  # fmt: skip
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+    """One point of every cell."""
+    _, first = np.unique(np.floor(points / _CELL).astype(np.int64), axis=0, return_index=True)
+    return points[first]

@@ -1,0 +1,1 @@
+"""Joint adjustment of keyframes and the focal length over tracks of keypoints."""

@@ -1,0 +1,102 @@
+"""The adjustment of a mapper's state: taken under the lock, solved without it, put back under the lock."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, prepare, rescaled
+from sab3r_ros.mapping.adjustment.bundle import BundleSolution
+from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
+from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
+
+if TYPE_CHECKING:
+    from sab3r_ros.mapping.mapper import Mapper
+
+_LOG = logging.getLogger("sab3r_ros")
+_LARGEST_FOCAL_CHANGE = 0.4  # of the log, beyond which the solution is not believed
+_LEAST_INLIERS = 0.3  # share of the observations that must agree in the end
+
+
+@dataclass(frozen=True)
+class AdjustmentReport:
+    """What an adjustment did: keyframes that it moved, pairs of them that match, how many of these are loops, points, root mean square error in pixels of
+    the network's image, focal length and radial term, and the largest motion of a camera in metres."""
+
+    keyframes: int
+    pairs: int
+    loops: int
+    points: int
+    pixel_error: float
+    focal: float
+    k1: float
+    largest_motion: float
+
+
+class Adjuster:
+    """Adjusts a mapper's keyframes, one adjustment at a time, by a process of its own."""
+
+    def __init__(self) -> None:
+        self._solve = SolverProcess()
+
+    def close(self) -> None:
+        """End the solver's process, at work or not; the next adjustment starts another one."""
+        self._solve.close()
+
+    def __call__(self, mapper: "Mapper", whole: bool) -> AdjustmentReport | None:
+        """Adjust all keyframes, or those of the window.
+
+        None where nothing was moved: too little matches, no solution that can be believed, or the map was replaced meanwhile.
+        The mapper's lock is only held while the result is put in place.
+        """
+        settings = mapper.settings.adjustment
+        with mapper.lock:
+            state = mapper.state
+            keyframes, tracked = state.graph.keyframes, state.graph.tracked_poses
+            metres, (lens, known) = state.expected_scale, state.believed_lens()
+        if lens is None:
+            return None
+        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, 0 if whole else settings.window)
+        if prepared is None:
+            return None
+        frames: list[Sighted] = []
+        try:
+            solution = self._solve(prepared.problem)
+            _check(prepared, solution)
+            if whole:
+                solution, frames = adjust_with_frames(self._solve, prepared, solution, tracked)
+                _check(prepared, solution)
+        except SolverError as error:
+            _LOG.warning("keyframes were not adjusted: %s", error)
+            return None
+        found = finished(prepared, solution, metres, whole)
+        points = int(np.isfinite(solution.points).all(1).sum())
+        with mapper.lock:
+            if mapper.state is not state:
+                return None
+            motion = state.move_keyframes({number: torch.from_numpy(pose) for number, pose in found.poses.items()})
+            for frame in frames:
+                state.graph.replace_tracked(frame.position, torch.from_numpy(rescaled(found.to_metres, frame.pose)))
+            state.lens = found.lens
+            mapper.revision += 1
+        return AdjustmentReport(
+            len(found.poses),
+            prepared.pairs,
+            prepared.loops,
+            points,
+            found.pixel_error,
+            found.lens.focal,
+            found.lens.k1,
+            motion,
+        )
+
+
+def _check(prepared: Prepared, solution: BundleSolution) -> None:
+    """Raises SolverError for a solution that cannot be believed."""
+    change = abs(float(np.log(max(solution.lens.focal, 1e-6) / prepared.problem.lens.focal)))
+    if not np.isfinite(solution.poses).all() or change > _LARGEST_FOCAL_CHANGE:
+        raise SolverError(f"the focal length went from {prepared.problem.lens.focal:.0f} to {solution.lens.focal:.0f}")
+    if solution.inliers.mean() < _LEAST_INLIERS:
+        raise SolverError(f"only {100 * solution.inliers.mean():.0f} % of the matched keypoints agree with it")

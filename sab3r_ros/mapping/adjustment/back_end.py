@@ -1,0 +1,248 @@
+"""The back end: which keyframes to compare, what to adjust, and what came of it."""
+
+from collections import Counter
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sab3r_ros.config import AdjustmentSettings
+from sab3r_ros.geometry.sim3 import split_sim3
+from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution, Lens
+from sab3r_ros.mapping.adjustment.tracks import Tracks, build_tracks, thinned, verified_match
+from sab3r_ros.types import Keyframe
+
+_NEWEST = 5  # keyframes before each that it is compared with, wherever they look
+_NEIGHBOURS = 16  # more of them whose cameras look at the same places, by the map as it is
+_SIMILAR = 6  # more of them whose global descriptors are most alike
+_PARTNERS = 30  # older keyframes that hold a window in place
+_MIN_INLIERS = 15  # matches of a pair that the map expects to look at the same place
+_LOOP_INLIERS = 40  # matches that a pair needs which the map does not expect to look at the same place
+_LOOP = 15  # keyframes between two that see the same place, from which on a pair counts as a loop
+_FEW = 60  # observations below which nothing is adjusted
+_LARGEST_LOG_SCALE = 0.5  # of one keyframe's depth
+_MIN_RANGES = 15  # observations that tell a keyframe's depth scale
+_EDGE, _EDGE_REACH = 0.08, 0.01  # step of depth, and how near, of the image's width, that make a pixel one of an edge
+_GRID = 12  # points a side of a keyframe that tell what other cameras see of it
+
+
+class Pair(NamedTuple):
+    """Ids of two keyframes, the older one first."""
+
+    older: int
+    newer: int
+
+
+@dataclass
+class MatchStore:
+    """Matches of pairs of keyframes that were compared, None where there are too few; kept between adjustments."""
+
+    found: dict[Pair, np.ndarray | None] = field(default_factory=dict)
+
+    def compare(self, older: Keyframe, newer: Keyframe, least: int) -> None:
+        """Match a pair that was not compared before; fewer than `least` matches are none."""
+        pair = Pair(older.id, newer.id)
+        if pair not in self.found and older.keypoints is not None and newer.keypoints is not None:
+            self.found[pair] = verified_match(older.keypoints, newer.keypoints, least)
+
+    def among(self, ids: Container[int]) -> Iterator[tuple[Pair, np.ndarray]]:
+        """The pairs of these keyframes that match."""
+        for pair, match in self.found.items():
+            if match is not None and pair.older in ids and pair.newer in ids:
+                yield pair, match
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What an adjustment found: poses (4,4) by keyframe id, similarities as `Keyframe.pose`; the lens; the similarity (4,4)
+    that brought the solution to metres; root mean square error in pixels."""
+
+    poses: dict[int, np.ndarray]
+    lens: Lens
+    to_metres: np.ndarray
+    pixel_error: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A problem, the keyframes and tracks it was made of, how many pairs match, and how many of them far apart in time."""
+
+    keyframes: list[Keyframe]
+    tracks: Tracks
+    problem: BundleProblem
+    pairs: int
+    loops: int
+
+
+def prepare(
+    keyframes: list[Keyframe],
+    lens: Lens,
+    known: bool,
+    store: MatchStore,
+    settings: AdjustmentSettings,
+    metres: float,
+    window: int = 0,
+) -> Prepared | None:
+    """The problem over keyframes with keypoints, oldest first; None where too little matches.
+
+    lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's. window: only
+    the newest so many move, and those that share points with them hold the map in place; 0 = all but the first move.
+    """
+    usable = [k for k in keyframes if k.keypoints is not None]
+    if len(usable) < 3:
+        return None
+    newest = max(len(usable) - window, 0) if window else 0
+    pairs = _pairs(usable, lens, newest)
+    for a, b, expected in pairs:
+        store.compare(usable[a], usable[b], _MIN_INLIERS if expected else _LOOP_INLIERS)
+    chosen = usable if not window else _with_partners(usable, newest, store)
+    number = {k.id: n for n, k in enumerate(chosen)}
+    matches = {(number[p.older], number[p.newer]): m for p, m in store.among(number)}
+    tracks = build_tracks([len(k.keypoints) for k in chosen], matches)  # type: ignore[arg-type]
+    if len(tracks.track) < _FEW:
+        return None
+    tracks = tracks.where(thinned(tracks, len(chosen), settings.points_per_keyframe)[tracks.track])
+    involved = np.unique(tracks.view)
+    kept = [chosen[v] for v in involved]
+    tracks = replace(tracks, view=np.searchsorted(involved, tracks.view))
+    oldest_free = usable[newest].id
+    free = np.array([bool(newest) and k.id >= oldest_free for k in kept])
+    if not newest:
+        free[1:] = True
+    if free.all() or not free.any():
+        return None
+    loops = sum(newer - older > _LOOP for older, newer in matches)
+    return Prepared(kept, tracks, _problem(kept, tracks, free, lens, known, metres), len(matches), loops)
+
+
+def _with_partners(keyframes: list[Keyframe], newest: int, store: "MatchStore") -> list[Keyframe]:
+    """The keyframes from `newest` on, and the older ones that share most matches with them."""
+    window = {k.id for k in keyframes[newest:]}
+    shared: Counter[int] = Counter()
+    for pair, match in store.found.items():
+        if match is not None and pair.newer in window and pair.older not in window:
+            shared[pair.older] += len(match)
+    partners = {number for number, _ in shared.most_common(_PARTNERS)}
+    return [k for k in keyframes if k.id in window or k.id in partners]
+
+
+def _pairs(keyframes: list[Keyframe], lens: Lens, newest: int) -> list[tuple[int, int, bool]]:
+    """Pairs of keyframes to compare, and whether the map expects them to look at the same place."""
+    shared = _shared_views(keyframes, lens, newest)
+    descriptors = torch.stack([k.descriptor for k in keyframes]).cpu().numpy()
+    pairs = []
+    for b in range(max(newest, 1), len(keyframes)):
+        seen = shared[b, :b]
+        close = set(range(max(0, b - _NEWEST), b))
+        close |= {int(a) for a in np.argsort(-seen, kind="stable")[:_NEIGHBOURS] if seen[a] > 0.1}
+        alike = descriptors[:b] @ descriptors[b] if descriptors.shape[1] else np.zeros(0)
+        further = [int(a) for a in np.argsort(-alike, kind="stable")[:_SIMILAR]]
+        pairs += [(a, b, True) for a in sorted(close)] + [(a, b, False) for a in further if a not in close]
+    return pairs
+
+
+def _shared_views(keyframes: list[Keyframe], lens: Lens, newest: int) -> np.ndarray:
+    """Share (K,K) of the points of keyframe j that lie inside the image of keyframe i, for i from `newest` on."""
+    poses = np.stack([_rigid(k)[1] for k in keyframes])
+    clouds = []
+    for keyframe, pose in zip(keyframes, poses, strict=True):
+        h, w = keyframe.points.shape[:2]
+        rows, columns = (np.linspace(0, n - 1, _GRID).round().astype(int) for n in (h, w))
+        points = keyframe.points[rows][:, columns].reshape(-1, 3).double().cpu().numpy() * _rigid(keyframe)[0]
+        clouds.append(points @ pose[:3, :3].T + pose[:3, 3])
+    world = np.concatenate(clouds)
+    shared = np.zeros((len(keyframes), len(keyframes)))
+    width, height = 2 * lens.u + 1, 2 * lens.v + 1
+    for i in range(newest, len(keyframes)):
+        pixel = lens.project((world - poses[i, :3, 3]) @ poses[i, :3, :3])
+        with np.errstate(invalid="ignore"):
+            inside = ((pixel >= 0) & (pixel <= [width - 1, height - 1])).all(1)
+        shared[i] = inside.reshape(len(keyframes), -1).mean(1)
+    return shared
+
+
+def _rigid(keyframe: Keyframe) -> tuple[float, np.ndarray]:
+    """Scale and rigid pose (4,4) of a keyframe."""
+    scale, rotation, translation = split_sim3(keyframe.host_pose)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation.numpy(), translation.numpy()
+    return float(scale), pose
+
+
+def _problem(
+    keyframes: list[Keyframe], tracks: Tracks, free: np.ndarray, lens: Lens, known: bool, metres: float
+) -> BundleProblem:
+    pixels = np.zeros((len(tracks.track), 2))
+    ranges = np.full(len(tracks.track), np.nan)
+    for number, keyframe in enumerate(keyframes):
+        mine = tracks.view == number
+        assert keyframe.keypoints is not None
+        pixels[mine] = keyframe.keypoints.pixels[tracks.keypoint[mine]]
+        ranges[mine] = predicted_ranges(keyframe, pixels[mine], lens) * metres
+    neighbours = np.arange(len(keyframes) - 1)
+    joined = np.stack([neighbours, neighbours + 1], 1)
+    sigma = max(k.keypoints.sigma for k in keyframes if k.keypoints is not None)
+    poses = np.stack([_rigid(k)[1] for k in keyframes])
+    return BundleProblem(poses, free, tracks.track, tracks.view, pixels, sigma, ranges, lens, known, joined)
+
+
+def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.ndarray:
+    """Distances (N,) from the camera that the network predicts at pixels (N,2), in its own unit.
+
+    NaN where it has none, and at edges of depth, where it lies between what is near and what is far.
+    """
+    column, row = np.round(pixels).astype(int).T
+    depth = keyframe.host_depth[None, None]
+    around = 2 * max(1, round(_EDGE_REACH * depth.shape[-1])) + 1
+    largest, smallest = (
+        torch.nn.functional.max_pool2d(sign * depth, around, 1, around // 2)[0, 0].numpy() * sign for sign in (1, -1)
+    )
+    found = depth[0, 0].numpy()[row, column]
+    smooth = (smallest[row, column] > 1e-3) & (largest[row, column] < (1 + _EDGE) * smallest[row, column])
+    return np.where(smooth, found, np.nan) / lens.rays(pixels)[:, 2] / keyframe.depth_factor
+
+
+def finished(prepared: Prepared, solution: BundleSolution, metres: float, rescale: bool) -> Adjustment:
+    """The similarities of all keyframes after a solution.
+
+    rescale: bring the whole map to the unit in which the keyframes' predicted ranges, times `metres`, are right on average,
+    about the first keyframe; otherwise the unit stays that of the keyframes which were held.
+    """
+    problem, tracks, count = prepared.problem, prepared.tracks, len(prepared.keyframes)
+    offset = solution.points[tracks.track] - solution.poses[tracks.view, :3, 3]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.log(np.linalg.norm(offset, axis=1) / (problem.ranges / metres))
+    told = solution.inliers & np.isfinite(ratio)
+    scales = np.full(count, np.nan)
+    for view in range(count):
+        mine = told & (tracks.view == view)
+        if mine.sum() >= _MIN_RANGES:
+            scales[view] = np.median(ratio[mine])
+    before = np.array([np.log(_rigid(k)[0] * k.depth_factor) for k in prepared.keyframes])
+    middle = float(np.nanmedian(scales)) if np.isfinite(scales).any() else float(np.median(before))
+    scales = np.clip(scales, middle - _LARGEST_LOG_SCALE, middle + _LARGEST_LOG_SCALE)
+    if np.isfinite(scales).any():
+        middle = float(np.nanmean(scales))
+    change = float(np.log(metres)) - middle if rescale else 0.0
+    scales = np.where(np.isfinite(scales), scales, before - np.median(before) + middle) + change
+    to_metres = np.diag([np.exp(change)] * 3 + [1.0])
+    to_metres[:3, 3] = solution.poses[0, :3, 3] * (1 - np.exp(change))
+    moved = {}
+    for number, keyframe in enumerate(prepared.keyframes):
+        if rescale or problem.free[number]:
+            pose = rescaled(to_metres, solution.poses[number])
+            pose[:3, :3] *= np.exp(scales[number]) / keyframe.depth_factor
+            moved[keyframe.id] = pose
+    seen = np.einsum("nji,nj->ni", solution.poses[tracks.view, :3, :3], offset)[solution.inliers]
+    error = ((solution.lens.project(seen) - problem.pixels[solution.inliers]) ** 2).sum(1)
+    rms = float(np.sqrt(error.mean())) if len(error) else float("nan")
+    return Adjustment(moved, solution.lens, to_metres, rms)
+
+
+def rescaled(to_metres: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """A rigid pose (4,4) after a change of the map's unit (4,4): it moves, and stays rigid."""
+    out = to_metres @ pose
+    out[:3, :3] = pose[:3, :3]
+    return out

@@ -1,0 +1,49 @@
+"""Adjustment beside a stream: of the window as keyframes come, of the whole map when the camera rests."""
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sab3r_ros.mapping.mapper import Mapper
+
+_LOG = logging.getLogger("sab3r_ros")
+_LOOKS_EVERY = 0.2  # seconds
+
+
+class BackgroundAdjustment:
+    """A thread that adjusts a mapper's keyframes, never on the frame's path; `close` ends it, also in the midst of one.
+
+    The whole map is adjusted once `settings.adjustment.rest` seconds went by without a new keyframe.
+    """
+
+    def __init__(self, mapper: "Mapper"):
+        self._mapper = mapper
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="adjustment", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End the thread; an adjustment on its way is given up."""
+        self._ending.set()
+        self._mapper.stop_adjusting()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        mapper, rest = self._mapper, self._mapper.settings.adjustment.rest
+        keyframes, last_change, whole_at = 0, time.monotonic(), 0
+        while not self._ending.wait(_LOOKS_EVERY):
+            now = mapper.status().keyframes
+            if now != keyframes:
+                keyframes, last_change = now, time.monotonic()
+            try:
+                if mapper.wants_adjustment():
+                    mapper.adjust(whole=False)
+                elif rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest:
+                    whole_at = keyframes
+                    mapper.adjust()
+                whole_at = min(whole_at, keyframes)  # a reset begins anew
+            except Exception as error:
+                if not self._ending.is_set():  # the map goes on as it is
+                    _LOG.warning("keyframes were not adjusted: %s: %s", type(error).__name__, error)

@@ -1,0 +1,95 @@
+"""Bundle adjustment in a process of its own: GTSAM holds Python's lock while it works, and writes to the standard output.
+
+    python -m sab3r_ros.mapping.adjustment.solver_process
+
+reads pickled problems from its standard input and answers each with a solution or an error; it ends with its input.
+"""
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from typing import BinaryIO
+
+from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, solve
+
+
+class SolverError(RuntimeError):
+    """A problem that could not be solved; the message says why."""
+
+
+def gtsam_is_installed() -> bool:
+    """Whether GTSAM is installed (it has wheels for Python 3.11 and later)."""
+    return importlib.util.find_spec("gtsam") is not None
+
+
+class SolverProcess:
+    """Starts the process with the first problem, and again after it failed. Safe for several threads, one problem at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
+        """The solution. Raises SolverError where there is none."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = _start()
+            try:
+                assert self._process.stdin is not None
+                assert self._process.stdout is not None
+                pickle.dump((problem, rounds), self._process.stdin)
+                self._process.stdin.flush()
+                answer = pickle.load(self._process.stdout)
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
+                self._process.kill()
+                self._process = None
+                raise SolverError(f"the adjustment's process ended: {type(error).__name__}") from error
+        if isinstance(answer, str):
+            raise SolverError(answer)
+        return answer
+
+    def close(self) -> None:
+        """End the process; also one that is at work."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _start() -> subprocess.Popen:
+    # The child finds this package where the parent did; one thread, beside a camera that is being tracked.
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sab3r_ros.mapping.adjustment.solver_process"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, start_new_session=True)
+
+
+def serve(problems: BinaryIO, answers: BinaryIO) -> None:
+    """Answer pickled problems until there are no more."""
+    while True:
+        try:
+            problem, rounds = pickle.load(problems)
+        except EOFError:
+            return
+        try:
+            answer: BundleSolution | str = solve(problem, rounds)
+        except Exception as error:  # whatever GTSAM makes of odd numbers; the parent goes on without
+            answer = f"{type(error).__name__}: {error}".splitlines()[0]
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+def main() -> None:
+    """Serve on the standard input; what GTSAM prints goes nowhere."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
