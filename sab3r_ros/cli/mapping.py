@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def map_source(source: Source, settings: Settings, backend: Backend, limit: int 
     frames = islice(source, limit) if limit else source
     with tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
         try:
-            map_stream(mapper, frames, bar.update, run)
+            map_stream(mapper, frames, bar.update, run, lambda: bar.set_postfix_str("adjusting all keyframes"))
         except KeyboardInterrupt:  # a live camera is ended this way; SIGTERM counts as the same
             run.ended = "interrupted"
         except Exception as error:
@@ -54,7 +55,7 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
         "frames": status.frames, "tracked": mapper.state.graph.tracked, "keyframes": status.keyframes, "points": status.points,
         "fps": run.fps, "scale": status.scale.source.name.lower(),
         "scale_stddev": status.scale.stddev if np.isfinite(status.scale.stddev) else None, "map_mb": status.megabytes,
-        "ended": run.ended or "complete", "notes": [*source.notes, *(f"{n} x {text}" for text, n in run.notes.items())],
+        "adjustment": None if mapper.adjusted is None else asdict(mapper.adjusted), "ended": run.ended or "complete", "notes": [*source.notes, *(f"{n} x {text}" for text, n in run.notes.items())],
         "left_out": len(source.faults) + len(run.faults), "skipped": source.skipped + run.faults.lines,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sab3r_ros.geometry.sim3 import rigid_part
+from sab3r_ros.geometry.sim3 import rigid_part, split_sim3
 from sab3r_ros.mapping.adjustment.sightings import Sightings, sightings_of
 from sab3r_ros.types import Edge, Keyframe
 
@@ -94,19 +94,24 @@ class KeyframeGraph:
         return list(self._tracked)
 
     def replace_tracked(self, position: int, pose: Tensor) -> None:
-        """Give the frame at a position of the trajectory another rigid pose (4,4), beside the same keyframe."""
+        """Give the frame at a position of the trajectory another rigid pose (4,4), beside the same keyframe and at its scale."""
         frame = self._tracked[position]
-        relative = torch.linalg.inv(self._keyframes[frame.keyframe].pose).to(pose) @ pose
-        self._tracked[position] = replace(frame, keyframe_from_frame=relative)
+        anchor = self._keyframes[frame.keyframe].pose
+        scale = split_sim3(anchor)[0] * split_sim3(frame.keyframe_from_frame)[0]
+        similarity = pose.to(anchor).clone()
+        similarity[:3, :3] *= scale
+        self._tracked[position] = replace(frame, keyframe_from_frame=torch.linalg.inv(anchor) @ similarity)
+
+    @property
+    def similarities(self) -> list[tuple[int, Tensor]]:
+        """Stamp (ns) and similarity (4,4), camera to map, of every tracked frame, where its keyframe stands now."""
+        poses = {k.id: k.pose for k in self._keyframes.values()}
+        return [(t.stamp, poses[t.keyframe].to(t.keyframe_from_frame) @ t.keyframe_from_frame) for t in self._tracked]
 
     @property
     def trajectory(self) -> list[tuple[int, np.ndarray]]:
         """Stamp (ns) and rigid pose (4,4) of every tracked frame, where its keyframe stands now."""
-        poses = {k.id: k.pose for k in self._keyframes.values()}
-        return [
-            (t.stamp, rigid_part(poses[t.keyframe].to(t.keyframe_from_frame) @ t.keyframe_from_frame).cpu().numpy())
-            for t in self._tracked
-        ]
+        return [(stamp, rigid_part(pose).cpu().numpy()) for stamp, pose in self.similarities]
 
     @property
     def beside(self) -> list[int]:

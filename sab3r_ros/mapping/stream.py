@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from sab3r_ros.types import BadFrame, Frame, FrameResult, Tracking
 class Run:
     """What the mapper made of a stream; `results` has None for rejected frames, `faults` says why.
 
+    Results are as the map has them at the end, after its keyframes were adjusted; `live`: poses (4,4) as they were at the time.
+
     seconds of mapping, and adjusting: of the adjustment at the end. ended: "" when the stream was mapped to its end, else what ended it before.
     """
 
     results: list[FrameResult | None] = field(default_factory=list)
+    live: list[np.ndarray | None] = field(default_factory=list)
     seconds: float = 0.0
     adjusting: float = 0.0
     faults: Faults = field(default_factory=Faults)
@@ -38,11 +41,16 @@ class Run:
 
 
 def map_stream(
-    mapper: Mapper, frames: Iterable[Frame], progress: Callable[[], None] | None = None, run: Run | None = None
+    mapper: Mapper,
+    frames: Iterable[Frame],
+    progress: Callable[[], None] | None = None,
+    run: Run | None = None,
+    before_adjustment: Callable[[], None] = lambda: None,
 ) -> Run:
     """Register every frame, and adjust keyframes as the settings say; images that cannot be used are noted and passed over.
 
-    run: is filled as frames come, so that a caller who interrupts has what was done so far.
+    run: is filled as frames come, so that a caller who interrupts has what was done so far. before_adjustment: called before all
+    keyframes are adjusted in the end, which takes a while.
     """
     run = run or Run()
     for frame in frames:
@@ -61,7 +69,24 @@ def map_stream(
         run.seconds += time.perf_counter() - started
         if progress:
             progress()
+    run.live = [r.pose if r else None for r in run.results]
     started = time.perf_counter()
-    mapper.adjust()
+    if mapper.adjusts:
+        before_adjustment()
+        mapper.adjust()
     run.adjusting = time.perf_counter() - started
+    run.results = _as_mapped(run.results, mapper)
     return run
+
+
+def _as_mapped(results: list[FrameResult | None], mapper: Mapper) -> list[FrameResult | None]:
+    """The results with poses as the map has them now."""
+    with mapper.lock:
+        poses = dict(mapper.state.graph.similarities)
+    out: list[FrameResult | None] = []
+    for result in results:
+        if result is not None and result.pose is not None and result.estimate is not None and result.stamp in poses:
+            estimate = replace(result.estimate, pose=poses[result.stamp])
+            result = replace(result, estimate=estimate, pose=estimate.rigid_pose)
+        out.append(result)
+    return out

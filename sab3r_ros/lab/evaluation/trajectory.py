@@ -1,12 +1,12 @@
 """A recording's trajectory against the true one, live and after adjustment, and its surfaces against measured depth."""
 
+import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import psutil
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ def evaluate_trajectory(settings: Settings, backend: Backend, path: Path, rate: 
     with tqdm(total=len(source), unit="frame") as bar:
         run = map_stream(mapper, source, bar.update)
     seconds = time.perf_counter() - started
-    live = {r.stamp: r.pose for r in run.results if r is not None and r.pose is not None}
+    live = {r.stamp: p for r, p in zip(run.results, run.live, strict=True) if r is not None and p is not None}
     after = dict(mapper.trajectory)
     known = [(s, p) for s, p in zip(source.layout.stamps, poses, strict=True) if p is not None and s in after]
     if len(known) < 3:
@@ -72,7 +72,7 @@ def evaluate_trajectory(settings: Settings, backend: Backend, path: Path, rate: 
     figures |= {
         "loops": 0 if report is None else report.loops, "keyframes": mapper.status().keyframes,
         "fps_processed": run.fps, "fps_video": len(source) / max(seconds, 1e-9), "seconds": seconds,
-        "memory_mb": psutil.Process().memory_info().rss / 2**20,
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }  # fmt: skip
     return figures, mapper
 

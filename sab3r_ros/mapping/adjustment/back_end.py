@@ -20,6 +20,7 @@ _SIMILAR = 6  # more of them whose global descriptors are most alike
 _PARTNERS = 30  # older keyframes that hold a window in place
 _MIN_INLIERS = 15  # matches of a pair that the map expects to look at the same place
 _LOOP_INLIERS = 40  # matches that a pair needs which the map does not expect to look at the same place
+_PAIRS_A_KEYFRAME = 2  # matching pairs: fewer make a chain, which tracking knows better than an adjustment
 _LOOP = 15  # keyframes between two that see the same place, from which on a pair counts as a loop
 _FEW = 60  # observations below which nothing is adjusted
 _LARGEST_LOG_SCALE = 0.5  # of one keyframe's depth
@@ -101,7 +102,7 @@ def prepare(
     number = {k.id: n for n, k in enumerate(chosen)}
     matches = {(number[p.older], number[p.newer]): m for p, m in store.among(number)}
     tracks = build_tracks([len(k.keypoints) for k in chosen], matches)  # type: ignore[arg-type]
-    if len(tracks.track) < _FEW:
+    if len(tracks.track) < _FEW or len(matches) < _PAIRS_A_KEYFRAME * len(chosen):
         return None
     tracks = tracks.where(thinned(tracks, len(chosen), settings.points_per_keyframe)[tracks.track])
     involved = np.unique(tracks.view)

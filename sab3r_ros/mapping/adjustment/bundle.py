@@ -12,8 +12,10 @@ import numpy as np
 _RANGE_STD = 0.15  # of the log of a view's predicted unit
 _RANGES = 20  # points of a view that tell its unit
 _BETWEEN_STD = (0.05, 0.05)  # radians and metres, between neighbours, for where tracks tell nothing
-_FOCAL_STD = 0.2  # of the log of the focal length that is not known
-_RADIAL_STD = 0.1
+_FOCAL_STD = (
+    0.05  # of the log of a focal length that is not known: what a network predicts of it, on average over frames
+)
+_RADIAL_STD = 0.03
 _KNOWN_STD = 1e-4
 _MIN_DEPTH = 0.05  # metres
 _AGREES = 3.0  # standard deviations of a keypoint

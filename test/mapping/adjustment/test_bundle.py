@@ -44,7 +44,7 @@ def test_what_is_held_stays_and_a_known_lens_is_kept():
     task = problem(made, start)
     found = solve(replace(task, free=np.arange(12) >= 6, lens=LENS, known=True))
     assert np.abs(found.poses[:6] - made.poses[:6]).max() < 1e-3
-    assert np.linalg.norm(found.poses[6:, :3, 3] - made.poses[6:, :3, 3], axis=1).max() < 0.01
+    assert np.linalg.norm(found.poses[6:, :3, 3] - made.poses[6:, :3, 3], axis=1).max() < 0.02
     assert found.lens.focal == pytest.approx(LENS.focal, rel=1e-3)
 
 

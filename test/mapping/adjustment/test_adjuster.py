@@ -1,0 +1,125 @@
+"""Adjustment of a mapper's map: poses get better, voxels and frames follow, and nothing stands in the way of tracking."""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from oracle import oracle
+
+from sab3r_ros.config import settings_from_dotted
+from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
+from sab3r_ros.lab.synthetic.sequence import render_sequence
+from sab3r_ros.mapping import mapper as mapper_module
+from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
+from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.stream import map_stream
+from sab3r_ros.types import Frame
+
+pytest.importorskip("gtsam", reason="GTSAM has no wheel for this Python")
+SETTINGS = {"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.9, "tracking.max_keypoints": 800}
+
+
+@pytest.fixture(scope="module")
+def views():
+    return render_sequence(900_060_025, 20, 256, 192, 1.2).views
+
+
+def make(views, **more):
+    backend = oracle(views, noise=0.1)
+    backend.geometry.image_size = 256
+    return Mapper(settings_from_dotted(SETTINGS | more), backend)
+
+
+def mapped(views, **more):
+    mapper = make(views, **more)
+    return mapper, map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(views)])
+
+
+def ate(trajectory, views):
+    """Error in metres, and scale."""
+    return absolute_trajectory_error(trajectory, [v.cam2world for v in views])
+
+
+def test_a_recording_is_straightened_at_its_end(views):
+    before, before_run = mapped(views, **{"adjustment.enabled": False})
+    after, run = mapped(views)
+    assert before.adjusted is None
+    assert len(run.live) == len(views)
+    (live, unit), (adjusted, metres) = (ate(poses, views) for poses in (before_run.poses, run.poses))
+    assert adjusted < max(0.015, live)
+    assert abs(metres - 1) < max(0.07, abs(unit - 1))
+    assert after.adjusted.pixel_error < 1.0
+    assert after.revision > before.revision
+    # The voxels stand where the keyframes are now: what a keyframe sees lies on them.
+    keyframe = after.state.graph.keyframes[-1]
+    points = keyframe.points[::20, ::20].reshape(-1, 3).double() @ keyframe.pose[:3, :3].T + keyframe.pose[:3, 3]
+    found = (after.state.scene.grid.rows_at(points.float()) >= 0).float().mean()
+    assert found > 0.6
+
+
+def test_a_reset_meanwhile_wins(views, monkeypatch):
+    mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
+    solve = SolverProcess.__call__
+
+    def slowly(self, *args):
+        mapper.reset()
+        return solve(self, *args)
+
+    monkeypatch.setattr(SolverProcess, "__call__", slowly)
+    assert mapper.adjust() is None
+    assert mapper.status().keyframes == 0
+
+
+def test_a_solver_that_fails_leaves_the_map_as_it_is(views, monkeypatch, caplog):
+    mapper, _ = mapped(views[:14], **{"adjustment.enabled": True, "adjustment.every": 0})
+    poses = [k.pose.clone() for k in mapper.state.graph.keyframes]
+
+    def fails(self, *args):
+        raise SolverError("singular")
+
+    monkeypatch.setattr(SolverProcess, "__call__", fails)
+    assert mapper.adjust() is None
+    assert "not adjusted: singular" in caplog.text
+    assert all((a == k.pose).all() for a, k in zip(poses, mapper.state.graph.keyframes, strict=True))
+
+
+def test_without_gtsam_the_mapper_says_so_and_goes_on(views, monkeypatch, caplog):
+    monkeypatch.setattr(mapper_module, "gtsam_is_installed", lambda: False)
+    mapper, run = mapped(views[:4])
+    assert "GTSAM is not installed" in caplog.text
+    assert not mapper.adjusts
+    assert mapper.adjust() is None
+    assert len(run.poses) == 4
+
+
+def test_a_thread_beside_the_stream_adjusts_and_ends_when_told(views):
+    mapper = make(views, **{"adjustment.rest": 0.3})
+    beside = BackgroundAdjustment(mapper)
+    for k, view in enumerate(views):
+        mapper.register(Frame(view.rgb, round(k * 1e8)))
+    end = time.monotonic() + 60
+    while mapper.adjusted is None or mapper.adjusted.keyframes < mapper.status().keyframes - 1:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert ate([p for _, p in mapper.trajectory], views)[0] < 0.02
+    began = time.monotonic()
+    beside.close()
+    assert time.monotonic() - began < 5
+    assert not any(t.name == "adjustment" for t in threading.enumerate())
+
+
+def test_what_cannot_be_is_not_believed(views, monkeypatch):
+    mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
+    before = np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])
+    solve = SolverProcess.__call__
+
+    def another_focal(self, problem, *args):
+        found = solve(self, problem, *args)
+        return replace(found, lens=replace(found.lens, focal=3 * found.lens.focal))
+
+    monkeypatch.setattr(SolverProcess, "__call__", another_focal)
+    assert mapper.adjust() is None
+    assert (before == np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])).all()
