@@ -1,5 +1,6 @@
 """The fused map: what every keyframe contributed, so that it can be taken out again, or moved."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -87,26 +88,37 @@ class SceneMap:
         known = rows.cpu()[wanted[rows.cpu()] > 0]
         self.grid.set_stamps(known.to(rows.device), wanted[known].to(rows.device))
 
-    def move(self, keyframe: int, pose: Tensor) -> bool:
-        """Move what a keyframe contributed to another pose (4,4), a similarity; whether there was anything.
+    def move(self, poses: Mapping[int, Tensor]) -> int:
+        """Move what keyframes contributed to other poses (4,4), similarities; returns how many of them contributed something.
 
-        Its voxels' means are moved, not its pixels: exact for what one keyframe sees of a voxel, without its observation.
+        Their voxels' means are moved, not their pixels: exact for what one keyframe sees of a voxel, without its observation.
         """
-        entry = self._contributions.get(keyframe)
-        if entry is None:
-            return False
-        contribution, before = entry
-        rows = contribution.rows.to(self.grid.device)
-        cell = self.grid.cells(rows).double()
-        xyz = (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
-        moved = transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz).float()
-        feature, device = contribution.feature, self.grid.device
-        self.remove(keyframe)
-        self._add(
-            keyframe, pose, moved, contribution.rgb.to(device), contribution.weight.to(device),
-            None if feature is None else feature.float().to(device), contribution.stamp,
-        )  # fmt: skip
-        return True
+        moved, touched = {}, []
+        for keyframe, pose in poses.items():
+            if keyframe in self._contributions:
+                contribution, before = self._contributions.pop(keyframe)
+                rows = contribution.rows.to(self.grid.device)
+                cell = self.grid.cells(rows).double()
+                xyz = (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
+                moved[keyframe] = contribution, transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz).float()
+        for contribution, _ in moved.values():
+            self._held -= contribution.num_bytes
+            touched.append(self.grid.remove(contribution))
+        device = self.grid.device
+        for keyframe, (contribution, xyz) in moved.items():
+            feature = contribution.feature
+            self._add(
+                keyframe, poses[keyframe], xyz, contribution.rgb.to(device), contribution.weight.to(device),
+                None if feature is None else feature.float().to(device), contribution.stamp,
+            )  # fmt: skip
+        if touched:
+            rows = torch.cat(touched).unique()
+            self._restore_stamps(rows[self.grid.in_use(rows)])
+        return len(moved)
+
+    def poses(self) -> dict[int, Tensor]:
+        """The poses (4,4) at which keyframes contributed, by their ids."""
+        return {keyframe: pose for keyframe, (_, pose) in self._contributions.items()}
 
     def snapshot(
         self, region: Region | None = None, columns: tuple[str, ...] = COLUMNS, max_points: int = 0, changed_since: int = -1

@@ -93,7 +93,7 @@ class MapState:
         return keyframe
 
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:
-        """Give keyframes other poses (4,4), similarities; their voxels and the frames beside them follow.
+        """Give keyframes other poses (4,4), similarities; the frames beside them follow, voxels by `move_voxels`.
 
         Returns the largest motion of what they see, in metres.
         """
@@ -101,16 +101,21 @@ class MapState:
         newest = self.graph.keyframes[-1] if len(self.graph) else None
         for number, pose in poses.items():
             before = self.graph[number].pose
-            pose = pose.to(before)
-            motions.append(_motion(before, pose))
-            self.graph.move(number, pose)
-            if motions[-1] > _NOTICEABLE * self.scene.settings.voxel_size:
-                self.scene.move(number, pose)
+            motions.append(_motion(before, pose.to(before)))
+            self.graph.move(number, pose.to(before))
         if self.newest is not None and newest is not None and newest.id in poses:
             estimate, frame = self.newest
             moved = self.graph[newest.id].pose @ torch.linalg.inv(newest.pose)
             self.newest = (replace(estimate, pose=moved @ estimate.pose), frame)
         return max(motions)
+
+    def move_voxels(self, most: int) -> int:
+        """Bring the voxels of at most so many keyframes to where these stand now; returns how many are still elsewhere."""
+        limit = _NOTICEABLE * self.scene.settings.voxel_size
+        at, now = self.scene.poses(), {k.id: k.pose for k in self.graph.keyframes}
+        elsewhere = [n for n, pose in at.items() if n in now and _motion(pose.to(now[n]), now[n]) > limit]
+        self.scene.move({n: now[n] for n in elsewhere[:most]})
+        return max(0, len(elsewhere) - most)
 
 
 def _motion(before: Tensor, after: Tensor) -> float:

@@ -131,6 +131,10 @@ class VoxelGrid:
         """Voxel coordinates (M,3) of rows (M,)."""
         return self._rows["cell"][rows]
 
+    def in_use(self, rows: Tensor) -> Tensor:
+        """Which of rows (M,) hold a voxel."""
+        return self._rows["hits"][rows] > 0
+
     def set_stamps(self, rows: Tensor, stamps: Tensor) -> None:
         """Set the newest stamp (M,) of rows (M,)."""
         self._rows["stamp"][rows] = stamps

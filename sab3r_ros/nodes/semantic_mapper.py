@@ -10,6 +10,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sab3r_ros.config import Settings
+from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
 from sab3r_ros.mapping.mapper import Mapper, level_first_pose
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.msg import MapStatus
@@ -43,6 +44,7 @@ class SemanticMapperNode(ManagedNode):
         self.mapper: Mapper | None = None
         self.query: MapQuery | None = None
         self.worker: MappingWorker | None = None
+        self._adjustment: BackgroundAdjustment | None = None
         self.map_publishers: MapPublishers | None = None
         self.transforms: Transforms = make_transforms(self)
         self._last = LastFrame()
@@ -98,6 +100,7 @@ class SemanticMapperNode(ManagedNode):
             self._is_rectified(),
             self._on_result,
         )
+        self._adjustment = BackgroundAdjustment(self.mapper) if self.mapper.adjusts else None
         qos = image_qos(cfg.image_reliability)
         kind, topic = (CompressedImage, "image/compressed") if cfg.image_transport == "compressed" else (Image, "image")
         make = partial(self.create_subscription, qos_profile=qos, callback_group=MutuallyExclusiveCallbackGroup())
@@ -116,6 +119,9 @@ class SemanticMapperNode(ManagedNode):
             self.destroy_subscription(subscription)
         self._subscriptions_made = []
         worker, self.worker = self.worker, None  # at once: the process may end while a clean-up is under way
+        adjustment, self._adjustment = self._adjustment, None
+        if adjustment is not None:
+            adjustment.close()
         if worker is not None:
             worker.stop()
             received, dropped = self._counts
@@ -214,6 +220,10 @@ class SemanticMapperNode(ManagedNode):
             "voxels_rejected": state.rejected_voxels,
             "frames_lost_in_transport": self._lost_in_transport,
         }
+        if mapper.adjusted is not None:
+            values["adjusted_keyframes"] = mapper.adjusted.keyframes
+            values["adjusted_pixel_error"] = f"{mapper.adjusted.pixel_error:.2f}"
+            values["focal_length"] = f"{mapper.adjusted.focal:.1f}"
         values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
         self.map_publishers.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
 

@@ -10,7 +10,6 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sab3r_ros.faults import reason_of
-from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.frame_slot import NewestSlot
@@ -58,7 +57,6 @@ class MappingWorker:
         self._told: set[str] = set()
         self._size: tuple[int, int] | None = None
         self._was_lost = False
-        self._adjustment = BackgroundAdjustment(mapper) if mapper.adjusts else None
         self._thread = threading.Thread(target=self._run, name="mapping", daemon=True)
         self._thread.start()
 
@@ -82,8 +80,6 @@ class MappingWorker:
     def stop(self, timeout: float = 30.0) -> None:
         """End the thread after the frame in hand."""
         self.slot.close()
-        if self._adjustment is not None:
-            self._adjustment.close()
         self._thread.join(timeout)
 
     def _run(self):

@@ -65,13 +65,33 @@ def test_a_moved_keyframe_lies_where_it_would_have_been_fused():
     target = rotation(0.3)
     target[:3, 3] = torch.tensor([0.4, -0.2, 0.1])
     moved.integrate(keyframe(0), observation(0))
-    assert moved.move(0, target)
+    assert moved.move({0: target}) == 1
     fused.integrate(keyframe(0, target), observation(0))
     there = fused.grid.rows_at(moved.snapshot().xyz)
     assert (there >= 0).double().mean() > 0.97  # a voxel's mean may lie in a neighbour of the voxels its pixels lie in
-    assert not moved.move(7, target)
+    assert moved.move({7: target}) == 0
     moved.remove(0)
     assert len(moved) == 0
+
+
+def test_keyframes_that_move_together_leave_the_others_as_they_are():
+    scene = SceneMap(SETTINGS, 6)
+    scene.integrate(keyframe(0, stamp=5), observation(0))
+    alone = columns(scene)
+    scene.integrate(keyframe(1, rotation(0.1), stamp=70), observation(1))
+    scene.integrate(keyframe(2, rotation(0.2), stamp=60), observation(2))
+    away = torch.eye(4, dtype=torch.float64)
+    away[:3, 3] = 50.0
+    assert scene.move({1: away, 2: away @ rotation(0.1)}) == 2
+    assert torch.allclose(scene.poses()[1], away)
+    here = scene.snapshot()
+    near = here.column("xyz").norm(dim=1) < 20
+    assert near.sum() == len(alone["xyz"])
+    assert set(here.column("stamp")[near].tolist()) == {5}
+    assert set(here.column("stamp")[~near].tolist()) == {60, 70}
+    assert torch.allclose(here.column("weight")[near].double(), alone["weight"], rtol=1e-4)
+    scene.move({1: rotation(0.1), 2: rotation(0.2)})
+    assert scene.snapshot().column("stamp").max() == 70
 
 
 def test_a_keyframe_is_in_the_map_once():
