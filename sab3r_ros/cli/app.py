@@ -429,6 +429,7 @@ def evaluate_trajectory_command(
     ],
     checkpoint: CheckpointOption = "",
     as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(min=0, help="Images; 0 = all")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -440,7 +441,7 @@ def evaluate_trajectory_command(
     """
     from sab3r_ros.lab.evaluation.commands import trajectory_metrics
 
-    _print_metrics(trajectory_metrics(_settings(config, overrides, checkpoint), folder, out), as_json)
+    _print_metrics(trajectory_metrics(_settings(config, overrides, checkpoint), folder, out, limit), as_json)
 
 
 def _print_metrics(metrics: dict, as_json: bool) -> None:

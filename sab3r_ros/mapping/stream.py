@@ -45,7 +45,7 @@ def map_stream(
     frames: Iterable[Frame],
     progress: Callable[[], None] | None = None,
     run: Run | None = None,
-    before_adjustment: Callable[[], None] = lambda: None,
+    before_adjustment: Callable[[], None] | None = None,
 ) -> Run:
     """Register every frame, and adjust keyframes as the settings say; images that cannot be used are noted and passed over.
 
@@ -72,7 +72,8 @@ def map_stream(
     run.live = [r.pose if r else None for r in run.results]
     started = time.perf_counter()
     if mapper.adjusts:
-        before_adjustment()
+        if before_adjustment:
+            before_adjustment()
         mapper.adjust()
     run.adjusting = time.perf_counter() - started
     run.results = _as_mapped(run.results, mapper)

@@ -53,9 +53,10 @@ def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dic
     return figures
 
 
-def trajectory_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:
+def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit: int) -> dict:
     """Trajectory and surfaces of a recording with true poses; with OUT also its map. Raises SourceError without them."""
-    figures, mapper = evaluate_trajectory(settings, load_backend(settings.model, settings.window.size), folder)
+    backend = load_backend(settings.model, settings.window.size)
+    figures, mapper = evaluate_trajectory(settings, backend, folder, limit=limit)
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
     return figures

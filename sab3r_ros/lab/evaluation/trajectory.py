@@ -3,6 +3,7 @@
 import resource
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -38,22 +39,24 @@ class _TrueView:
     intrinsics: np.ndarray
 
 
-def evaluate_trajectory(settings: Settings, backend: Backend, path: Path, rate: float = 30.0) -> tuple[dict, Mapper]:
-    """The recording's figures, and the mapper with its map; only its colour images are mapped.
+def evaluate_trajectory(
+    settings: Settings, backend: Backend, path: Path, rate: float = 30.0, limit: int = 0
+) -> tuple[dict, Mapper]:
+    """The recording's figures, and the mapper with its map; only its colour images are mapped. limit: images, 0 = all.
 
     Raises SourceError where the recording has no true poses.
     """
     source = FolderSource(path, rate, depth=True)
-    poses = true_poses(source, path)
+    poses = true_poses(source, path)[: limit or None]
     source.depth = False  # the mapper gets no depth and no calibration
     mapper = Mapper(settings, backend)
     started = time.perf_counter()
-    with tqdm(total=len(source), unit="frame") as bar:
-        run = map_stream(mapper, source, bar.update)
+    with tqdm(total=len(poses), unit="frame") as bar:
+        run = map_stream(mapper, islice(source, limit or None), bar.update)
     seconds = time.perf_counter() - started
     live = {r.stamp: p for r, p in zip(run.results, run.live, strict=True) if r is not None and p is not None}
     after = dict(mapper.trajectory)
-    known = [(s, p) for s, p in zip(source.layout.stamps, poses, strict=True) if p is not None and s in after]
+    known = [(s, p) for s, p in zip(source.layout.stamps, poses, strict=False) if p is not None and s in after]
     if len(known) < 3:
         raise SourceError(f"{path}: only {len(known)} tracked images have a true pose")
     truth = [p for _, p in known]
@@ -63,7 +66,7 @@ def evaluate_trajectory(settings: Settings, backend: Backend, path: Path, rate: 
     _, live_errors = align_positions([live[s] for s, _ in known], truth)
     scale = float(np.cbrt(np.linalg.det(similarity[:3, :3])))
     figures = {
-        "frames": len(source), "tracked": len(after), "ate_sim3": _rms(errors), "ate_se3": _rms(rigid_errors),
+        "frames": len(poses), "tracked": len(after), "ate_sim3": _rms(errors), "ate_se3": _rms(rigid_errors),
         "ate_live": _rms(live_errors), "focal_error_percent": _focal_error(mapper, source), "scale": scale,
     }  # fmt: skip
     figures |= _relative(source, known, found)
@@ -71,7 +74,7 @@ def evaluate_trajectory(settings: Settings, backend: Backend, path: Path, rate: 
     report = mapper.adjusted
     figures |= {
         "loops": 0 if report is None else report.loops, "keyframes": mapper.status().keyframes,
-        "fps_processed": run.fps, "fps_video": len(source) / max(seconds, 1e-9), "seconds": seconds,
+        "fps_processed": run.fps, "fps_video": len(poses) / max(seconds, 1e-9), "seconds": seconds,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }  # fmt: skip
     return figures, mapper

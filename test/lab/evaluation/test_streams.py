@@ -1,6 +1,7 @@
 """Measuring whole runs: rejected frames, located objects, rooms and recordings."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -91,17 +92,24 @@ def test_a_recording_needs_depth_and_poses(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_real_kitchen_is_tracked_and_straightened(real_data):
-    """Bounds near today's figures on a recording that nothing was trained on; docs/results.md has the figures."""
+@pytest.mark.parametrize("frames", [100 if "SAB3R_WHOLE_KITCHEN" in os.environ else 50])
+def test_the_real_kitchen_is_tracked_and_straightened(real_data, frames):
+    """Bounds near today's figures on a recording that nothing was trained on; docs/results.md has those of the whole.
+
+    SAB3R_WHOLE_KITCHEN=1: all of it, two minutes more.
+    """
     pytest.importorskip("gtsam", reason="GTSAM has no wheel for this Python")
     settings = load_settings()
-    figures, mapper = evaluate_trajectory(settings, load_backend(settings.model), real_data / "rgbd_kitchen")
-    assert (figures["frames"], figures["tracked"]) == (100, 100)
-    assert figures["ate_sim3"] < 0.04
+    path, backend = real_data / "rgbd_kitchen", load_backend(settings.model)
+    figures, mapper = evaluate_trajectory(settings, backend, path, limit=frames)
+    whole = frames == 100
+    assert (figures["frames"], figures["tracked"]) == (frames, frames)
+    assert figures["ate_sim3"] < (0.04 if whole else 0.045)
     assert figures["ate_live"] < 0.065
     assert figures["rra15"] == 100
-    assert figures["rta15"] > 97
-    assert figures["focal_error_percent"] < 2
-    assert abs(figures["scale"] - 1) < 0.09
-    assert figures["fscore5"] > 34
+    assert figures["rta15"] > (97 if whole else 90)
+    assert figures["focal_error_percent"] < (2 if whole else 5)
+    assert abs(figures["scale"] - 1) < (0.09 if whole else 0.22)
+    assert figures["fscore5"] > (34 if whole else 26)
+    assert figures["loops"] > 10
     assert np.isfinite(mapper.snapshot().points).all()
