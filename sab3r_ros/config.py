@@ -78,6 +78,10 @@ class CameraSettings(Group):
         le=3.2,
         description="Roll of the first camera about its viewing direction in radians, clockwise positive",
     )
+    find_up: bool = Field(
+        True,
+        description="Where neither pitch, roll nor TF says how the camera is mounted: turn the map once, when floors, tables and walls show which way is up",
+    )
 
 
 class WindowSettings(Group):

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sab3r_ros.config import Settings, settings_from_dotted
 from sab3r_ros.geometry.sim3 import transform_points
@@ -18,6 +19,7 @@ from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
 from sab3r_ros.mapping.superpixels import pool_over_superpixels, segment_superpixels
 from sab3r_ros.mapping.tracker import Tracker
+from sab3r_ros.mapping.up import find_up, rotation_to_z
 from sab3r_ros.mapping.voxel_grid import surface_mask
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend, PairPrediction
@@ -37,6 +39,9 @@ from sab3r_ros.types import (
 )
 
 _LOG = logging.getLogger("sab3r_ros")
+
+_UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
+_VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 
 # Optical axes (x right, y down, z forward) seen from a level z-up frame (x forward, y left, z up): REP-103.
 LEVEL_FROM_OPTICAL = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -70,6 +75,7 @@ class Mapper:
         self.geometry = self.backend.geometry
         self.lock = threading.RLock()
         self.first_pose = mounted_pose(self.settings.camera.pitch, self.settings.camera.roll)
+        self.up_is_known = bool(self.settings.camera.pitch or self.settings.camera.roll)
         self.revision = 0
         self._check = FrameCheck(self.settings.tracking)
         self.encode = FrameEncoder(self.geometry, self.settings.tracking)
@@ -199,6 +205,43 @@ class Mapper:
         if report is not None:
             self.adjusted = report
         return report
+
+    def turn_upright(self) -> float:
+        """Turn the map, once, so that what it shows to be up is its z axis; returns by how many degrees.
+
+        0.0 where it is upright already, where nothing shows which way is up, and where that was known from the start.
+        """
+        with self.lock:
+            state = self.state
+            if self.up_is_known or state.upright or not self.settings.camera.find_up:
+                return 0.0
+            keyframes = state.graph.keyframes
+        up = find_up(keyframes)
+        if up is None:
+            return 0.0
+        degrees = float(np.degrees(np.arccos(np.clip(up[2], -1, 1))))
+        turn = torch.eye(4, dtype=torch.float64)
+        turn[:3, :3] = torch.from_numpy(rotation_to_z(up))
+        with self.lock:
+            if self.state is not state:
+                return 0.0
+            state.upright = True
+            if degrees < _UPRIGHT:
+                return 0.0
+            state.move_keyframes({k.id: turn.to(k.pose) @ k.pose for k in state.graph.keyframes})
+        self.move_voxels(state)
+        _LOG.info("the map was turned by %.0f degrees: its floors, tables and walls show which way is up", degrees)
+        return degrees
+
+    def move_voxels(self, state: MapState) -> None:
+        """Let voxels follow keyframes that moved, in portions between which a frame may pass."""
+        left = 1
+        while left:
+            with self.lock:
+                if self.state is not state:
+                    return
+                left = state.move_voxels(_VOXELS_OF)
+                self.revision += 1
 
     @property
     def adjusts(self) -> bool:

@@ -314,6 +314,7 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
     if clear or not mapper.status().points:
         state = mapper.empty_state()
         state.scene.restore(content.snapshot, same_features)
+        state.upright = True  # a map on disk stays as it is
         _restore_graph(mapper, state, content)
         mapper.replace_state(state)
     else:

@@ -36,6 +36,7 @@ class MapState:
     lens: Lens | None = None
     lens_is_known: bool = False
     adjusted_keyframes: int = 0
+    upright: bool = False
     matches: MatchStore = field(default_factory=MatchStore)
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 

@@ -47,7 +47,7 @@ def map_stream(
     run: Run | None = None,
     before_adjustment: Callable[[], None] | None = None,
 ) -> Run:
-    """Register every frame, and adjust keyframes as the settings say; images that cannot be used are noted and passed over.
+    """Register every frame, adjust keyframes as the settings say, and turn the map upright in the end; images that cannot be used are noted and passed over.
 
     run: is filled as frames come, so that a caller who interrupts has what was done so far. before_adjustment: called before all
     keyframes are adjusted in the end, which takes a while.
@@ -75,6 +75,7 @@ def map_stream(
         if before_adjustment:
             before_adjustment()
         mapper.adjust()
+    mapper.turn_upright()
     run.adjusting = time.perf_counter() - started
     run.results = _as_mapped(run.results, mapper)
     return run

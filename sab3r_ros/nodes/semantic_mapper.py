@@ -72,6 +72,7 @@ class SemanticMapperNode(ManagedNode):
         self._needs_gravity = bool(self.settings.base_frame)
         self._published = None
         self.mapper = Mapper(settings, backend)
+        self.mapper.up_is_known |= self._needs_gravity  # TF will tell
         self._periodic = [
             self.create_timer(period, self.while_configured(tick), callback_group=MutuallyExclusiveCallbackGroup())
             for period, tick in ((1.0 / self.settings.map_rate, self._map_tick), (1.0, self._diagnostics_tick))

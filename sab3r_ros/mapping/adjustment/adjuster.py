@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("sab3r_ros")
 _LARGEST_FOCAL_CHANGE = 0.4  # of the log, beyond which the solution is not believed
-_VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 _LEAST_INLIERS = 0.3  # share of the observations that must agree in the end
 
 
@@ -81,11 +80,7 @@ class Adjuster:
             for frame in frames:
                 state.graph.replace_tracked(frame.position, torch.from_numpy(rescaled(found.to_metres, frame.pose)))
             state.lens = found.lens
-        left = 1
-        while left:  # a frame may pass in between
-            with mapper.lock:
-                left = state.move_voxels(_VOXELS_OF)
-                mapper.revision += 1
+        mapper.move_voxels(state)
         return AdjustmentReport(
             len(found.poses),
             prepared.pairs,

@@ -43,6 +43,7 @@ class BackgroundAdjustment:
                 elif rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest:
                     whole_at = keyframes
                     mapper.adjust()
+                    mapper.turn_upright()
                 whole_at = min(whole_at, keyframes)  # a reset begins anew
             except Exception as error:
                 if not self._ending.is_set():  # the map goes on as it is
