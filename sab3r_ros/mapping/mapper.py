@@ -155,6 +155,7 @@ class Mapper:
                 )
                 return _result(frame, estimate, state.tracking, started, message)
             state.tracking = Tracking.OK
+            estimate = state.follow(estimate, candidates)
             estimate, message = state.update_scale(estimate, encoded)
             state.newest = (estimate, encoded)
             if encoded.intrinsics is not None and self.settings.tracking.use_intrinsics:

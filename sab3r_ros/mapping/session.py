@@ -314,12 +314,14 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
     if clear or not mapper.status().points:
         state = mapper.empty_state()
         state.scene.restore(content.snapshot, same_features)
-        state.upright = True  # a map on disk stays as it is
         _restore_graph(mapper, state, content)
+        state.upright, state.held = True, frozenset(k.id for k in state.graph.keyframes)  # a map on disk stays as it is
         mapper.replace_state(state)
     else:
         with mapper.lock:
             mapper.state.scene.restore(content.snapshot, same_features)
+            mapper.state.upright = True
+            mapper.state.held = frozenset(k.id for k in mapper.state.graph.keyframes)
             mapper.revision += 1
     return same_features
 

@@ -37,6 +37,7 @@ class MapState:
     lens_is_known: bool = False
     adjusted_keyframes: int = 0
     upright: bool = False
+    held: frozenset[int] = frozenset()  # keyframes that must stay: their voxels came from a file and cannot move
     matches: MatchStore = field(default_factory=MatchStore)
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
@@ -96,9 +97,13 @@ class MapState:
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:
         """Give keyframes other poses (4,4), similarities; the frames beside them follow, voxels by `move_voxels`.
 
-        Returns the largest motion of what they see, in metres.
+        Keyframes that came after the newest of these move as it does. Returns the largest motion of what they see, in metres.
         """
         motions = [0.0]
+        last = max(poses, default=-1)
+        if later := [k for k in self.graph.keyframes if k.id > last >= 0]:
+            moved = poses[last].to(self.graph[last].pose) @ torch.linalg.inv(self.graph[last].pose)
+            poses = poses | {k.id: moved @ k.pose for k in later}
         newest = self.graph.keyframes[-1] if len(self.graph) else None
         for number, pose in poses.items():
             before = self.graph[number].pose
@@ -109,6 +114,15 @@ class MapState:
             moved = self.graph[newest.id].pose @ torch.linalg.inv(newest.pose)
             self.newest = (replace(estimate, pose=moved @ estimate.pose), frame)
         return max(motions)
+
+    def follow(self, estimate: PoseEstimate, references: list[Keyframe]) -> PoseEstimate:
+        """An estimate that was made beside keyframes which have moved since then."""
+        if not references:
+            return estimate
+        before, now = references[0].pose, self.graph[references[0].id].pose
+        if torch.equal(before.cpu(), now.cpu()):
+            return estimate
+        return replace(estimate, pose=(now.to(before) @ torch.linalg.inv(before)).to(estimate.pose) @ estimate.pose)
 
     def move_voxels(self, most: int) -> int:
         """Bring the voxels of at most so many keyframes to where these stand now; returns how many are still elsewhere."""

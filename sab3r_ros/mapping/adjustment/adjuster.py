@@ -40,9 +40,11 @@ class Adjuster:
 
     def __init__(self) -> None:
         self._solve = SolverProcess()
+        self._closed = False
 
     def close(self) -> None:
         """End the solver's process, at work or not; the next adjustment starts another one."""
+        self._closed = True
         self._solve.close()
 
     def __call__(self, mapper: "Mapper", whole: bool) -> AdjustmentReport | None:
@@ -51,14 +53,16 @@ class Adjuster:
         None where nothing was moved: too little matches, no solution that can be believed, or the map was replaced meanwhile.
         The mapper's lock is only held while the result is put in place.
         """
-        settings = mapper.settings.adjustment
+        settings, self._closed = mapper.settings.adjustment, False
         with mapper.lock:
             state = mapper.state
+            held = state.held
             keyframes, tracked = state.graph.keyframes, state.graph.tracked_poses
             metres, (lens, known) = state.expected_scale, state.believed_lens()
         if lens is None:
             return None
-        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, 0 if whole else settings.window)
+        window = 0 if whole else settings.window
+        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, window, held)
         if prepared is None:
             return None
         frames: list[Sighted] = []
@@ -69,9 +73,10 @@ class Adjuster:
                 solution, frames = adjust_with_frames(self._solve, prepared, solution, tracked)
                 _check(prepared, solution)
         except SolverError as error:
-            _LOG.warning("keyframes were not adjusted: %s", error)
+            if not self._closed:
+                _LOG.warning("keyframes were not adjusted: %s", error)
             return None
-        found = finished(prepared, solution, metres, whole)
+        found = finished(prepared, solution, metres, whole and not held)
         points = int(np.isfinite(solution.points).all(1).sum())
         with mapper.lock:
             if mapper.state is not state:

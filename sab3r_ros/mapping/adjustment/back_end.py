@@ -85,13 +85,15 @@ def prepare(
     settings: AdjustmentSettings,
     metres: float,
     window: int = 0,
+    held: Container[int] = (),
 ) -> Prepared | None:
     """The problem over keyframes with keypoints, oldest first; None where too little matches.
 
     lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's. window: only
-    the newest so many move, and those that share points with them hold the map in place; 0 = all but the first move.
+    the newest so many move, and those that share points with them hold the map in place; 0 = all but the first move. held:
+    ids of keyframes that stay where they are. Keyframes of another image size than the newest one's are left out.
     """
-    usable = [k for k in keyframes if k.keypoints is not None]
+    usable = [k for k in keyframes if k.keypoints is not None and k.points.shape == keyframes[-1].points.shape]
     if len(usable) < 3:
         return None
     newest = max(len(usable) - window, 0) if window else 0
@@ -112,6 +114,7 @@ def prepare(
     free = np.array([bool(newest) and k.id >= oldest_free for k in kept])
     if not newest:
         free[1:] = True
+    free &= np.array([k.id not in held for k in kept])
     if free.all() or not free.any():
         return None
     loops = sum(newer - older > _LOOP for older, newer in matches)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from oracle import oracle
 
 from sab3r_ros.config import settings_from_dotted
@@ -15,6 +16,7 @@ from sab3r_ros.mapping import mapper as mapper_module
 from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
 from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.session import load_map, save_map
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.types import Frame
 
@@ -123,3 +125,40 @@ def test_what_cannot_be_is_not_believed(views, monkeypatch):
     monkeypatch.setattr(SolverProcess, "__call__", another_focal)
     assert mapper.adjust() is None
     assert (before == np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])).all()
+
+
+def test_a_keyframe_and_a_frame_that_came_meanwhile_move_with_the_others(views, monkeypatch):
+    mapper = make(views, **{"adjustment.enabled": False})
+    map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(views[:14])])
+    state = mapper.state
+    first, *_, last = state.graph.keyframes
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, 3] = torch.tensor([5.0, 0, 0])
+    track, later = mapper._track, []
+
+    class Meanwhile:
+        wants_keyframe, agrees = track.wants_keyframe, track.agrees
+
+        def __call__(self, *args):
+            found = track(*args)
+            with mapper.lock:  # what an adjustment does that knows nothing of the last keyframe
+                state.move_keyframes({k.id: turn @ k.pose for k in state.graph.keyframes[:-1]})
+            later.append(found[0].pose)
+            return found
+
+    monkeypatch.setattr(mapper, "_track", Meanwhile())
+    view = views[14]
+    result = mapper.register(Frame(view.rgb, round(14 * 1e8)))
+    assert torch.allclose(state.graph[last.id].pose, turn @ last.pose)
+    assert torch.allclose(state.graph[first.id].pose, turn @ first.pose)
+    assert result.pose[0, 3] == pytest.approx(float(later[0][0, 3]) + 5.0, abs=1e-6)
+
+
+def test_a_map_from_a_file_holds_its_keyframes_in_place(views, tmp_path):
+    mapper, _ = mapped(views[:14])
+    save_map(mapper, tmp_path / "map")
+    again = make(views)
+    load_map(again, tmp_path / "map")
+    before = {k.id: k.pose.clone() for k in again.state.graph.keyframes}
+    map_stream(again, [Frame(v.rgb, round((100 + k) * 1e8)) for k, v in enumerate(views[8:], 8)])
+    assert all(torch.equal(again.state.graph[n].pose, pose) for n, pose in before.items())
