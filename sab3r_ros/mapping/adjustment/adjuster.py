@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 
@@ -11,6 +12,7 @@ from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, prepare, r
 from sab3r_ros.mapping.adjustment.bundle import BundleSolution
 from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
+from sab3r_ros.types import ScaleSource
 
 if TYPE_CHECKING:
     from sab3r_ros.mapping.mapper import Mapper
@@ -58,7 +60,8 @@ class Adjuster:
             state = mapper.state
             held = state.held
             keyframes, tracked = state.graph.keyframes, state.graph.tracked_poses
-            metres, (lens, known) = state.expected_scale, state.believed_lens()
+            metres = None if state.scale.source == ScaleSource.MEASURED else state.expected_scale
+            lens, known = state.believed_lens()
         if lens is None:
             return None
         window = 0 if whole else settings.window
@@ -72,11 +75,11 @@ class Adjuster:
             if whole:
                 solution, frames = adjust_with_frames(self._solve, prepared, solution, tracked)
                 _check(prepared, solution)
-        except SolverError as error:
+        except (SolverError, np.linalg.LinAlgError, cv2.error) as error:  # the map stays as it is
             if not self._closed:
                 _LOG.warning("keyframes were not adjusted: %s", error)
             return None
-        found = finished(prepared, solution, metres, whole and not held)
+        found = finished(prepared, solution, whole and not held)
         points = int(np.isfinite(solution.points).all(1).sum())
         with mapper.lock:
             if mapper.state is not state:

@@ -68,11 +68,15 @@ class Adjustment:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A problem, the keyframes and tracks it was made of, how many pairs match, and how many of them far apart in time."""
+    """A problem, the keyframes and tracks it was made of, how many pairs match, and how many of them far apart in time.
+
+    units (K,): what makes lengths in a keyframe's pointmap to those that are expected of it in the map.
+    """
 
     keyframes: list[Keyframe]
     tracks: Tracks
     problem: BundleProblem
+    units: np.ndarray
     pairs: int
     loops: int
 
@@ -83,13 +87,14 @@ def prepare(
     known: bool,
     store: MatchStore,
     settings: AdjustmentSettings,
-    metres: float,
+    metres: float | None,
     window: int = 0,
     held: Container[int] = (),
 ) -> Prepared | None:
     """The problem over keyframes with keypoints, oldest first; None where too little matches.
 
-    lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's. window: only
+    lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's; None
+    where depth was measured, which is in every keyframe's pose. window: only
     the newest so many move, and those that share points with them hold the map in place; 0 = all but the first move. held:
     ids of keyframes that stay where they are. Keyframes of another image size than the newest one's are left out.
     """
@@ -118,7 +123,9 @@ def prepare(
     if free.all() or not free.any():
         return None
     loops = sum(newer - older > _LOOP for older, newer in matches)
-    return Prepared(kept, tracks, _problem(kept, tracks, free, lens, known, metres), len(matches), loops)
+    units = np.array([_rigid(k)[0] if metres is None else metres / k.depth_factor for k in kept])
+    problem = _problem(kept, tracks, free, lens, known, units)
+    return Prepared(kept, tracks, problem, units, len(matches), loops)
 
 
 def _with_partners(keyframes: list[Keyframe], newest: int, store: "MatchStore") -> list[Keyframe]:
@@ -176,7 +183,7 @@ def _rigid(keyframe: Keyframe) -> tuple[float, np.ndarray]:
 
 
 def _problem(
-    keyframes: list[Keyframe], tracks: Tracks, free: np.ndarray, lens: Lens, known: bool, metres: float
+    keyframes: list[Keyframe], tracks: Tracks, free: np.ndarray, lens: Lens, known: bool, units: np.ndarray
 ) -> BundleProblem:
     pixels = np.zeros((len(tracks.track), 2))
     ranges = np.full(len(tracks.track), np.nan)
@@ -184,7 +191,7 @@ def _problem(
         mine = tracks.view == number
         assert keyframe.keypoints is not None
         pixels[mine] = keyframe.keypoints.pixels[tracks.keypoint[mine]]
-        ranges[mine] = predicted_ranges(keyframe, pixels[mine], lens) * metres
+        ranges[mine] = predicted_ranges(keyframe, pixels[mine], lens) * units[number]
     neighbours = np.arange(len(keyframes) - 1)
     joined = np.stack([neighbours, neighbours + 1], 1)
     sigma = max(k.keypoints.sigma for k in keyframes if k.keypoints is not None)
@@ -193,7 +200,7 @@ def _problem(
 
 
 def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.ndarray:
-    """Distances (N,) from the camera that the network predicts at pixels (N,2), in its own unit.
+    """Distances (N,) from the camera at pixels (N,2), in the unit of the keyframe's pointmap.
 
     NaN where it has none, and at edges of depth, where it lies between what is near and what is far.
     """
@@ -205,31 +212,31 @@ def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.n
     )
     found = depth[0, 0].numpy()[row, column]
     smooth = (smallest[row, column] > 1e-3) & (largest[row, column] < (1 + _EDGE) * smallest[row, column])
-    return np.where(smooth, found, np.nan) / lens.rays(pixels)[:, 2] / keyframe.depth_factor
+    return np.where(smooth, found, np.nan) / lens.rays(pixels)[:, 2]
 
 
-def finished(prepared: Prepared, solution: BundleSolution, metres: float, rescale: bool) -> Adjustment:
+def finished(prepared: Prepared, solution: BundleSolution, rescale: bool) -> Adjustment:
     """The similarities of all keyframes after a solution.
 
-    rescale: bring the whole map to the unit in which the keyframes' predicted ranges, times `metres`, are right on average,
-    about the first keyframe; otherwise the unit stays that of the keyframes which were held.
+    rescale: bring the whole map to the unit in which the keyframes' expected ranges are right on average, about the first
+    keyframe; otherwise the unit stays that of the keyframes which were held.
     """
     problem, tracks, count = prepared.problem, prepared.tracks, len(prepared.keyframes)
     offset = solution.points[tracks.track] - solution.poses[tracks.view, :3, 3]
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.log(np.linalg.norm(offset, axis=1) / (problem.ranges / metres))
+        ratio = np.log(np.linalg.norm(offset, axis=1) / problem.ranges)
     told = solution.inliers & np.isfinite(ratio)
     scales = np.full(count, np.nan)
     for view in range(count):
         mine = told & (tracks.view == view)
         if mine.sum() >= _MIN_RANGES:
             scales[view] = np.median(ratio[mine])
-    before = np.array([np.log(_rigid(k)[0] * k.depth_factor) for k in prepared.keyframes])
+    before = np.log([_rigid(k)[0] for k in prepared.keyframes] / prepared.units)
     middle = float(np.nanmedian(scales)) if np.isfinite(scales).any() else float(np.median(before))
     scales = np.clip(scales, middle - _LARGEST_LOG_SCALE, middle + _LARGEST_LOG_SCALE)
     if np.isfinite(scales).any():
         middle = float(np.nanmean(scales))
-    change = float(np.log(metres)) - middle if rescale else 0.0
+    change = -middle if rescale else 0.0
     scales = np.where(np.isfinite(scales), scales, before - np.median(before) + middle) + change
     to_metres = np.diag([np.exp(change)] * 3 + [1.0])
     to_metres[:3, 3] = solution.poses[0, :3, 3] * (1 - np.exp(change))
@@ -237,7 +244,7 @@ def finished(prepared: Prepared, solution: BundleSolution, metres: float, rescal
     for number, keyframe in enumerate(prepared.keyframes):
         if rescale or problem.free[number]:
             pose = rescaled(to_metres, solution.poses[number])
-            pose[:3, :3] *= np.exp(scales[number]) / keyframe.depth_factor
+            pose[:3, :3] *= np.exp(scales[number]) * prepared.units[number]
             moved[keyframe.id] = pose
     seen = np.einsum("nji,nj->ni", solution.poses[tracks.view, :3, :3], offset)[solution.inliers]
     error = ((solution.lens.project(seen) - problem.pixels[solution.inliers]) ** 2).sum(1)

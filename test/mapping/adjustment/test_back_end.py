@@ -28,7 +28,7 @@ def test_a_whole_map_is_straightened_and_brought_to_the_networks_metres(made):
     start[:, :3, 3] = start[0, :3, 3] + (start[:, :3, 3] - start[0, :3, 3]) * 0.8  # the map's unit is a fifth too small
     frames = keyframes(made, start)
     prepared = prepare(frames, GUESSED, False, MatchStore(), SETTINGS, 1.0)
-    found = finished(prepared, solve(prepared.problem), 1.0, rescale=True)
+    found = finished(prepared, solve(prepared.problem), rescale=True)
     poses = np.stack([found.poses[k] for k in range(24)])
     assert position_errors(start, made.poses).max() > 0.04
     assert position_errors(poses, made.poses).max() < 0.01
@@ -46,7 +46,7 @@ def test_only_the_window_moves(made):
     store = MatchStore()
     prepare(keyframes(made, start), LENS, True, store, SETTINGS, 1.0)
     prepared = prepare(keyframes(made, start), LENS, True, store, SETTINGS, 1.0, window=8)
-    found = finished(prepared, solve(prepared.problem), 1.0, rescale=False)
+    found = finished(prepared, solve(prepared.problem), rescale=False)
     assert sorted(found.poses) == list(range(16, 24))
     after = np.stack([found.poses[k][:3, 3] for k in range(16, 24)])
     assert np.linalg.norm(after - made.poses[16:, :3, 3], axis=1).max() < 0.01
@@ -76,8 +76,27 @@ def test_no_range_is_believed_at_an_edge_of_depth(made):
     keyframe = keyframes(made, made.poses)[0]
     points = torch.ones_like(keyframe.points) * 2.0
     points[:, WIDTH // 2 :] = 3.0
-    keyframe = type(keyframe)(**{**vars(keyframe), "points": points, "depth_factor": 0.5})
+    keyframe = type(keyframe)(**{**vars(keyframe), "points": points})
     pixels = np.array([[20.0, 100.0], [WIDTH // 2 + 1.0, 100.0], [300.0, 100.0]])
     ranges = predicted_ranges(keyframe, pixels, LENS)
     assert np.isnan(ranges).tolist() == [False, True, False]
-    assert ranges[0] * LENS.rays(pixels)[0, 2] == pytest.approx(4.0)  # two metres after a correction by a half
+    assert ranges[0] * LENS.rays(pixels)[0, 2] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_corrected_and_measured_depth_keep_the_metre(made, measured):
+    """Pointmaps that keypoints corrected by a factor count as the network made them; measured depth counts as it is."""
+    frames = keyframes(made, made.poses, scale=1.25)  # pointmaps in units of 1.25 m
+    if measured:
+        poses = [k.pose.clone() for k in frames]
+        for pose in poses:
+            pose[:3, :3] *= 1.25
+        frames = [type(k)(**{**vars(k), "pose": p, "depth_factor": 0.7}) for k, p in zip(frames, poses, strict=True)]
+    else:
+        frames = [type(k)(**{**vars(k), "depth_factor": 0.8}) for k in frames]
+    prepared = prepare(frames, LENS, True, MatchStore(), SETTINGS, None if measured else 1.0)
+    found = finished(prepared, solve(prepared.problem), rescale=True)
+    poses = np.stack([found.poses[k] for k in range(24)])
+    length = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1).sum()
+    assert length == pytest.approx(np.linalg.norm(np.diff(made.poses[:, :3, 3], axis=0), axis=1).sum(), rel=0.02)
+    assert np.cbrt(np.linalg.det(poses[:, :3, :3])) == pytest.approx(1.25, rel=0.02)
