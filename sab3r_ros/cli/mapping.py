@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sab3r_ros.cli.errors import one_line
+from sab3r_ros.cli.interrupts import Interrupts
 from sab3r_ros.config import Settings
 from sab3r_ros.files import write_json
 from sab3r_ros.mapping.mapper import Mapper
@@ -34,9 +35,10 @@ def map_source(source: Source, settings: Settings, backend: Backend, limit: int 
     mapper, run = Mapper(settings, backend), Run()
     total = min(limit, len(source)) if limit and len(source) else limit or len(source) or None
     frames = islice(source, limit) if limit else source
-    with tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
+    with Interrupts() as interrupts, tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
         try:
-            map_stream(mapper, frames, bar.update, run, lambda: bar.set_postfix_str("adjusting all keyframes"))
+            wanted = interrupts.until_asked(frames)
+            map_stream(mapper, wanted, bar.update, run, lambda: bar.set_postfix_str("adjusting all keyframes"))
         except KeyboardInterrupt:  # a live camera is ended this way; SIGTERM counts as the same
             run.ended = "interrupted"
         except Exception as error:
