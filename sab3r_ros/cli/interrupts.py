@@ -18,7 +18,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked: set[int] = set()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -29,11 +29,11 @@ class Interrupts:
 
     def __exit__(self, *_exception: object) -> None:
         for number, handler in self._before.items():
-            ignored = self._asked and number == signal.SIGTERM
+            ignored = number == signal.SIGTERM and number in self._asked
             signal.signal(number, signal.SIG_IGN if ignored else handler)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked = True
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._asked.add(number)
         raise KeyboardInterrupt
 
     def until_asked(self, items: Iterable[T]) -> Iterator[T]:
