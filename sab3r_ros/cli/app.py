@@ -9,8 +9,17 @@ from typing import Annotated
 import typer
 
 from sab3r_ros.cli.errors import run_command
+from sab3r_ros.cli.eval_app import evaluate
+from sab3r_ros.cli.options import (
+    CheckpointOption,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    print_metrics,
+    settings_of,
+)
 from sab3r_ros.cli.train_app import train
-from sab3r_ros.config import dotted_fields, load_settings
+from sab3r_ros.config import dotted_fields
 from sab3r_ros.models.catalogue import KNOWN, models_dir
 
 app = typer.Typer(
@@ -19,7 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Semantic 3D maps with text queries from monocular RGB video.",
 )
-evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")
 
@@ -32,28 +40,9 @@ class LengthUnit(str, Enum):
     MM = "mm"
 
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="YAML with settings, nested or as a ROS parameter file")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="One setting, as name=value; may be repeated (see `sab3r config`)")
-]
-CheckpointOption = Annotated[str, typer.Option(help="A path, a known name (`sab3r models`) or a hub name owner/model")]
-FirstOption = Annotated[
-    int,
-    typer.Option(min=0, max=40_000, help="Number of the first sample: others show how much a figure owes to chance"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON")]
-
-
 def run() -> None:
     """Run a command; errors become one line on stderr and exit status 1."""
     run_command(app)
-
-
-def _settings(config: Path | None, overrides: list[str] | None, checkpoint: str = ""):
-    extra = [f"model.checkpoint={json.dumps(checkpoint)}"] if checkpoint else []
-    return load_settings(config, [*(overrides or []), *extra])
 
 
 @app.command("map")
@@ -82,7 +71,7 @@ def map_command(
     """
     from sab3r_ros.cli.mapping import map_input
 
-    settings = _settings(config, overrides, checkpoint)
+    settings = settings_of(config, overrides, checkpoint)
     summary = map_input(source, out, settings, rate, limit, depth, topic, overwrite, depth_scale)
     if as_json:
         print(json.dumps(summary))
@@ -140,7 +129,7 @@ def locate(
     from sab3r_ros.cli.mapping import locate_in
     from sab3r_ros.maps import open_map
 
-    opened = open_map(folder, settings=_settings(config, overrides, checkpoint))
+    opened = open_map(folder, settings=settings_of(config, overrides, checkpoint))
     found = locate_in(opened, text, min_score, max_objects, negative or [], png)
     if as_json:
         print(json.dumps({"query": text, "objects": found}))
@@ -191,7 +180,7 @@ def affordance_command(
     """
     from sab3r_ros.cli.affordance import affordance_of
 
-    settings = _settings(config, overrides, checkpoint)
+    settings = settings_of(config, overrides, checkpoint)
     answer = affordance_of(
         source, item, affordance, settings, segmenter, min_score, max_regions, gripper_width, png, image, unit.value
     )
@@ -224,7 +213,7 @@ def demo(
     """
     from sab3r_ros.cli.demo import run_demo
 
-    _print_metrics(run_demo(out, _settings(None, None, checkpoint), measure), as_json)
+    print_metrics(run_demo(out, settings_of(None, None, checkpoint), measure), as_json)
 
 
 @app.command()
@@ -297,159 +286,5 @@ def show_config(config: ConfigOption = None, overrides: SetOption = None) -> Non
 
     Example: sab3r config --set window.size=4 > my.yaml
     """
-    for name, info, value in dotted_fields(_settings(config, overrides)):
+    for name, info, value in dotted_fields(settings_of(config, overrides)):
         print(f"# {info.description}\n{name}: {json.dumps(value)}")
-
-
-@evaluate.command("rooms")
-def evaluate_rooms_command(
-    rooms: Annotated[int, typer.Option(min=1, help="Number of held-out rooms")] = 10,
-    frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 24,
-    first: FirstOption = 0,
-    checkpoint: CheckpointOption = "",
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """Pose, depth and locate metrics on procedural rooms that no training has seen.
-
-    Example: sab3r eval rooms --json
-    """
-    from sab3r_ros.lab.evaluation.commands import rooms_metrics
-
-    _print_metrics(rooms_metrics(_settings(config, overrides, checkpoint), rooms, frames, first), as_json)
-
-
-@evaluate.command("household")
-def evaluate_household_command(
-    groups: Annotated[int, typer.Option(min=3, help="Groups of 2, 3 and 4 views, each of a held-out room")] = 48,
-    first: FirstOption = 0,
-    checkpoint: CheckpointOption = "",
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen.
-
-    Example: sab3r eval household --groups 48 --json
-    """
-    from sab3r_ros.lab.evaluation.commands import household_metrics
-
-    _print_metrics(household_metrics(_settings(config, overrides, checkpoint), groups, first), as_json)
-
-
-@evaluate.command("affordance")
-def evaluate_affordance_command(
-    shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
-    first: FirstOption = 0,
-    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
-    as_json: JsonOption = False,
-) -> None:
-    """Affordance metrics by the peers' protocol on household shapes that no training has seen.
-
-    Example: sab3r eval affordance --json
-    """
-    from sab3r_ros.lab.evaluation.commands import affordance_metrics
-
-    _print_metrics(affordance_metrics(segmenter, shapes, first), as_json)
-
-
-@evaluate.command("scans")
-def evaluate_scans_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Scanned objects: .npz with points, normals, affordance/NAME")
-    ],
-    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
-    as_json: JsonOption = False,
-    out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
-) -> None:
-    """Affordance metrics on scanned objects, whole and from twelve sides.
-
-    Example: sab3r eval scans FOLDER --json
-    """
-    from sab3r_ros.lab.evaluation.commands import scan_metrics
-
-    _print_metrics(scan_metrics(segmenter, folder, out), as_json)
-
-
-@evaluate.command("grasps")
-def evaluate_grasps_command(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DIR", help="Objects: .npz with vertices, faces, convex parts, mass, rest; none = household objects"
-        ),
-    ] = None,
-    noise: Annotated[
-        float, typer.Option(min=0.0, max=0.02, help="Standard deviation of the clouds' points in metres")
-    ] = 0.001,
-    prompt: Annotated[str, typer.Option(help="What is asked")] = "grasp",
-    tries: Annotated[int, typer.Option(min=1, help="Views of an object, for one and for two cameras")] = 2,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
-    first: FirstOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Grasps tried in physics: does the object come up? The baseline from above runs beside it.
-
-    Example: sab3r eval grasps FOLDER --json
-    """
-    from sab3r_ros.lab.evaluation.commands import grasp_metrics
-
-    _print_metrics(grasp_metrics(folder, noise, prompt, tries, workers, first), as_json)
-
-
-@evaluate.command("recording")
-def evaluate_recording_command(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="A posed RGB-D recording in 7-Scenes' layout; only its colour images are mapped"
-        ),
-    ],
-    checkpoint: CheckpointOption = "",
-    as_json: JsonOption = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """Pose and depth metrics on a real recording.
-
-    Example: sab3r eval recording FOLDER --json
-    """
-    from sab3r_ros.lab.evaluation.commands import recording_metrics
-
-    _print_metrics(recording_metrics(_settings(config, overrides, checkpoint), folder, out), as_json)
-
-
-@evaluate.command("trajectory")
-def evaluate_trajectory_command(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="A recording with true poses: TUM, 7-Scenes, ScanNet, Replica or EuRoC"),
-    ],
-    checkpoint: CheckpointOption = "",
-    as_json: JsonOption = False,
-    limit: Annotated[int, typer.Option(min=0, help="Images; 0 = all")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """The trajectory against the true one, live and adjusted, and surfaces against depth; only colour images are mapped.
-
-    Example: sab3r eval trajectory FOLDER --json
-    Without adjustment: sab3r eval trajectory FOLDER --set adjustment.enabled=false
-    """
-    from sab3r_ros.lab.evaluation.commands import trajectory_metrics
-
-    _print_metrics(trajectory_metrics(_settings(config, overrides, checkpoint), folder, out, limit), as_json)
-
-
-def _print_metrics(metrics: dict, as_json: bool) -> None:
-    if as_json:
-        from sab3r_ros.cli.mapping import finite
-
-        print(json.dumps(finite(metrics)))
-        return
-    for name, value in metrics.items():
-        if not isinstance(value, list):
-            print(f"{name:>20}: {value:.3f}" if isinstance(value, float) else f"{name:>20}: {value}")

@@ -1,10 +1,11 @@
 """What a command says when it fails: one line, and with --debug the traceback too."""
 
 import logging
-import signal
 import sys
 import traceback
 from collections.abc import Callable
+
+from sab3r_ros.cli.interrupts import Interrupts
 
 _LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco")
 _FORESEEN = (ValueError, OSError)
@@ -28,9 +29,9 @@ def run_command(command: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
     for name in ("matplotlib", "PIL", "urllib3", "filelock", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        command()
+        with Interrupts():
+            command()
     except KeyboardInterrupt:
         print("sab3r: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -45,8 +46,3 @@ def run_command(command: Callable[[], None]) -> None:
         else:
             print(f"sab3r: {one_line(error)}", file=sys.stderr)
         sys.exit(1)
-
-
-def _terminate(_number, _frame) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows saves the map
-    raise KeyboardInterrupt

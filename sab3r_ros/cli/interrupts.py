@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a recording is mapped."""
+"""Ctrl-C, and SIGTERM as another one."""
 
 import signal
 import threading
@@ -13,12 +13,12 @@ class Interrupts:
     """Within it, SIGINT and SIGTERM raise KeyboardInterrupt at once, and again before the next item of `until_asked`.
 
     An exception that is raised while Python runs a finaliser or a trace function is printed and forgotten; the second one is
-    not. Afterwards SIGTERM is ignored if there was one: what follows saves the map. In other threads than the main one, which
-    get no signals, it does nothing.
+    not. A first SIGTERM is enough: further ones are ignored, also afterwards, where the map is saved. In other threads than the
+    main one, which get no signals, it does nothing.
     """
 
     def __init__(self) -> None:
-        self._asked: set[int] = set()
+        self._asked = self._terminated = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -29,11 +29,14 @@ class Interrupts:
 
     def __exit__(self, *_exception: object) -> None:
         for number, handler in self._before.items():
-            ignored = number == signal.SIGTERM and number in self._asked
-            signal.signal(number, signal.SIG_IGN if ignored else handler)
+            if not (number == signal.SIGTERM and self._terminated):
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._asked.add(number)
+        self._asked = True
+        if number == signal.SIGTERM:
+            self._terminated = True
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     def until_asked(self, items: Iterable[T]) -> Iterator[T]:

@@ -57,7 +57,8 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
         "frames": status.frames, "tracked": mapper.state.graph.tracked, "keyframes": status.keyframes, "points": status.points,
         "fps": run.fps, "scale": status.scale.source.name.lower(),
         "scale_stddev": status.scale.stddev if np.isfinite(status.scale.stddev) else None, "map_mb": status.megabytes,
-        "adjustment": None if mapper.adjusted is None else asdict(mapper.adjusted), "ended": run.ended or "complete", "notes": [*source.notes, *(f"{n} x {text}" for text, n in run.notes.items())],
+        "adjustment": None if mapper.adjusted is None else asdict(mapper.adjusted), "ended": run.ended or "complete",
+        "notes": [*source.notes, *(f"{n} x {text}" for text, n in run.notes.items())],
         "left_out": len(source.faults) + len(run.faults), "skipped": source.skipped + run.faults.lines,
     }  # fmt: skip
 

@@ -84,9 +84,8 @@ def guided_match(
         return None
     similarity = torch.where(in_epipolar_bands(old.pixels, near, far, radius), similarities(new, old), -1.0)
     partners, distance = nearest_two(similarity)
-    mutual = similarity.max(0).indices[partners] == torch.arange(len(new))
     distinct = (distance[:, 0] < _RATIO_GUIDED * distance[:, 1]) & (distance[:, 0] < _MAX_DISTANCE)
-    return _matched(new, old, partners, mutual & distinct)
+    return _matched(new, old, partners, are_mutual(similarity, partners) & distinct)
 
 
 def similarities(new: Keypoints, old: Keypoints) -> Tensor:
@@ -98,6 +97,11 @@ def nearest_two(similarity: Tensor) -> tuple[Tensor, Tensor]:
     """The columns (N,) of the most similar, and the distances (N,2) of unit vectors to these and to the next best."""
     best = similarity.topk(2)
     return best.indices[:, 0], (2 - 2 * best.values).clamp(min=0).sqrt()
+
+
+def are_mutual(similarity: Tensor, partners: Tensor) -> Tensor:
+    """Which rows (N,) of a similarity (N,M) are in turn the most similar ones of their partners (N,)."""
+    return similarity.max(0).indices[partners] == torch.arange(len(partners))
 
 
 def _matched(new: Keypoints, old: Keypoints, partners: Tensor, distinct: Tensor) -> KeypointMatch | None:

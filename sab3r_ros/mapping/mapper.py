@@ -113,6 +113,7 @@ class Mapper:
         with self.lock:
             self.state = state
             self.revision += 1
+            self.adjusted = None
 
     def reset(self) -> None:
         """Forget the map, the keyframes and the trajectory."""
@@ -186,11 +187,10 @@ class Mapper:
             return features
         return pool_over_superpixels(features, segment_superpixels(frame.image))
 
-    @staticmethod
-    def _insert(state: MapState, frame: EncodedFrame, estimate: PoseEstimate, wanted: bool) -> Keyframe | None:
+    def _insert(self, state: MapState, frame: EncodedFrame, estimate: PoseEstimate, wanted: bool) -> Keyframe | None:
         """Add the frame to the graph, as a keyframe or beside one."""
         keyframe = state.insert(frame, estimate) if wanted else None
-        state.graph.track(frame.stamp, estimate.pose, estimate.edges)
+        state.graph.track(frame.stamp, estimate.pose, estimate.edges if self.adjusts else ())
         return keyframe
 
     def adjust(self, whole: bool = True) -> AdjustmentReport | None:
@@ -236,12 +236,13 @@ class Mapper:
 
     def move_voxels(self, state: MapState) -> None:
         """Let voxels follow keyframes that moved, in portions between which a frame may pass."""
-        left = 1
-        while left:
+        with self.lock:
+            lagging = state.lagging()
+        for start in range(0, max(len(lagging), 1), _VOXELS_OF):
             with self.lock:
                 if self.state is not state:
                     return
-                left = state.move_voxels(_VOXELS_OF)
+                state.move_voxels(lagging[start : start + _VOXELS_OF])
                 self.revision += 1
 
     @property

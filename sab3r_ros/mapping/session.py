@@ -315,13 +315,12 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
         state = mapper.empty_state()
         state.scene.restore(content.snapshot, same_features)
         _restore_graph(mapper, state, content)
-        state.upright, state.held = True, frozenset(k.id for k in state.graph.keyframes)  # a map on disk stays as it is
+        state.hold()
         mapper.replace_state(state)
     else:
         with mapper.lock:
             mapper.state.scene.restore(content.snapshot, same_features)
-            mapper.state.upright = True
-            mapper.state.held = frozenset(k.id for k in mapper.state.graph.keyframes)
+            mapper.state.hold()
             mapper.revision += 1
     return same_features
 

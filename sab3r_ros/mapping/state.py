@@ -53,6 +53,10 @@ class MapState:
         h, w = self.newest[1].image.shape[:2]
         return Lens(float(np.median(self.focals)), 0.0, (w - 1) / 2, (h - 1) / 2), False
 
+    def hold(self) -> None:
+        """Leave all keyframes where they are from now on: some of what they see came from a file and cannot move."""
+        self.upright, self.held = True, frozenset(k.id for k in self.graph.keyframes)
+
     def look_for_camera(self) -> None:
         """Keep the map, but find the camera anew."""
         self.last_stamp = None
@@ -124,13 +128,15 @@ class MapState:
             return estimate
         return replace(estimate, pose=(now.to(before) @ torch.linalg.inv(before)).to(estimate.pose) @ estimate.pose)
 
-    def move_voxels(self, most: int) -> int:
-        """Bring the voxels of at most so many keyframes to where these stand now; returns how many are still elsewhere."""
+    def lagging(self) -> list[int]:
+        """Ids of keyframes whose voxels are noticeably elsewhere than they stand now."""
         limit = _NOTICEABLE * self.scene.settings.voxel_size
-        at, now = self.scene.poses(), {k.id: k.pose for k in self.graph.keyframes}
-        elsewhere = [n for n, pose in at.items() if n in now and _motion(pose.to(now[n]), now[n]) > limit]
-        self.scene.move({n: now[n] for n in elsewhere[:most]})
-        return max(0, len(elsewhere) - most)
+        now = {k.id: k.pose for k in self.graph.keyframes}
+        return [n for n, pose in self.scene.poses().items() if n in now and _motion(pose.to(now[n]), now[n]) > limit]
+
+    def move_voxels(self, keyframes: list[int]) -> None:
+        """Bring the voxels of keyframes to where these stand now."""
+        self.scene.move({number: self.graph[number].pose for number in keyframes})
 
 
 def _motion(before: Tensor, after: Tensor) -> float:

@@ -18,13 +18,12 @@ class Run:
 
     Results are as the map has them at the end, after its keyframes were adjusted; `live`: poses (4,4) as they were at the time.
 
-    seconds of mapping, and adjusting: of the adjustment at the end. ended: "" when the stream was mapped to its end, else what ended it before.
+    seconds: of mapping, without the adjustment at the end. ended: "" when the stream was mapped to its end, else what ended it before.
     """
 
     results: list[FrameResult | None] = field(default_factory=list)
     live: list[np.ndarray | None] = field(default_factory=list)
     seconds: float = 0.0
-    adjusting: float = 0.0
     faults: Faults = field(default_factory=Faults)
     notes: Counter[str] = field(default_factory=Counter)
     ended: str = ""
@@ -70,13 +69,11 @@ def map_stream(
         if progress:
             progress()
     run.live = [r.pose if r else None for r in run.results]
-    started = time.perf_counter()
     if mapper.adjusts:
         if before_adjustment:
             before_adjustment()
         mapper.adjust()
     mapper.turn_upright()
-    run.adjusting = time.perf_counter() - started
     run.results = _as_mapped(run.results, mapper)
     return run
 

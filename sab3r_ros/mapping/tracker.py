@@ -54,23 +54,22 @@ class Tracker:
         symmetric = cfg.window.symmetric_pairs and bool(references)
         prediction = self._geometry.predict_pairs(frame.tokens, tokens, symmetric, match_step)
         focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
+        intrinsics = self._known_intrinsics(frame, lens)
         if references:
-            keypoints = self._match_keypoints(frame, candidates, focals, lens)
-            intrinsics = self._known_intrinsics(frame, lens)
+            keypoints = self._match_keypoints(frame, candidates, focals, intrinsics)
             known_focal = None if intrinsics is None else float(intrinsics[0, 0])
             estimate = estimate_pose(prediction, references, cfg.tracking, expected_scale, keypoints, known_focal)
         else:
             pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
             estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
-        return self._on_known_rays(estimate, frame, lens), prediction
+        return estimate if intrinsics is None else _on_rays(estimate, intrinsics), prediction
 
     def _match_keypoints(
-        self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float], lens: Lens | None
+        self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float], intrinsics: np.ndarray | None
     ) -> KeypointMatches | None:
         """Matches of the frame's keypoints with those of the first candidates; None where it has none."""
         if frame.keypoints is None:
             return None
-        intrinsics = self._known_intrinsics(frame, lens)
         if intrinsics is None:
             intrinsics = pinhole(float(np.median(focals)), *frame.framing.cropped)
         with_keypoints = [(k, k.keypoints) for k in candidates[: self._settings.tracking.keypoint_views] if k.keypoints]
@@ -82,14 +81,6 @@ class Tracker:
             return frame.intrinsics
         return None if lens is None else pinhole(lens.pinhole_focal, *frame.framing.cropped)
 
-    def _on_known_rays(self, estimate: PoseEstimate, frame: EncodedFrame, lens: Lens | None) -> PoseEstimate:
-        """The estimate with its points on the camera's rays, where these are known."""
-        intrinsics = self._known_intrinsics(frame, lens)
-        if intrinsics is None:
-            return estimate
-        rays = torch.from_numpy(known_rays(estimate.points.shape[:2], intrinsics)).to(estimate.points)
-        return replace(estimate, points=rays * estimate.points[..., 2:], focal=float(intrinsics[0, 0]))
-
     def agrees(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
         """Whether enough of the confidence agrees with the pose."""
         return not candidates or estimate.inliers >= self._settings.tracking.min_inliers
@@ -97,6 +88,12 @@ class Tracker:
     def wants_keyframe(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
         """Whether a frame shares so little with every keyframe of the window that it should become one."""
         return self.agrees(estimate, candidates) and max(estimate.overlap) < self._settings.window.keyframe_overlap
+
+
+def _on_rays(estimate: PoseEstimate, intrinsics: np.ndarray) -> PoseEstimate:
+    """The estimate with its points on the rays of a camera with these intrinsics (3,3)."""
+    rays = torch.from_numpy(known_rays(estimate.points.shape[:2], intrinsics)).to(estimate.points)
+    return replace(estimate, points=rays * estimate.points[..., 2:], focal=float(intrinsics[0, 0]))
 
 
 def estimate_pose(

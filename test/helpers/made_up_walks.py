@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 
+from sab3r_ros.lab.evaluation.poses import align_positions
 from sab3r_ros.mapping.adjustment.bundle import BundleProblem, Lens
 from sab3r_ros.mapping.keypoints import Keypoints
 from sab3r_ros.types import Keyframe
@@ -47,8 +49,6 @@ def walk(seed: int, views: int = 12, points: int = 400, noise: float = 0.3, lens
 
 def disturbed(poses: np.ndarray, seed: int, turn: float = 0.05, shift: float = 0.1) -> np.ndarray:
     """Poses with errors that add up along the way; the first one stays."""
-    import cv2
-
     rng = np.random.default_rng(seed)
     out = poses.copy()
     error = np.zeros(6)
@@ -101,7 +101,4 @@ def keyframes(made: Walk, start: np.ndarray, seed: int = 0, scale: float = 1.0) 
 
 def position_errors(poses: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Distances (V,) of camera positions from the truth after the best similarity."""
-    from sab3r_ros.geometry.sim3 import fit_sim3, transform_points
-
-    a, b = (torch.from_numpy(p[:, :3, 3].copy()) for p in (poses, truth))
-    return (transform_points(fit_sim3(a, b, torch.ones(len(a)).double()), a) - b).norm(dim=1).numpy()
+    return align_positions(poses, truth)[1]

@@ -11,6 +11,11 @@ def finite_mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
+def root_mean_square(values: np.ndarray) -> float:
+    """The root of the mean square of values (N,)."""
+    return float(np.sqrt((values**2).mean()))
+
+
 def percent(hits: Sequence[bool]) -> float:
     """Share of true ones in percent; nan of none."""
     return 100 * float(np.mean(hits)) if hits else float("nan")

@@ -7,7 +7,7 @@ import torch
 
 from sab3r_ros.geometry.projection import overlap
 from sab3r_ros.geometry.sim3 import fit_sim3, transform_points
-from sab3r_ros.lab.evaluation.metrics import percent
+from sab3r_ros.lab.evaluation.metrics import percent, root_mean_square
 
 _SHORTEST_BASELINE = 0.05  # metres; below it the direction of a translation is noise
 
@@ -91,4 +91,4 @@ def absolute_trajectory_error(poses: Sequence[np.ndarray | None], truth: Sequenc
         pose, errors = align_positions([p for p, _ in kept], [t for _, t in kept])
     except ValueError:
         return float("nan"), float("nan")
-    return float(np.sqrt((errors**2).mean())), float(np.cbrt(np.linalg.det(pose[:3, :3])))
+    return root_mean_square(errors), float(np.cbrt(np.linalg.det(pose[:3, :3])))

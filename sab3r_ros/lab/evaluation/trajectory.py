@@ -2,7 +2,6 @@
 
 import resource
 import time
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from tqdm import tqdm
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import backproject, transform
+from sab3r_ros.lab.evaluation.metrics import root_mean_square
 from sab3r_ros.lab.evaluation.poses import align_positions, relative_pose_accuracy, wide_baseline_pairs
+from sab3r_ros.lab.evaluation.stream import GroundTruthView
 from sab3r_ros.lab.evaluation.true_poses import true_poses
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
@@ -28,15 +29,6 @@ _CELL = 0.02  # metres; true points are thinned to one a cell
 _NEAR = 0.05  # metres, of the F-score
 _PAIRED = 100  # frames, evenly chosen, of which pairs are made
 _MARGIN = 0.1  # metres around the true points outside of which the map is not judged
-
-
-@dataclass(frozen=True)
-class _TrueView:
-    """What `wide_baseline_pairs` asks of a frame."""
-
-    depth: np.ndarray
-    cam2world: np.ndarray
-    intrinsics: np.ndarray
 
 
 def evaluate_trajectory(
@@ -66,8 +58,8 @@ def evaluate_trajectory(
     _, live_errors = align_positions([live[s] for s, _ in known], truth)
     scale = float(np.cbrt(np.linalg.det(similarity[:3, :3])))
     figures = {
-        "frames": len(poses), "tracked": len(after), "ate_sim3": _rms(errors), "ate_se3": _rms(rigid_errors),
-        "ate_live": _rms(live_errors), "focal_error_percent": _focal_error(mapper, source), "scale": scale,
+        "frames": len(poses), "tracked": len(after), "ate_sim3": root_mean_square(errors), "ate_se3": root_mean_square(rigid_errors),
+        "ate_live": root_mean_square(live_errors), "focal_error_percent": _focal_error(mapper, source), "scale": scale,
     }  # fmt: skip
     figures |= _relative(source, known, found)
     figures |= _surfaces(mapper, source, poses, similarity)
@@ -78,10 +70,6 @@ def evaluate_trajectory(
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }  # fmt: skip
     return figures, mapper
-
-
-def _rms(errors: np.ndarray) -> float:
-    return float(np.sqrt((errors**2).mean()))
 
 
 def _focal_error(mapper: Mapper, source: FolderSource) -> float | None:
@@ -101,7 +89,7 @@ def _relative(source: FolderSource, known: list, found: list[np.ndarray]) -> dic
     number = {s: k for k, s in enumerate(source.layout.stamps)}
     step = -(-len(known) // _PAIRED)
     known, found = known[::step], found[::step]
-    views = [_TrueView(_depth(source, number[s]), pose, source.intrinsics) for s, pose in known]
+    views = [GroundTruthView(_depth(source, number[s]), pose, source.intrinsics) for s, pose in known]
     rra, rta = relative_pose_accuracy(found, [p for _, p in known], wide_baseline_pairs(views))
     return {"rra15": rra, "rta15": rta}
 

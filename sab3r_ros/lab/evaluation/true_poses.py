@@ -29,14 +29,12 @@ def true_poses(source: FolderSource, path: Path) -> list[np.ndarray | None]:
     for table in (path / "traj.txt", path.parent / "traj.txt"):
         if table.is_file():
             return _rows(table, source)
-    return [_beside(image) for image in source.images] if any(map(_file_beside, source.images)) else _none(path)
-
-
-def _none(path: Path) -> list:
-    raise SourceError(
-        f"{path} has no true poses: groundtruth.txt (TUM), *.pose.txt (7-Scenes), pose/*.txt (ScanNet), traj.txt (Replica) "
-        "or mav0/state_groundtruth_estimate0/data.csv (EuRoC) are read"
-    )
+    if not any(map(_file_beside, source.images)):
+        raise SourceError(
+            f"{path} has no true poses: groundtruth.txt (TUM), *.pose.txt (7-Scenes), pose/*.txt (ScanNet), traj.txt (Replica) "
+            "or mav0/state_groundtruth_estimate0/data.csv (EuRoC) are read"
+        )
+    return [_beside(image) for image in source.images]
 
 
 def _file_beside(image: Path) -> Path | None:
@@ -112,15 +110,11 @@ def _interpolated(truth: tuple[np.ndarray, np.ndarray, np.ndarray], stamps: list
     out: list[np.ndarray | None] = []
     for stamp in stamps:
         k = int(np.searchsorted(times, stamp))
-        at = (stamp - int(times[0])) * 1e-9
-        if not 0 < k < len(times):
-            k, exact = min(k, len(times) - 1), stamp in (times[0], times[-1])
-            if not exact:
-                out.append(None)
-                continue
-        if seconds[k] - seconds[k - 1] > _GAP and k > 0 and times[k] != stamp:
+        exact = k < len(times) and times[k] == stamp
+        if not exact and not (0 < k < len(times) and seconds[k] - seconds[k - 1] <= _GAP):
             out.append(None)
             continue
+        at = (stamp - int(times[0])) * 1e-9
         pose = np.eye(4)
         pose[:3, :3] = turn(at).as_matrix()
         pose[:3, 3] = [np.interp(at, seconds, positions[:, axis]) for axis in range(3)]

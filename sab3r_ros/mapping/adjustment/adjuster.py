@@ -24,8 +24,8 @@ _LEAST_INLIERS = 0.3  # share of the observations that must agree in the end
 
 @dataclass(frozen=True)
 class AdjustmentReport:
-    """What an adjustment did: keyframes that it moved, pairs of them that match, how many of these are loops, points, root mean square error in pixels of
-    the network's image, focal length and radial term, and the largest motion of a camera in metres."""
+    """What an adjustment did: keyframes that it moved, pairs of them that match, how many of these are loops, points, root mean
+    square error in pixels of the network's image, focal length and radial term, and the largest motion in metres."""
 
     keyframes: int
     pairs: int

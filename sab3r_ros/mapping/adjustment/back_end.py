@@ -11,14 +11,13 @@ import torch
 from sab3r_ros.config import AdjustmentSettings
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution, Lens
-from sab3r_ros.mapping.adjustment.tracks import Tracks, build_tracks, thinned, verified_match
+from sab3r_ros.mapping.adjustment.tracks import MIN_INLIERS, Tracks, build_tracks, thinned, verified_match
 from sab3r_ros.types import Keyframe
 
 _NEWEST = 5  # keyframes before each that it is compared with, wherever they look
 _NEIGHBOURS = 16  # more of them whose cameras look at the same places, by the map as it is
 _SIMILAR = 6  # more of them whose global descriptors are most alike
 _PARTNERS = 30  # older keyframes that hold a window in place
-_MIN_INLIERS = 15  # matches of a pair that the map expects to look at the same place
 _LOOP_INLIERS = 40  # matches that a pair needs which the map does not expect to look at the same place
 _PAIRS_A_KEYFRAME = 2  # matching pairs: fewer make a chain, which tracking knows better than an adjustment
 _LOOP = 15  # keyframes between two that see the same place, from which on a pair counts as a loop
@@ -93,10 +92,10 @@ def prepare(
 ) -> Prepared | None:
     """The problem over keyframes with keypoints, oldest first; None where too little matches.
 
-    lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's; None
-    where depth was measured, which is in every keyframe's pose. window: only
-    the newest so many move, and those that share points with them hold the map in place; 0 = all but the first move. held:
-    ids of keyframes that stay where they are. Keyframes of another image size than the newest one's are left out.
+    lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's; None where depth
+    was measured, which is in every keyframe's pose. window: only the newest so many move, and those that share points with
+    them hold the map in place; 0 = all but the first move. held: ids of keyframes that stay where they are. Keyframes of
+    another image size than the newest one's are left out.
     """
     usable = [k for k in keyframes if k.keypoints is not None and k.points.shape == keyframes[-1].points.shape]
     if len(usable) < 3:
@@ -104,7 +103,7 @@ def prepare(
     newest = max(len(usable) - window, 0) if window else 0
     pairs = _pairs(usable, lens, newest)
     for a, b, expected in pairs:
-        store.compare(usable[a], usable[b], _MIN_INLIERS if expected else _LOOP_INLIERS)
+        store.compare(usable[a], usable[b], MIN_INLIERS if expected else _LOOP_INLIERS)
     chosen = usable if not window else _with_partners(usable, newest, store)
     number = {k.id: n for n, k in enumerate(chosen)}
     matches = {(number[p.older], number[p.newer]): m for p, m in store.among(number)}
@@ -156,18 +155,19 @@ def _pairs(keyframes: list[Keyframe], lens: Lens, newest: int) -> list[tuple[int
 
 def _shared_views(keyframes: list[Keyframe], lens: Lens, newest: int) -> np.ndarray:
     """Share (K,K) of the points of keyframe j that lie inside the image of keyframe i, for i from `newest` on."""
-    poses = np.stack([_rigid(k)[1] for k in keyframes])
-    clouds = []
-    for keyframe, pose in zip(keyframes, poses, strict=True):
+    poses, clouds = [], []
+    for keyframe in keyframes:
+        scale, pose = _rigid(keyframe)
+        poses.append(pose)
         h, w = keyframe.points.shape[:2]
         rows, columns = (np.linspace(0, n - 1, _GRID).round().astype(int) for n in (h, w))
-        points = keyframe.points[rows][:, columns].reshape(-1, 3).double().cpu().numpy() * _rigid(keyframe)[0]
+        points = keyframe.points[rows][:, columns].reshape(-1, 3).double().cpu().numpy() * scale
         clouds.append(points @ pose[:3, :3].T + pose[:3, 3])
     world = np.concatenate(clouds)
     shared = np.zeros((len(keyframes), len(keyframes)))
     width, height = 2 * lens.u + 1, 2 * lens.v + 1
     for i in range(newest, len(keyframes)):
-        pixel = lens.project((world - poses[i, :3, 3]) @ poses[i, :3, :3])
+        pixel = lens.project((world - poses[i][:3, 3]) @ poses[i][:3, :3])
         with np.errstate(invalid="ignore"):
             inside = ((pixel >= 0) & (pixel <= [width - 1, height - 1])).all(1)
         shared[i] = inside.reshape(len(keyframes), -1).mean(1)

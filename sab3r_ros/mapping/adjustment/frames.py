@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from sab3r_ros.geometry.sim3 import rigid_part
 from sab3r_ros.mapping.adjustment.back_end import Prepared
 from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution
 from sab3r_ros.mapping.adjustment.sightings import placed
@@ -66,19 +68,11 @@ def _sighted(prepared: Prepared, solution: BundleSolution, tracked: list[Tracked
         entry = np.searchsorted(key, wanted).clip(max=len(key) - 1)
         known = np.flatnonzero((key[entry] == wanted) & (views >= 0))
         points, first = np.unique(point[entry[known]], return_index=True)
-        anchor = keyframes[number[frame.keyframe]]
-        relative = anchor.host_pose.numpy()[:3, :3] @ frame.keyframe_from_frame.cpu().numpy()[:3, 3]
-        pose = _rigid(frame.keyframe_from_frame.cpu().numpy())
-        pose[:3, 3] = np.linalg.inv(_rigid(anchor.host_pose.numpy())[:3, :3]) @ relative
-        pose = solution.poses[number[frame.keyframe]] @ pose
+        anchor = keyframes[number[frame.keyframe]].host_pose
+        beside = torch.linalg.inv(rigid_part(anchor)) @ rigid_part(anchor @ frame.keyframe_from_frame.cpu())
+        pose = solution.poses[number[frame.keyframe]] @ beside.numpy()
         frames.append(Sighted(position, points, seen.pixels[known[first]].astype(np.float64), pose))
     return frames
-
-
-def _rigid(similarity: np.ndarray) -> np.ndarray:
-    out = np.array(similarity)
-    out[:3, :3] /= np.cbrt(np.linalg.det(out[:3, :3]))
-    return out
 
 
 def _placed(frame: Sighted, solution: BundleSolution, sigma: float) -> Sighted | None:

@@ -9,9 +9,9 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from sab3r_ros.mapping.keypoints import RATIO, Keypoints, nearest_two, similarities
+from sab3r_ros.mapping.keypoints import RATIO, Keypoints, are_mutual, nearest_two, similarities
 
-_MIN_INLIERS = 15
+MIN_INLIERS = 15  # matches of a pair that the map expects to look at the same place
 _THRESHOLD = 1.0  # standard deviations of a keypoint, from its epipolar line
 _MAX_ROUNDS = 2000
 
@@ -37,14 +37,14 @@ class Tracks:
         return Tracks(number, view[several], keypoint[several])
 
 
-def verified_match(a: Keypoints, b: Keypoints, least: int = _MIN_INLIERS) -> np.ndarray | None:
+def verified_match(a: Keypoints, b: Keypoints, least: int = MIN_INLIERS) -> np.ndarray | None:
     """Mutual nearest keypoints (M,2) of two images that agree on one fundamental matrix (MAGSAC); None below `least`."""
     if min(len(a), len(b)) < least:
         return None
     similarity = similarities(a, b)
     partner, distance = nearest_two(similarity)
-    mutual = similarity.argmax(0)[partner] == torch.arange(len(a))
-    pairs = torch.stack([torch.arange(len(a)), partner], 1)[mutual & (distance[:, 0] < RATIO * distance[:, 1])].numpy()
+    kept = are_mutual(similarity, partner) & (distance[:, 0] < RATIO * distance[:, 1])
+    pairs = torch.stack([torch.arange(len(a)), partner], 1)[kept].numpy()
     if len(pairs) < least:
         return None
     _, mask = cv2.findFundamentalMat(

@@ -1,5 +1,7 @@
 """The back end on made-up keyframes: what it compares, what it finds, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,6 @@ from sab3r_ros.mapping.adjustment.bundle import Lens, solve
 pytest.importorskip("gtsam", reason="GTSAM has no wheel for this Python")
 SETTINGS = AdjustmentSettings()
 GUESSED = Lens(LENS.focal * 1.05, 0.0, LENS.u, LENS.v)
-
-
-def rigid(poses):
-    return np.stack([p[:3, :4] for p in poses])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def test_pairs_are_compared_once(made, monkeypatch):
 def test_places_that_do_not_match_are_left_alone():
     here, there = walk(1, views=2), walk(2, views=2)
     frames = keyframes(here, here.poses, seed=1) + keyframes(there, there.poses, seed=2)
-    frames = [type(k)(**{**vars(k), "id": n}) for n, k in enumerate(frames)]
+    frames = [replace(k, id=n) for n, k in enumerate(frames)]
     assert prepare(frames, LENS, True, MatchStore(), SETTINGS, 1.0) is None
     assert prepare(frames[:2], LENS, True, MatchStore(), SETTINGS, 1.0) is None
 
@@ -76,7 +74,7 @@ def test_no_range_is_believed_at_an_edge_of_depth(made):
     keyframe = keyframes(made, made.poses)[0]
     points = torch.ones_like(keyframe.points) * 2.0
     points[:, WIDTH // 2 :] = 3.0
-    keyframe = type(keyframe)(**{**vars(keyframe), "points": points})
+    keyframe = replace(keyframe, points=points)
     pixels = np.array([[20.0, 100.0], [WIDTH // 2 + 1.0, 100.0], [300.0, 100.0]])
     ranges = predicted_ranges(keyframe, pixels, LENS)
     assert np.isnan(ranges).tolist() == [False, True, False]
@@ -91,9 +89,9 @@ def test_corrected_and_measured_depth_keep_the_metre(made, measured):
         poses = [k.pose.clone() for k in frames]
         for pose in poses:
             pose[:3, :3] *= 1.25
-        frames = [type(k)(**{**vars(k), "pose": p, "depth_factor": 0.7}) for k, p in zip(frames, poses, strict=True)]
+        frames = [replace(k, pose=p, depth_factor=0.7) for k, p in zip(frames, poses, strict=True)]
     else:
-        frames = [type(k)(**{**vars(k), "depth_factor": 0.8}) for k in frames]
+        frames = [replace(k, depth_factor=0.8) for k in frames]
     prepared = prepare(frames, LENS, True, MatchStore(), SETTINGS, None if measured else 1.0)
     found = finished(prepared, solve(prepared.problem), rescale=True)
     poses = np.stack([found.poses[k] for k in range(24)])

@@ -1,7 +1,6 @@
 """Frames between keyframes are placed by the points they saw."""
 
 import numpy as np
-import pytest
 from made_up_walks import LENS, disturbed, walk
 
 from sab3r_ros.mapping.adjustment.sightings import placed, sightings_of
@@ -38,7 +37,6 @@ def test_sightings_name_the_keypoints_they_were_matched_with():
     assert sightings_of([edge], {}) is None
 
 
-@pytest.mark.parametrize("kind", ["descriptors"])
-def test_descriptors_of_the_network_name_no_keypoints(kind):
-    edge = Edge(None, 0, kind, np.zeros((50, 2)), np.zeros((50, 2)), 1.0, np.ones(50), np.eye(4))
+def test_descriptors_of_the_network_name_no_keypoints():
+    edge = Edge(None, 0, "descriptors", np.zeros((50, 2)), np.zeros((50, 2)), 1.0, np.ones(50), np.eye(4))
     assert sightings_of([edge], {0: Keypoints(np.zeros((50, 2)), np.zeros((50, 128), np.float32), 0.3)}) is None

@@ -1,0 +1,161 @@
+"""`sab3r eval`: the commands and their options; the work is done in `lab.evaluation`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sab3r_ros.cli.options import (
+    CheckpointOption,
+    ConfigOption,
+    FirstOption,
+    JsonOption,
+    SetOption,
+    print_metrics,
+    settings_of,
+)
+
+evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
+
+
+@evaluate.command("rooms")
+def evaluate_rooms_command(
+    rooms: Annotated[int, typer.Option(min=1, help="Number of held-out rooms")] = 10,
+    frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 24,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Pose, depth and locate metrics on procedural rooms that no training has seen.
+
+    Example: sab3r eval rooms --json
+    """
+    from sab3r_ros.lab.evaluation.commands import rooms_metrics
+
+    print_metrics(rooms_metrics(settings_of(config, overrides, checkpoint), rooms, frames, first), as_json)
+
+
+@evaluate.command("household")
+def evaluate_household_command(
+    groups: Annotated[int, typer.Option(min=3, help="Groups of 2, 3 and 4 views, each of a held-out room")] = 48,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Poses, depth, Map and Locate, and synonyms on a few views of rooms that no training has seen.
+
+    Example: sab3r eval household --groups 48 --json
+    """
+    from sab3r_ros.lab.evaluation.commands import household_metrics
+
+    print_metrics(household_metrics(settings_of(config, overrides, checkpoint), groups, first), as_json)
+
+
+@evaluate.command("affordance")
+def evaluate_affordance_command(
+    shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
+    first: FirstOption = 0,
+    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    as_json: JsonOption = False,
+) -> None:
+    """Affordance metrics by the peers' protocol on household shapes that no training has seen.
+
+    Example: sab3r eval affordance --json
+    """
+    from sab3r_ros.lab.evaluation.commands import affordance_metrics
+
+    print_metrics(affordance_metrics(segmenter, shapes, first), as_json)
+
+
+@evaluate.command("scans")
+def evaluate_scans_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Scanned objects: .npz with points, normals, affordance/NAME")
+    ],
+    segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
+) -> None:
+    """Affordance metrics on scanned objects, whole and from twelve sides.
+
+    Example: sab3r eval scans FOLDER --json
+    """
+    from sab3r_ros.lab.evaluation.commands import scan_metrics
+
+    print_metrics(scan_metrics(segmenter, folder, out), as_json)
+
+
+@evaluate.command("grasps")
+def evaluate_grasps_command(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="Objects: .npz with vertices, faces, convex parts, mass, rest; none = household objects"
+        ),
+    ] = None,
+    noise: Annotated[
+        float, typer.Option(min=0.0, max=0.02, help="Standard deviation of the clouds' points in metres")
+    ] = 0.001,
+    prompt: Annotated[str, typer.Option(help="What is asked")] = "grasp",
+    tries: Annotated[int, typer.Option(min=1, help="Views of an object, for one and for two cameras")] = 2,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+    first: FirstOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Grasps tried in physics: does the object come up? The baseline from above runs beside it.
+
+    Example: sab3r eval grasps FOLDER --json
+    """
+    from sab3r_ros.lab.evaluation.commands import grasp_metrics
+
+    print_metrics(grasp_metrics(folder, noise, prompt, tries, workers, first), as_json)
+
+
+@evaluate.command("recording")
+def evaluate_recording_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A posed RGB-D recording in 7-Scenes' layout; only its colour images are mapped"
+        ),
+    ],
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Pose and depth metrics on a real recording.
+
+    Example: sab3r eval recording FOLDER --json
+    """
+    from sab3r_ros.lab.evaluation.commands import recording_metrics
+
+    print_metrics(recording_metrics(settings_of(config, overrides, checkpoint), folder, out), as_json)
+
+
+@evaluate.command("trajectory")
+def evaluate_trajectory_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A recording with true poses: TUM, 7-Scenes, ScanNet, Replica or EuRoC"),
+    ],
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(min=0, help="Images; 0 = all")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """The trajectory against the true one, live and adjusted, and surfaces against depth; only colour images are mapped.
+
+    Example: sab3r eval trajectory FOLDER --json
+    Without adjustment: sab3r eval trajectory FOLDER --set adjustment.enabled=false
+    """
+    from sab3r_ros.lab.evaluation.commands import trajectory_metrics
+
+    print_metrics(trajectory_metrics(settings_of(config, overrides, checkpoint), folder, out, limit), as_json)
