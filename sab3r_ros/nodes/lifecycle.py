@@ -147,6 +147,8 @@ def _spin(executor: MultiThreadedExecutor, name: str, ended: threading.Event) ->
         except ExternalShutdownException:
             break
         except Exception as error:
+            if not rclpy.ok():  # the context was shut down between the executor's look at it and its wait
+                break
             text = f"{type(error).__name__}: {error}"
             rclpy.logging.get_logger(name).error(text, throttle_duration_sec=_ERROR_EVERY)
     ended.set()

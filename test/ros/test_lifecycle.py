@@ -17,6 +17,7 @@ from ros_processes import call, change_state, spin_until
 from sensor_msgs.msg import PointCloud2
 from small_cast import write_small_cast
 
+from sab3r_ros.nodes import lifecycle
 from sab3r_ros.nodes.affordance_server import AffordanceServerNode
 from sab3r_ros.nodes.qos import LATCHED
 from sab3r_ros.nodes.semantic_mapper import SemanticMapperNode
@@ -65,7 +66,7 @@ def test_a_request_that_rclpy_itself_trips_over_ends_nothing(start, caller, tmp_
     assert server.alive
 
 
-def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch, capfd):
+def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch):
     monkeypatch.setattr(AffordanceServerNode, "do_configure", lambda _: {}["a key"])
     node = AffordanceServerNode(namespace="inside")
     node.trigger_configure()
@@ -164,3 +165,25 @@ def test_a_node_answers_while_its_model_is_loading_and_ends_when_told(caller, tm
         assert "Traceback" not in log.read_text()
     finally:
         process.kill()
+
+
+def test_an_error_of_the_context_that_ends_is_no_error(monkeypatch):
+    """rclpy raises where the context is shut down between the executor's look at it and its wait."""
+    alive, ended, said = [True], threading.Event(), []
+
+    class Executor:
+        def spin(self):
+            if not said:
+                raise RuntimeError("a callback's own")
+            alive[0] = False
+            raise RuntimeError("failed to initialize wait set: the given context is not valid")
+
+    class Logger:
+        def error(self, text, **_):
+            said.append(text)
+
+    monkeypatch.setattr(lifecycle.rclpy, "ok", lambda: alive[0])
+    monkeypatch.setattr(lifecycle.rclpy.logging, "get_logger", lambda _: Logger())
+    lifecycle._spin(Executor(), "anyone", ended)
+    assert ended.is_set()
+    assert said == ["RuntimeError: a callback's own"]
