@@ -27,6 +27,9 @@ RENAMED = {
     "window.symmetric": "window.symmetric_pairs",
 }
 
+# Settings that are no more: old files and command lines go on working, with a line that says why.
+RETIRED = {"query.min_object_score": "query.min_score is a probability now, of the object as a whole"}
+
 
 def current_name(name: str) -> str:
     """A setting's present name; says so where it was renamed."""
@@ -228,16 +231,22 @@ class QuerySettings(Group):
         "", description="open_clip tag or weight file of the text encoder; empty = the one the checkpoint names"
     )
     min_score: float = Field(
-        0.04,
+        0.2,
         ge=0.0,
         le=1.0,
-        description="Smallest relevance of the points of a located object among all labels; chance is one over their number",
+        description="Least probability of a located object; higher values answer less often for things that are not there",
     )
-    min_object_score: float = Field(
-        0.06,
+    min_explored: float = Field(
+        0.8,
         ge=0.0,
         le=1.0,
-        description="Smallest mean relevance of a located object, unless the request names a score of its own; higher values answer less often for things that are not there",
+        description="Share of the room that must have been looked at before a thing that is not found counts as absent",
+    )
+    prior: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="How often, of the things that are asked for, one is there; 0 = as often as where presence was calibrated",
     )
     min_points: int = Field(8, ge=1, description="Smallest number of voxels of a located object")
 
@@ -272,6 +281,9 @@ def settings_from_dotted(values: dict[str, Any], base: type[Group] = Settings) -
     """
     tree: dict[str, Any] = {}
     for dotted, value in values.items():
+        if dotted in RETIRED:
+            log.warning("%s is ignored: %s", dotted, RETIRED[dotted])
+            continue
         *groups, leaf = current_name(dotted).split(".")
         node = tree
         for group in groups:
@@ -301,7 +313,7 @@ def load_settings(path: Path | None = None, overrides: list[str] | None = None) 
             (v.get("ros__parameters") for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), None
         )
         flat = dict(_flatten(ros or tree))
-        values.update({k: v for k, v in flat.items() if not ros or current_name(k) in known})
+        values.update({k: v for k, v in flat.items() if not ros or current_name(k) in known or k in RETIRED})
     for item in overrides or []:
         name, separator, text = item.partition("=")
         if not separator:

@@ -9,8 +9,11 @@ import numpy as np
 from sab3r_ros.config import Settings
 from sab3r_ros.mapping.session import MapFile, MapFileError, read_map
 from sab3r_ros.models.backends import load_feature_model
-from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.query.exploration import Exploration
+from sab3r_ros.query.map_query import Answer, MapQuery, query_for
+from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject, surroundings
+from sab3r_ros.query.registry import MapObject
 from sab3r_ros.types import Keyframe
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ class Map:
     def __init__(self, path: Path, content: MapFile, settings: Settings):
         self.path, self.content, self.settings = path, content, settings
         self._query: MapQuery | None = None
+        self._exploration = Exploration()
+        self._objects: list[MapObject] | None = None
 
     @property
     def points(self) -> np.ndarray:
@@ -74,6 +79,30 @@ class Map:
         """Objects that answer one or several prompts, best first; see `MapQuery.locate`. Raises ValueError as it does."""
         prompts = [prompt] if isinstance(prompt, str) else prompt
         return self.query.locate(self.content.snapshot, prompts, negatives, min_score, max_objects)
+
+    def ask(self, question: str, negatives: Sequence[str] = (), min_score: float | None = None) -> Answer:
+        """One question, such as "the red mug on the table": whether the thing is there, and where; see `MapQuery.ask`.
+
+        Left and right are said from the last place of the camera.
+        """
+        viewpoint = self.trajectory[-1][1][:3, 3] if self.trajectory else None
+        return self.query.ask(self.content.snapshot, question, negatives, min_score, self.explored, viewpoint)
+
+    @property
+    def objects(self) -> list[MapObject]:
+        """Its things, each with an id: those saved with it, else found now (which loads the feature model)."""
+        if self._objects is None:
+            stored = load_objects(self.path, self.content.info["sha256"])
+            registry = new_registry(stored)
+            if stored is None:
+                registry.update(self.query, self.content.snapshot, self.keyframes)
+            self._objects = registry.objects
+        return self._objects
+
+    @property
+    def explored(self) -> float:
+        """Share of the room that was looked at, in [0, 1]; nan where nobody knows."""
+        return self._exploration.share(self.content.snapshot, self.keyframes)
 
     def affordance(
         self, item: str, prompt: str = "", image: np.ndarray | None = None, request: "RegionRequest | None" = None,

@@ -5,17 +5,23 @@ from pathlib import Path
 
 from sab3r_ros.mapping.export import write_ply, write_tum
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.mapping.session import save_map
+from sab3r_ros.mapping.session import map_mark, save_map
 from sab3r_ros.query.map_query import MapQuery, label_voxels
+from sab3r_ros.query.object_store import save_objects
 from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.query.registry import ObjectRegistry
 from sab3r_ros.viewer.preview import draw_preview
 
 
 def write_outputs(
     mapper: Mapper, query: MapQuery | None, out: Path, overwrite: bool, objects: Sequence[LocatedObject] = ()
 ) -> None:
-    """The map's own format, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
+    """The map's own format with its things, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
     save_map(mapper, out, overwrite)
+    if query is not None:
+        registry = ObjectRegistry()
+        registry.update(query, mapper.snapshot(), mapper.state.graph.keyframes)
+        save_objects(out, map_mark(out), registry)
     snapshot, trajectory = mapper.snapshot(), mapper.trajectory
     label, score = label_voxels(query, snapshot)
     write_ply(out / "map.ply", snapshot.points, snapshot.colours, score, label)

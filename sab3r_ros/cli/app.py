@@ -114,7 +114,7 @@ def locate(
     as_json: JsonOption = False,
     png: Annotated[Path | None, typer.Option(help="Draw the map with the found objects into this file")] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Smallest score; default query.min_score")
+        float | None, typer.Option(min=0.0, max=1.0, help="Least probability; default query.min_score")
     ] = None,
     max_objects: Annotated[int, typer.Option(min=0, help="0 = no limit")] = 0,
     negative: Annotated[list[str] | None, typer.Option(help="What it is not; may be repeated")] = None,
@@ -122,26 +122,75 @@ def locate(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Find things in a map by text; exit status 3 where nothing is found.
+    """Is it there, and where? Exit status 3 where nothing is found: the answer says whether it is absent or was not seen.
 
-    Example: sab3r locate kitchen "a red cabinet" --png cabinet.png
+    Example: sab3r locate kitchen "the red mug on the table left of the door" --png mug.png
     """
     from sab3r_ros.cli.mapping import locate_in
     from sab3r_ros.maps import open_map
 
     opened = open_map(folder, settings=settings_of(config, overrides, checkpoint))
-    found = locate_in(opened, text, min_score, max_objects, negative or [], png)
+    answer = locate_in(opened, text, min_score, max_objects, negative or [], png)
     if as_json:
-        print(json.dumps({"query": text, "objects": found}))
+        print(json.dumps(answer))
     else:
-        for item in found:
+        print(answer["says"])
+        if answer["understood"] != text:
+            print(f"understood as: {answer['understood']}")
+        for item in answer["objects"]:
             print(
-                f"{item['id']}: score {item['score']:.2f}, {item['points']} points, at {item['centroid']} m, size {item['size']} m"
+                f"{item['id']}: {item['probability']:.0%}, {item['points']} points, at {item['centroid']} m, size {item['size']} m"
             )
-        if not found:
-            print(f"nothing in the map answers {text!r}; try other words or a lower --min-score")
-    if not found:
+        if not answer["objects"]:
+            print("try other words or a lower --min-score")
+    if not answer["objects"]:
         raise typer.Exit(3)
+
+
+@app.command("view")
+def view_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
+    host: Annotated[
+        str, typer.Option(help="127.0.0.1 = this machine alone; 0.0.0.0 = whoever reaches it, such as a phone")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one")] = 8080,
+    checkpoint: CheckpointOption = "",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Look at a map in the browser: ask it, click things, see keyframes, path and grasps (extra [view]).
+
+    Example: sab3r view kitchen
+    """
+    from sab3r_ros.cli.view import serve_map
+
+    serve_map(folder, settings_of(config, overrides, checkpoint), host, port)
+
+
+@app.command("objects")
+def objects_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
+    as_json: JsonOption = False,
+    checkpoint: CheckpointOption = "",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """List the things of a map, each with an id that stays: what it may be, where, how large, how often seen.
+
+    Example: sab3r objects kitchen --json
+    """
+    from sab3r_ros.cli.mapping import describe_thing
+    from sab3r_ros.maps import open_map
+
+    things = [describe_thing(o) for o in open_map(folder, settings=settings_of(config, overrides, checkpoint)).objects]
+    if as_json:
+        print(json.dumps(things))
+        return
+    for item in things:
+        names = ", ".join(f"{name} {share:.0%}" for name, share in item["labels"])
+        print(
+            f"{item['id']:>10}: {names}; at {item['centroid']} m, size {item['size']} m, {item['views']} views, {item['state']}"
+        )
 
 
 @app.command("afford", hidden=True)
@@ -260,6 +309,36 @@ def show_models(as_json: JsonOption = False) -> None:
         f"Fetched models lie in {models_dir()}/NAME (SAB3R_MODELS changes that). Without a network: copy a model's folder there"
     )
     print("from a machine that has it, or `sab3r fetch NAME --from FOLDER`.")
+
+
+@app.command("calibrate")
+def calibrate_command(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="A path, a known name (`sab3r models`) or a hub name owner/model"),
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Labelled recordings in 7-Scenes' layout with labels.json"),
+    ] = None,
+    rooms: Annotated[
+        int, typer.Option(min=0, help="Made-up rooms that no training has seen, beside the recordings")
+    ] = 0,
+    frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 12,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default the checkpoint's")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Fit what a score means: the probability that a thing is there, for a checkpoint's network (extra [lab]).
+
+    Example: sab3r calibrate sab3r_small --rooms 72
+    """
+    from sab3r_ros.lab.training.commands import calibrate_presence
+
+    settings = settings_of(config, overrides, checkpoint)
+    print_metrics(calibrate_presence(settings, data or [], rooms, frames, workers, out), as_json)
 
 
 @app.command("fetch")

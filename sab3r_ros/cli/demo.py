@@ -42,7 +42,10 @@ def run_demo(out: Path, settings: Settings, measure: bool = False) -> dict:
     best = best_answers(found)
     write_outputs(mapper, query, out, overwrite=True, objects=best)
     summary = summarise(mapper, run, source)
-    summary["located"] = [{"query": o.label, "score": round(o.score, 4), "points": len(o.points)} for o in best]
+    summary["located"] = [
+        {"query": o.label, "score": round(o.score, 4), "probability": round(o.probability, 4), "points": len(o.points)}
+        for o in best
+    ]
     answers = _affordances(mapper, best, out)
     summary["affords"] = [about for about, _ in answers]
     if measure:

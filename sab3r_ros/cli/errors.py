@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sab3r_ros.cli.interrupts import Interrupts
 
-_LAB_PACKAGES = ("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco")
+_EXTRAS = dict.fromkeys(("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco", "sklearn"), "lab") | {"viser": "view"}
 _FORESEEN = (ValueError, OSError)
 
 
@@ -41,8 +41,9 @@ def run_command(command: Callable[[], None]) -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in _LAB_PACKAGES:
-            print(f"sab3r: this command needs {error.name}: pip install 'sab3r_ros[lab]'", file=sys.stderr)
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if missing in _EXTRAS:
+            print(f"sab3r: this command needs {missing}: pip install 'sab3r_ros[{_EXTRAS[missing]}]'", file=sys.stderr)
         else:
             print(f"sab3r: {one_line(error)}", file=sys.stderr)
         sys.exit(1)

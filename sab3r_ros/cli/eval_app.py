@@ -55,6 +55,31 @@ def evaluate_household_command(
     print_metrics(household_metrics(settings_of(config, overrides, checkpoint), groups, first), as_json)
 
 
+@evaluate.command("presence")
+def evaluate_presence_command(
+    recording: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="Also ask a labelled recording in 7-Scenes' layout with labels.json"),
+    ] = None,
+    rooms: Annotated[int, typer.Option(min=1, help="Number of held-out rooms")] = 56,
+    frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 12,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Is the thing there? Answers for what rooms have and for what they have not, beside the field's two baselines.
+
+    Example: sab3r eval presence FOLDER --json
+    """
+    from sab3r_ros.lab.evaluation.commands import presence_metrics
+
+    settings = settings_of(config, overrides, checkpoint)
+    print_metrics(presence_metrics(settings, rooms, first, frames, recording, workers), as_json)
+
+
 @evaluate.command("affordance")
 def evaluate_affordance_command(
     shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,

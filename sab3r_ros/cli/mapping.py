@@ -21,8 +21,9 @@ from sab3r_ros.maps import Map
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend
 from sab3r_ros.outputs import write_outputs
-from sab3r_ros.query.map_query import query_for
+from sab3r_ros.query.map_query import query_for, ranked
 from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.query.registry import MapObject
 from sab3r_ros.sources.base import Source
 from sab3r_ros.sources.open import open_source
 from sab3r_ros.viewer.preview import draw_preview
@@ -105,12 +106,18 @@ def map_input(
 
 def locate_in(
     opened: Map, text: str, min_score: float | None, max_objects: int, negatives: list[str], png: Path | None
-) -> list[dict]:
-    """`sab3r locate`: objects of a saved map, best first."""
-    found = opened.locate(text, negatives, min_score, max_objects)
+) -> dict:
+    """`sab3r locate`: whether a thing is in a saved map, and the objects, most probable first."""
+    answer = opened.ask(text, negatives, min_score)
+    found = ranked([answer], max_objects)
     if png is not None:
         draw_map(opened, png, found)
-    return [describe(o) for o in found]
+    presence = answer.presence
+    return {
+        "query": text, "understood": str(answer.question), "verdict": presence.verdict.name, "probability": round(presence.probability, 4),
+        "explored": finite(presence.explored), "calibrated": presence.calibrated, "says": presence.in_words(),
+        "objects": [describe(o) for o in found],
+    }  # fmt: skip
 
 
 def draw_map(opened: Map, png: Path, objects: list[LocatedObject]) -> None:
@@ -122,10 +129,21 @@ def draw_map(opened: Map, png: Path, objects: list[LocatedObject]) -> None:
 def describe(item: LocatedObject) -> dict:
     """A located object for JSON; lengths in metres in the map's frame."""
     return {
-        "id": item.id, "label": item.label, "score": round(item.score, 4), "points": len(item.points),
+        "id": item.id, "label": item.label, "score": round(item.score, 4), "probability": round(item.probability, 4), "points": len(item.points),
         "centroid": [round(float(v), 3) for v in item.centroid], "size": [round(float(v), 3) for v in item.size],
         "box_pose": [[round(float(v), 4) for v in row] for row in item.box_pose], "last_seen": item.last_seen,
         "views": int(item.views.max()),
+    }  # fmt: skip
+
+
+def describe_thing(item: MapObject) -> dict:
+    """A thing of a map for JSON; lengths in metres in the map's frame."""
+    return {
+        "id": item.id, "labels": [[name, round(share, 3)] for name, share in item.labels], "state": item.state.name,
+        "points": len(item.points), "centroid": [round(float(v), 3) for v in item.centroid],
+        "size": [round(float(v), 3) for v in item.size], "box_pose": [[round(float(v), 4) for v in row] for row in item.box_pose],
+        "first_seen": item.first_seen, "last_seen": item.last_seen, "views": item.views, "keyframe": item.keyframe,
+        "view_box": list(item.view_box), "moved_from": None if item.moved_from is None else [round(float(v), 3) for v in item.moved_from],
     }  # fmt: skip
 
 

@@ -212,6 +212,14 @@ def _remove_leftovers(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def map_mark(path: Path) -> str:
+    """SHA-256 of a saved map's tensors, by which what lies beside it knows that it belongs to it. Raises as `read_map`."""
+    try:
+        return str(json.loads((Path(path).expanduser() / "map.json").read_text())["sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise MapFileError(f"{path} has no readable map.json: {error}") from error
+
+
 def read_map(path: Path) -> MapFile:
     """Read and verify a map. Raises FileNotFoundError where there is none, MapFileError where it is damaged."""
     path = Path(path).expanduser()

@@ -7,6 +7,7 @@ protocols only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -151,12 +152,14 @@ class GeometryModel(Protocol):
 class FeatureModel(Protocol):
     """Dense image features and text embeddings of one space.
 
-    id: name and fingerprint of the weights, recorded in maps; licence: of the weights; dim: length C of the features.
+    id: name and fingerprint of the weights, recorded in maps; licence: of the weights; dim: length C of the features;
+    folder: where its files lie, and what was measured about them, None where there is no such place.
     """
 
     id: str
     licence: str
     dim: int
+    folder: Path | None
 
     def image_features(self, image: np.ndarray, prediction: PairPrediction) -> Tensor:
         """Features (h,w,C), not normalised, of an image (h,w,3) uint8 that the geometry model has just predicted."""

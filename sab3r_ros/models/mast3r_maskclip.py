@@ -28,7 +28,7 @@ class MaskClipFeatures:
     """
 
     def __init__(self, folder: Path, licence: str, device: str = "cpu"):
-        self._folder, self.licence, self.device = folder, licence, device
+        self.folder, self.licence, self.device = folder, licence, device
         self._upsampler = folder / "maskclip_jbu_stack_cocostuff.ckpt"
         local = folder / _FOLDER
         self._clip = (f"local-dir:{local}", "") if local.is_dir() else (_CLIP, str(folder / "ViT-B-16.pt"))
@@ -47,7 +47,7 @@ class MaskClipFeatures:
             backbone = load_maskclip(weights, name)
             if backbone.visual.output_dim != self.dim:
                 raise CheckpointError(
-                    f"{self._folder}: CLIP's features have {backbone.visual.output_dim} numbers, the upsampler wants {self.dim}"
+                    f"{self.folder}: CLIP's features have {backbone.visual.output_dim} numbers, the upsampler wants {self.dim}"
                 )
             self._network = FeatUpTeacher(backbone, self._stack).to(self.device)
         return self._network

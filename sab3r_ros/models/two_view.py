@@ -83,7 +83,7 @@ class OnePassFeatures:
     def __init__(self, checkpoint: Checkpoint):
         self.network = checkpoint.network
         self.id, self.licence = checkpoint.id, checkpoint.licence
-        self.dim = checkpoint.network.cfg.clip_dim
+        self.dim, self.folder = checkpoint.network.cfg.clip_dim, checkpoint.folder
         self._text = checkpoint.text_encoder
 
     @torch.inference_mode()

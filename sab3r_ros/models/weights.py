@@ -34,13 +34,15 @@ _OPENAI_TEXT = ("ViT-B-16-quickgelu", "openai")
 class Checkpoint:
     """A network with its weights and what is known of them.
 
-    id: short name with a fingerprint, stored in maps; text_encoder: (open_clip name, pretrained) or None.
+    id: short name with a fingerprint, stored in maps; text_encoder: (open_clip name, pretrained) or None; folder: where its
+    files lie.
     """
 
     network: Sab3r
     id: str
     licence: str
     text_encoder: tuple[str, str | None] | None
+    folder: Path | None = None
 
 
 def load_checkpoint(name: str, device: str = "cpu") -> Checkpoint:
@@ -57,12 +59,18 @@ def load_checkpoint(name: str, device: str = "cpu") -> Checkpoint:
         dune_weights.check_backbone(decoder, files[0])
         state, config = dune_weights.assemble(encoder, decoder, path)
         mark = sha256_of(files)[:8]
-        return Checkpoint(fit_network(state, config, path, device), f"{place.name}-{mark}", place.licence, None)
+        return Checkpoint(fit_network(state, config, path, device), f"{place.name}-{mark}", place.licence, None, path)
     state, hints = _read_state(path)
     config = infer_config(state, hints)
     network = fit_network(state, config, path, device)
     text = _OPENAI_TEXT if config.clip_head and config.clip_dim == 512 else None
-    return Checkpoint(network, f"{path.stem}-{fingerprint(_weight_file(path))}", place.licence, text)
+    return Checkpoint(
+        network,
+        f"{path.stem}-{fingerprint(_weight_file(path))}",
+        place.licence,
+        text,
+        path if path.is_dir() else path.parent,
+    )
 
 
 def save_checkpoint(
@@ -136,7 +144,8 @@ def _load_own(folder: Path, device: str) -> Checkpoint:
             (f"local-dir:{folder / inner}", None) if inner != text and not Path(inner).is_absolute() else (text, None)
         )
     mark = fingerprint(folder / "model.safetensors")
-    return Checkpoint(network, f"{content.get('name', folder.name)}-{mark}", content.get("licence", "unknown"), encoder)
+    name, licence = content.get("name", folder.name), content.get("licence", "unknown")
+    return Checkpoint(network, f"{name}-{mark}", licence, encoder, folder)
 
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

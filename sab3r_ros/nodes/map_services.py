@@ -8,13 +8,15 @@ from std_srvs.srv import SetBool, Trigger
 
 from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping import session
-from sab3r_ros.msg import ObjectInstance
+from sab3r_ros.msg import ObjectInstance, Presence
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.transforms import TransformUnavailable
+from sab3r_ros.query.exploration import Exploration
+from sab3r_ros.query.map_query import Answer, ranked
 from sab3r_ros.query.objects import LocatedObject, surroundings, whole_region
-from sab3r_ros.query.vocabulary import VocabularyError
+from sab3r_ros.query.vocabulary import VocabularyError, checked_labels
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
-from sab3r_ros.types import Region
+from sab3r_ros.types import MapSnapshot, Region
 
 _POSITION_STD, _ORIENTATION_STD = 0.05, 0.3  # metres, radians: of a located object's box, beside the scale
 _NO_FEATURES = (
@@ -30,6 +32,7 @@ class MapServices:
 
     def __init__(self, node, callback_group):
         self._node = node
+        self._exploration = Exploration()
         for kind, name, handler in (
             (LocateObject, "~/locate_object", self.locate), (SetVocabulary, "~/set_vocabulary", self.set_vocabulary),
             (SaveMap, "~/save_map", self.save), (LoadMap, "~/load_map", self.load),
@@ -55,6 +58,7 @@ class MapServices:
     def locate(self, request: LocateObject.Request, response: LocateObject.Response):
         """~/locate_object."""
         started = time.perf_counter()
+        answers: list[Answer] = []
         node, mapper = self._node, self._node.mapper
         response.map_status = node.status()
         response.header = convert.header(request.target_frame or node.settings.map_frame, node.map_stamp())
@@ -78,9 +82,9 @@ class MapServices:
                 snapshot = mapper.snapshot(region)
                 if node.query is None or not snapshot.has_features:
                     return _fail(response, "NO_FEATURES", _NO_FEATURES)
-                found = node.query.locate(
-                    snapshot, request.prompts, request.negatives, request.min_score or None, request.max_objects
-                )
+                answers = self._ask(snapshot, request, whole=region is None)
+                found = ranked(answers, request.max_objects)
+                response.presence = [_presence(a) for a in answers]
         except TransformUnavailable as error:
             return _fail(response, "TRANSFORM_UNAVAILABLE", str(error))
         except ValueError as error:  # of the words, the scores or the region
@@ -88,16 +92,29 @@ class MapServices:
         response.objects = [self._describe(o, to_target, response.header, request) for o in found]
         response.elapsed_ms = (time.perf_counter() - started) * 1e3
         response.status = LocateObject.Response.SUCCESS if found else LocateObject.Response.NO_MATCH
+        words = "; ".join(a.presence.in_words() for a in answers)
         response.message = (
-            f"{len(found)} found"
-            if found
-            else "nothing in the map reaches the score; try other words or a lower min_score"
+            f"{len(found)} found" if found else f"{words or 'nothing there'}; try other words or a lower min_score"
         )
         return response
 
+    def _ask(self, snapshot: MapSnapshot, request: LocateObject.Request, whole: bool) -> list[Answer]:
+        """One answer per prompt. Raises VocabularyError as `MapQuery.ask`."""
+        node, mapper = self._node, self._node.mapper
+        with mapper.lock:
+            keyframes, newest = mapper.state.graph.keyframes, mapper.state.graph.trajectory[-1:]
+        everything = snapshot if whole else mapper.snapshot(columns=("xyz",))
+        explored = self._exploration.share(everything, keyframes)
+        viewpoint = newest[0][1][:3, 3] if newest else None
+        prompts = checked_labels(request.prompts, "the list of prompts")
+        return [
+            node.query.ask(snapshot, prompt, request.negatives, request.min_score or None, explored, viewpoint, k)
+            for k, prompt in enumerate(prompts)
+        ]
+
     def _describe(self, item: LocatedObject, to_target, head, request: LocateObject.Request) -> ObjectInstance:
         out = ObjectInstance(
-            id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, num_points=len(item.points),
+            id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, probability=item.probability, num_points=len(item.points),
             num_views=int(item.views.max(initial=0)),
         )  # fmt: skip
         pose = to_target @ item.box_pose
@@ -186,6 +203,14 @@ class MapServices:
             self._node.worker.slot.clear()
         response.success, response.message = True, "paused: images are ignored" if request.data else "mapping goes on"
         return response
+
+
+def _presence(answer: Answer) -> Presence:
+    found = answer.presence
+    return Presence(
+        prompt=found.prompt, understood=str(answer.question), verdict=int(found.verdict), probability=found.probability,
+        explored=found.explored, calibrated=found.calibrated,
+    )  # fmt: skip
 
 
 def _fail(response, name: str, message: str):

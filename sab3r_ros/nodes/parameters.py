@@ -55,8 +55,11 @@ class MapperNodeSettings(Group):
         500_000, ge=1000, description="Most points in one ~/map message; a larger map is thinned out evenly"
     )
     max_path_poses: int = Field(2000, ge=2, description="Newest poses in ~/path")
-    marker_min_score: float = Field(
-        0.2, ge=0.0, le=1.0, description="Smallest score of the vocabulary's objects shown in ~/markers"
+    marker_min_share: float = Field(
+        0.2,
+        ge=0.0,
+        le=1.0,
+        description="Least share of all labels' scores that a thing's label has, to be shown in ~/markers",
     )
     warn_after: float = Field(
         5.0, gt=0.0, description="Seconds without an image after which the node says what publishers offer"

@@ -11,13 +11,14 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.mapping.mapper import Mapper, MapperStatus
-from sab3r_ros.msg import MapStatus, Vocabulary
+from sab3r_ros.msg import MapStatus, ObjectArray, Vocabulary
 from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.object_tracker import thing_message
 from sab3r_ros.nodes.parameters import MapperNodeSettings
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable
 from sab3r_ros.query.map_query import MapQuery, label_voxels
-from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.query.registry import MapObject
 from sab3r_ros.types import MapSnapshot, Tracking
 
 # What tracking errs by on held-out walks, beside the scale: README's table of accuracy.
@@ -40,6 +41,7 @@ class MapPublishers:
         self.status = make(MapStatus, "~/status", LATCHED)
         self.labels = make(Vocabulary, "~/labels", LATCHED)
         self.markers = make(MarkerArray, "~/markers", LATCHED)
+        self.objects = make(ObjectArray, "~/objects", LATCHED)
         self.diagnostics = make(DiagnosticArray, "/diagnostics", RELIABLE)
         self._path = Path()
         self._moved: tuple[str, int, np.ndarray] | None = None
@@ -54,6 +56,7 @@ class MapPublishers:
             self.status,
             self.labels,
             self.markers,
+            self.objects,
             self.diagnostics,
         ):
             self._node.destroy_publisher(publisher)
@@ -158,12 +161,18 @@ class MapPublishers:
             )  # fmt: skip
         )
 
-    def publish_markers(self, objects: list[LocatedObject], query: MapQuery, stamp: int) -> None:
-        """Boxes and names of found objects."""
+    def publish_objects(self, things: list[MapObject], scale_stddev: float, stamp: int) -> None:
+        """All things of the map, those that are gone too."""
+        head = convert.header(self._settings.map_frame, stamp)
+        self.objects.publish(ObjectArray(header=head, objects=[thing_message(o, scale_stddev) for o in things]))
+
+    def publish_markers(self, objects: list[MapObject], query: MapQuery, stamp: int) -> None:
+        """Boxes and names of the map's things."""
         head = convert.header(self._settings.map_frame, stamp)
         markers = [Marker(header=head, action=Marker.DELETEALL)]
         for k, item in enumerate(objects):
-            colour = query.vocabulary.colours[item.prompt_index % len(query.vocabulary.colours)]
+            known = item.label in query.vocabulary.labels
+            colour = query.vocabulary.colours[query.vocabulary.labels.index(item.label) if known else 0]
             box = Marker(
                 header=head, ns="boxes", id=k, type=Marker.CUBE, action=Marker.ADD, pose=convert.to_pose(item.box_pose)
             )
@@ -175,7 +184,7 @@ class MapPublishers:
                 id=k,
                 type=Marker.TEXT_VIEW_FACING,
                 action=Marker.ADD,
-                text=f"{item.label} {item.score:.2f}",
+                text=f"{item.label} {item.labels[0][1]:.0%} ({item.id})",
             )
             name.pose.position = convert.to_point(item.box_pose[:3, 3] + [0, 0, item.size[2] / 2 + 0.08])
             name.scale.z = 0.1

@@ -17,12 +17,14 @@ from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
 from sab3r_ros.nodes.map_services import MapServices
+from sab3r_ros.nodes.object_tracker import ObjectTracker
 from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_status
 from sab3r_ros.nodes.qos import explain_silence, image_qos
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_transforms
 from sab3r_ros.nodes.usage import arguments_of
 from sab3r_ros.nodes.worker import LastFrame, MappingWorker
 from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.query.registry import ObjectState
 from sab3r_ros.sources.calibration import is_rectified_topic
 from sab3r_ros.types import FrameResult
 
@@ -72,6 +74,7 @@ class SemanticMapperNode(ManagedNode):
         self._needs_gravity = bool(self.settings.base_frame)
         self._published = None
         self.mapper = Mapper(settings, backend)
+        self.things = ObjectTracker()
         self.mapper.up_is_known |= self._needs_gravity  # TF will tell
         self._periodic = [
             self.create_timer(period, self.while_configured(tick), callback_group=MutuallyExclusiveCallbackGroup())
@@ -156,6 +159,8 @@ class SemanticMapperNode(ManagedNode):
         self._last = last
         if self._needs_gravity:
             self._take_gravity(last.camera_frame)
+        if self.query:
+            self.things.look(result)
         if result.pose is not None:
             self.map_publishers.publish_pose(
                 result.pose, result.stamp, last.camera_frame, self.mapper.status().scale.stddev
@@ -175,9 +180,7 @@ class SemanticMapperNode(ManagedNode):
 
     def _map_tick(self):
         """Publish the map where it changed, or where a late joiner has come."""
-        readers = (
-            self.map_publishers.map.get_subscription_count() + self.map_publishers.markers.get_subscription_count()
-        )
+        readers = self.map_publishers.map.get_subscription_count() + self._object_readers()
         status = self.mapper.status()
         state = (status.revision, status.keyframes, id(self.query and self.query.vocabulary))
         if not readers or self._published == (state, readers):
@@ -187,12 +190,23 @@ class SemanticMapperNode(ManagedNode):
         self.map_publishers.publish_map(
             self.mapper.snapshot(max_points=self.settings.max_map_points), self.query, stamp
         )
-        if self.query and self.map_publishers.markers.get_subscription_count():
-            snapshot, labels = self.mapper.snapshot(), self.query.vocabulary.labels
-            found = (
-                self.query.locate(snapshot, labels, min_score=self.settings.marker_min_score) if len(snapshot) else []
-            )
-            self.map_publishers.publish_markers(found, self.query, stamp)
+        if self.query and self._object_readers():
+            self._publish_objects(stamp)
+
+    def _object_readers(self) -> int:
+        publishers = self.map_publishers
+        return publishers.markers.get_subscription_count() + publishers.objects.get_subscription_count()
+
+    def _publish_objects(self, stamp: int):
+        """The map's things, as messages and as markers."""
+        with self.mapper.lock:
+            snapshot, keyframes = self.mapper.snapshot(), self.mapper.state.graph.keyframes
+        if len(snapshot):
+            self.things.update(self.query, snapshot, keyframes)
+        things = self.things.objects
+        self.map_publishers.publish_objects(things, self.mapper.status().scale.stddev, stamp)
+        shown = [o for o in things if o.state == ObjectState.HERE and o.labels[0][1] >= self.settings.marker_min_share]
+        self.map_publishers.publish_markers(shown, self.query, stamp)
 
     def _diagnostics_tick(self):
         waited = time.monotonic() - self._last_image_time

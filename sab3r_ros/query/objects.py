@@ -17,7 +17,8 @@ _REMEMBERED = 200  # objects per label
 class LocatedObject:
     """A connected set of voxels that answers a prompt.
 
-    id: stays while the map lives; label: the prompt; score in [0,1]: mean relevancy of its voxels; centroid (3,); box_pose
+    id: stays while the map lives; label: the prompt; score in [0,1]: mean relevancy of its voxels; probability that it is what
+    was asked for; centroid (3,); box_pose
     (4,4): rigid, z up, of the oriented box's middle, size (3,) along its axes in metres; points (N,3); rgb (N,3) uint8;
     views (N,): keyframes that saw each voxel; last_seen: stamp (ns) of the newest image that saw it; rows (N,): numbers of its
     voxels in the map; index (N,): into the snapshot it was found in.
@@ -27,6 +28,7 @@ class LocatedObject:
     label: str
     prompt_index: int
     score: float
+    probability: float
     centroid: np.ndarray
     box_pose: np.ndarray
     size: np.ndarray
@@ -73,13 +75,13 @@ class ObjectIds:
 
 
 def describe_object(
-    snapshot: MapSnapshot, index: np.ndarray, score: float, label: str, prompt_index: int, number: str
+    snapshot: MapSnapshot, index: np.ndarray, score: float, probability: float, label: str = "", number: str = ""
 ) -> LocatedObject:
     """The object that consists of voxels `index` (N,) of a snapshot."""
     points = snapshot.points[index]
     pose, size = upright_box(points)
     return LocatedObject(
-        number, label, prompt_index, score, points.mean(0), pose, size, points, snapshot.colours[index],
+        number, label, 0, score, probability, points.mean(0), pose, size, points, snapshot.colours[index],
         snapshot.column("hits").numpy()[index], int(snapshot.column("stamp").numpy()[index].max()),
         snapshot.rows.numpy()[index], index,
     )  # fmt: skip
@@ -89,7 +91,7 @@ def whole_region(snapshot: MapSnapshot) -> list[LocatedObject]:
     """All voxels of a snapshot as one object; none where it has none."""
     if not len(snapshot):
         return []
-    return [describe_object(snapshot, np.arange(len(snapshot)), 1.0, "region of interest", 0, "region")]
+    return [describe_object(snapshot, np.arange(len(snapshot)), 1.0, 1.0, "region of interest", "region")]
 
 
 def upright_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,12 +5,13 @@ The relevancy of a prompt p for a unit feature f is a softmax over p and negativ
     exp(s f.p) / (exp(s f.p) + sum_n exp(s f.n)),
 
 whose negatives are fixed canonical words (as in LERF, arXiv 2303.09553) and those of the caller's own, never the vocabulary in
-force: scores would rise where it is small.
+force: scores would rise where it is small. The margin of p is f.p less the largest f.n.
 """
 
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,34 @@ CANONICAL_NEGATIVES = (
 )  # fmt: skip
 _LOGIT_SCALE = 10.0  # s; CLIP trains with 100, but features averaged over views and pixels are less sharp
 _SYNONYM = 0.8  # canonical words closer to the prompt than this cosine are no negatives
+_KEPT = 6  # canonical words per voxel whose cosine is kept for margins: more synonyms than that no prompt has
+_LEAST_REST = 1e-6  # what rounding may leave of a sum of positive numbers
+_CHUNK = 1 << 16  # voxels that are compared with all canonical words at a time
+
+
+@dataclass(frozen=True)
+class VoxelFeatures:
+    """What every prompt needs of a snapshot's voxels, made once.
+
+    unit (N,F): features of length 1; seen (N,) bool: which are features at all; rest (N,): sum of exp(s f.n) over the canonical
+    words; top (N,K), top_word (N,K): the largest f.n and their words; words (Q,F): the canonical words in the features' basis.
+    """
+
+    unit: Tensor
+    seen: Tensor
+    rest: Tensor
+    top: Tensor
+    top_word: Tensor
+    words: Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of every voxel for one prompt, all (N,) float32: relevancy in [0,1], margin and cosine in [-1,1]; 0, -1 and -1 without a feature."""
+
+    relevancy: Tensor
+    margin: Tensor
+    cosine: Tensor
 
 
 class TextScorer:
@@ -36,27 +65,86 @@ class TextScorer:
     def __init__(self, text: TextEncoder, template: str = ""):
         self._text = text
         self.template = template
+        self._latest: tuple[weakref.ref, str, VoxelFeatures] | None = None
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings (T,C) of texts."""
         return self._text.encode_labels(texts, self.template or None)
 
-    def scores(self, snapshot: MapSnapshot, prompts: Sequence[str], negatives: Sequence[str] = ()) -> np.ndarray:
-        """Relevancy (N,P) float32 in [0,1] of every voxel for every prompt; 0 where a voxel has no feature."""
+    def prepare(self, snapshot: MapSnapshot) -> VoxelFeatures:
+        """What every prompt needs of a snapshot; that of the newest one is kept."""
+        latest = self._latest
+        if latest is not None and latest[0]() is snapshot and latest[1] == self.template:
+            return latest[2]
         unit, seen = unit_features(snapshot)
-        if unit.shape[1] == 0 or not len(unit):
-            return np.zeros((len(unit), len(prompts)), np.float32)
-        targets, canonical = self.embed(prompts), self.embed(CANONICAL_NEGATIVES)
-        counts = (canonical @ targets.T <= _SYNONYM).float()  # (Q,P): which are negatives of which prompt
-        positive = self._exp_logits(unit, targets, snapshot)
-        rest = self._exp_logits(unit, canonical, snapshot) @ counts
-        if negatives:
-            rest += self._exp_logits(unit, self.embed(list(negatives)), snapshot).sum(1, keepdim=True)
-        return torch.where(seen[:, None], positive / (positive + rest), 0.0).numpy().astype(np.float32)
+        words = in_basis(self.embed(CANONICAL_NEGATIVES), snapshot.basis, unit.shape[1])
+        kept = min(_KEPT, len(words))
+        rest, top = torch.zeros(len(unit)), torch.zeros(len(unit), kept)
+        top_word = torch.zeros(len(unit), kept, dtype=torch.int16)
+        for start in range(0, len(unit), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            cosines = unit[part] @ words.T
+            rest[part] = (cosines * _LOGIT_SCALE).exp_().sum(1)
+            top[part], found = cosines.topk(kept, dim=1)
+            top_word[part] = found.short()
+        made = VoxelFeatures(unit, seen, rest, top, top_word, words)
+        self._latest = weakref.ref(snapshot), self.template, made
+        return made
 
-    @staticmethod
-    def _exp_logits(unit: Tensor, texts: Tensor, snapshot: MapSnapshot) -> Tensor:
-        return (unit @ in_basis(texts, snapshot.basis, unit.shape[1]).T * _LOGIT_SCALE).exp()
+    def scores(self, snapshot: MapSnapshot, prompt: str, negatives: Sequence[str] = ()) -> Scores:
+        """How well every voxel answers a prompt; negatives compete with it beside the canonical words."""
+        voxels = self.prepare(snapshot)
+        if voxels.unit.shape[1] == 0 or not len(voxels.unit):
+            none = torch.zeros(len(voxels.unit))
+            return Scores(none, none, none)
+        target = self.embed([prompt])
+        cosine = voxels.unit @ in_basis(target, snapshot.basis, voxels.unit.shape[1])[0]
+        synonyms = self._synonyms(target[0])
+        rest = _without(voxels.rest, voxels.unit, voxels.words[synonyms])
+        # The nearest canonical word that is no synonym; where all kept ones are, the last is no nearer than the one beyond it.
+        usable = ~synonyms[voxels.top_word.long()] if synonyms.any() else torch.ones_like(voxels.top, dtype=torch.bool)
+        usable[:, -1] = True
+        nearest = voxels.top.gather(1, usable.int().argmax(1, keepdim=True))[:, 0]
+        if negatives:
+            own = voxels.unit @ in_basis(self.embed(list(negatives)), snapshot.basis, voxels.unit.shape[1]).T
+            rest = rest + (own * _LOGIT_SCALE).exp().sum(1)
+            nearest = torch.maximum(nearest, own.amax(1))
+        positive = (cosine * _LOGIT_SCALE).exp()
+        relevancy = positive / (positive + rest.clamp(min=_LEAST_REST))
+        unknown = ~voxels.seen
+        return Scores(
+            relevancy.masked_fill(unknown, 0),
+            (cosine - nearest).masked_fill(unknown, -1),
+            cosine.masked_fill(unknown, -1),
+        )
+
+    def best_label(self, snapshot: MapSnapshot, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The nearest label (N,) int64 of every voxel, and its relevancy (N,) float32; 0 and 0 where there is no feature."""
+        voxels = self.prepare(snapshot)
+        texts = self.embed(labels)
+        targets = in_basis(texts, snapshot.basis, voxels.unit.shape[1])
+        best, score = torch.zeros(len(voxels.unit), dtype=torch.long), torch.zeros(len(voxels.unit))
+        for start in range(0, len(voxels.unit), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            score[part], best[part] = (voxels.unit[part] @ targets.T).max(1)
+        positive = (score * _LOGIT_SCALE).exp()
+        rest = voxels.rest.clone()
+        for k in best.unique().tolist():  # every label has other synonyms
+            synonyms = self._synonyms(texts[k])
+            if synonyms.any():
+                mine = (best == k).nonzero()[:, 0]
+                rest[mine] = _without(rest[mine], voxels.unit[mine], voxels.words[synonyms])
+        relevancy = positive / (positive + rest.clamp(min=_LEAST_REST))
+        return torch.where(voxels.seen, best, 0), torch.where(voxels.seen, relevancy, 0.0)
+
+    def _synonyms(self, target: Tensor) -> Tensor:
+        """Which canonical words (Q,) are no negatives of a prompt's embedding (C,)."""
+        return self.embed(CANONICAL_NEGATIVES) @ target > _SYNONYM
+
+
+def _without(rest: Tensor, unit: Tensor, words: Tensor) -> Tensor:
+    """The sum over canonical words (N,) less that of some of them (S,F)."""
+    return rest - (unit @ words.T * _LOGIT_SCALE).exp_().sum(1) if len(words) else rest
 
 
 def unit_features(snapshot: MapSnapshot) -> tuple[Tensor, Tensor]:

@@ -157,7 +157,7 @@ def _box(image, item: LocatedObject, to_pixels, colour) -> None:
         for j in (i ^ 1, i ^ 2, i ^ 4):
             if i < j:
                 cv2.line(image, tuple(drawn[i]), tuple(drawn[j]), colour, 2, cv2.LINE_AA)
-    text = f"{item.label} {item.score:.2f}"
+    text = f"{item.label} {item.probability:.0%}"
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
     x = int(np.clip(drawn[:, 0].mean() - width / 2, 2, image.shape[1] - width - 2))
     y = int(np.clip(drawn[:, 1].min() - 8, height + 4, image.shape[0] - 4))

@@ -12,6 +12,8 @@ from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.objects import ObjectIds, surroundings, upright_box
+from sab3r_ros.query.presence import Verdict
+from sab3r_ros.query.questions import QuestionError
 from sab3r_ros.query.relevancy import CANONICAL_NEGATIVES
 from sab3r_ros.query.vocabulary import UNLABELLED, VocabularyError, label_colours
 from sab3r_ros.types import MapSnapshot
@@ -60,10 +62,54 @@ def test_voxels_get_the_label_of_their_feature(query, scene):
 
 
 def test_weak_objects_are_no_answers_unless_asked_for(query, scene):
-    score = max(o.score for o in query.locate(scene, ["mug"]))
-    query.settings = query.settings.model_copy(update={"min_object_score": (score + 1) / 2})
+    probability = max(o.probability for o in query.locate(scene, ["mug"]))
+    query.settings = query.settings.model_copy(update={"min_score": (probability + 1) / 2})
     assert query.locate(scene, ["mug"]) == []
+    assert query.ask(scene, "mug", explored=0.9).presence.verdict == Verdict.ABSENT
     assert query.locate(scene, ["mug"], min_score=0.3)
+
+
+def test_a_question_is_answered_with_a_verdict(query, scene):
+    answer = query.ask(scene, "where is the mug?", explored=0.3)
+    assert (answer.presence.verdict, str(answer.question)) == (Verdict.PRESENT, "mug")
+    assert answer.presence.probability == answer.objects[0].probability > 0.9
+    assert not answer.presence.calibrated
+    assert query.ask(scene, "television", explored=0.3).presence.verdict == Verdict.UNSEEN
+    assert query.ask(scene, "television", explored=0.9).presence.verdict == Verdict.ABSENT
+    assert query.ask(scene, "television").presence.verdict == Verdict.UNSEEN
+
+
+def test_questions_with_relations_and_superlatives(query, scene):
+    near = query.ask(scene, "the mug nearest to the chair")
+    assert near.objects[0].centroid[:2] == pytest.approx([1, 1], abs=0.05)
+    assert near.anchors[0][0].centroid[:2] == pytest.approx([1, -1], abs=0.05)
+    largest = query.ask(scene, "the largest mug")
+    assert [o.centroid[0] for o in largest.objects] == pytest.approx([1.0], abs=0.05)
+    assert query.ask(scene, "smallest mug").objects[0].centroid[0] == pytest.approx(-1, abs=0.05)
+    assert query.ask(scene, "the nearest mug", viewpoint=np.array([-1.0, 0, 1])).objects[0].centroid[
+        0
+    ] == pytest.approx(-1, abs=0.05)
+    assert query.ask(scene, "the mug on the television").objects == []
+    with pytest.raises(QuestionError, match="nearest to what"):
+        query.ask(scene, "nearest mug")
+
+
+def test_colours_tell_two_mugs_apart(query, scene):
+    rgb = scene.rgb.clone()
+    rgb[3000:3060] = torch.tensor([190.0, 40, 40])
+    rgb[3060:3100] = torch.tensor([50.0, 80, 170])
+    painted = replace(scene, rgb=rgb)
+    for colour, x in (("red", 1), ("blue", -1)):
+        found = query.ask(painted, f"the {colour} mug").objects
+        assert [o.centroid[0] for o in found] == pytest.approx([x], abs=0.05)
+    assert query.ask(painted, "green mug").objects == []
+
+
+def test_a_probability_does_not_depend_on_the_vocabulary(query, scene):
+    before = query.ask(scene, "mug").presence.probability
+    query.set_vocabulary([f"thing {k}" for k in range(50)], "a photo of a {}")
+    query.set_vocabulary(["wall", "rest"])
+    assert query.ask(scene, "mug").presence.probability == pytest.approx(before, abs=1e-6)
 
 
 def test_locate_separates_instances_and_describes_them(query, scene):

@@ -66,7 +66,7 @@ def test_a_request_that_rclpy_itself_trips_over_ends_nothing(start, caller, tmp_
     assert server.alive
 
 
-def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch):
+def test_what_nobody_foresaw_in_a_transition_is_told(ros, monkeypatch, capfd):
     monkeypatch.setattr(AffordanceServerNode, "do_configure", lambda _: {}["a key"])
     node = AffordanceServerNode(namespace="inside")
     node.trigger_configure()

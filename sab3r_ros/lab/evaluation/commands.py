@@ -10,6 +10,7 @@ from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.household import evaluate_household
+from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
 from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
@@ -60,6 +61,14 @@ def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
     return figures
+
+
+def presence_metrics(
+    settings: Settings, rooms: int, first: int, frames: int, recording: Path | None, workers: int
+) -> dict:
+    """How well answers tell what is there from what is not, in held-out rooms from number FIRST on and in RECORDING."""
+    with tqdm(total=rooms, unit="room") as bar:
+        return evaluate_presence(settings, rooms, first, frames, recording, workers, bar.update)
 
 
 def affordance_metrics(checkpoint: str, shapes: int, first: int) -> dict:

@@ -14,6 +14,7 @@ from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.lab.evaluation.grasp_objects import HELD, household_object
 from sab3r_ros.lab.evaluation.grasp_physics import Body, Outcome, read_body, try_grasp
+from sab3r_ros.lab.evaluation.metrics import calibration_error
 
 CLOUDS = ("whole", "two", "one")
 _POINTS = {"whole": 4096, "two": 3000, "one": 3000}  # of the surface, or a view
@@ -185,12 +186,3 @@ def figures(trials: Sequence[Trial], prefix: str = "") -> dict[str, float]:
 def _scored(trials: Sequence[Trial]) -> Iterator[tuple[float, bool]]:
     for trial in trials:
         yield from ((s, o.lifted) for s, o in zip(trial.scores, trial.outcomes, strict=True))
-
-
-def calibration_error(scored: Sequence[tuple[float, bool]], bins: int = 10) -> float:
-    """Expected calibration error (Naeini et al. 2015) of scores as probabilities of lifting."""
-    scores, lifted = np.array([s for s, _ in scored]), np.array([float(o) for _, o in scored])
-    index = np.minimum((scores * bins).astype(int), bins - 1)
-    return float(
-        sum(abs(lifted[index == k].mean() - scores[index == k].mean()) * (index == k).mean() for k in np.unique(index))
-    )

@@ -1,12 +1,16 @@
 """What the `sab3r train` commands do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
+from sab3r_ros.config import Settings
 from sab3r_ros.lab.training.objective import ObjectiveConfig
 from sab3r_ros.lab.training.scope import TrainableScope
+from sab3r_ros.models.backends import load_feature_model
 from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
 from sab3r_ros.models.text import TextEncoder
@@ -62,8 +66,6 @@ class RenderJob:
 
 def render_views(out: Path, job: RenderJob) -> None:
     """Render the training views. Raises ValueError as `render_cache`."""
-    from tqdm import tqdm
-
     from sab3r_ros.lab.training.view_cache import render_cache
 
     with tqdm(total=job.groups, unit="walk") as bar:
@@ -72,8 +74,6 @@ def render_views(out: Path, job: RenderJob) -> None:
 
 def pack_furniture(out: Path, libraries: Path, workers: int) -> None:
     """Pack the models of all libraries in a folder. Raises ValueError where there are none."""
-    from tqdm import tqdm
-
     from sab3r_ros.lab.synthetic.catalogue import pack_catalogue
 
     files = sorted(libraries.glob("*.sh3f"))
@@ -173,8 +173,6 @@ def train_sab3r(
 
 def lift(out: Path, shapes: int, checkpoint: str, dino_weights: str, workers: int) -> None:
     """Write household objects with the features of a 2D network on their points."""
-    from tqdm import tqdm
-
     from sab3r_ros.lab.training.feature_lifting import dino_teacher, lift_shapes, sab3r_teacher
 
     if dino_weights:
@@ -277,3 +275,32 @@ def _to_fine_tune(start: str, files: TeacherFiles) -> Sab3r:
     network = Sab3r(cfg)
     network.load_state_dict(given.state_dict(), strict=False)
     return network
+
+
+def calibrate_presence(
+    settings: Settings, data: Sequence[Path], rooms: int, frames: int, workers: int, out: Path | None
+) -> dict:
+    """Fit the probability of presence on labelled recordings, or on made-up rooms, and write it beside the weights or to OUT.
+
+    Raises ValueError for data without labels, with too few questions, or a checkpoint that is no folder.
+    """
+    from sab3r_ros.lab.evaluation.presence import FIRST_CALIBRATION_ROOM, ask_recording, ask_rooms
+    from sab3r_ros.lab.training.presence_fit import fit_presence
+
+    features = load_feature_model(settings.model)
+    if features is None:
+        raise ValueError("this checkpoint has no text-aligned features: there is nothing to calibrate")
+    folder = out or features.folder
+    if folder is None or not folder.is_dir():
+        raise ValueError(
+            f"{folder or 'the checkpoint'} is no folder: give --out, a folder that lies beside the weights"
+        )
+    asked = [a for path in tqdm(data, unit="recording", disable=not data) for a in ask_recording(settings, path)]
+    if rooms:
+        numbers = range(FIRST_CALIBRATION_ROOM, FIRST_CALIBRATION_ROOM + rooms)
+        with tqdm(total=rooms, unit="room") as bar:
+            asked += ask_rooms(settings, numbers, frames, workers, bar.update)
+    fitted = fit_presence(asked)
+    notes = {"recordings": [p.name for p in data], "made_up_rooms": rooms, "questions": len(asked)}
+    path = fitted.save(folder, features.id, notes)
+    return {"written": str(path), "questions": len(asked), "there": sum(a.there for a in asked), "prior": fitted.prior}

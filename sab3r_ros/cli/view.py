@@ -1,0 +1,18 @@
+"""`sab3r view`: serves the page until it is told to end."""
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from sab3r_ros.config import Settings
+
+
+def serve_map(folder: Path, settings: Settings, host: str, port: int) -> None:
+    """Serve a saved map until it is told to end. Raises as `open_page`."""
+    from sab3r_ros.viewer.page.page import open_page
+
+    page = open_page(folder, "", host, port, settings)
+    print(f"{page.address} (Ctrl-C ends it)", flush=True)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    page.stop()

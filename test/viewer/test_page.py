@@ -1,0 +1,166 @@
+"""The page: what it sends, what it answers, and, where Chromium is installed, what a person sees."""
+
+import shutil
+import socket
+import urllib.request
+
+import numpy as np
+import pytest
+
+from sab3r_ros.cli.mapping import map_source
+from sab3r_ros.config import Settings
+from sab3r_ros.maps import open_map
+from sab3r_ros.models.backends import load_backend
+from sab3r_ros.outputs import write_outputs
+from sab3r_ros.query.map_query import query_for
+from sab3r_ros.sources.open import open_source
+
+pytest.importorskip("viser", reason="the page is NOT tested: pip install 'sab3r_ros[view]'")
+
+from sab3r_ros.viewer.page.page import MapPage
+from sab3r_ros.viewer.page.points import COLOURINGS, MapPoints, Shown
+from sab3r_ros.viewer.page.scene import box_lines, gripper_lines
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "room"
+    settings = Settings()
+    backend = load_backend(settings.model, settings.window.size)
+    mapper, _ = map_source(open_source("demo"), settings, backend, 16)
+    write_outputs(mapper, query_for(backend.features, settings.query), out, overwrite=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    made = MapPage(open_map(folder), port=0)
+    yield made
+    made.stop()
+
+
+def test_it_is_served_to_this_machine_alone(page):
+    assert page.server.get_host() == "127.0.0.1"
+    with urllib.request.urlopen(page.address, timeout=20) as answer:
+        assert b"<html" in answer.read(2000).lower()
+
+
+def test_a_port_that_is_taken_is_said(folder):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(OSError, match="choose another --port"):
+            MapPage(open_map(folder), port=other.getsockname()[1])
+
+
+def test_questions_are_answered_on_the_page(page):
+    answer = page.ask("the table")
+    assert answer.presence.verdict.name in page._verdict.content
+    assert page.shown.colouring == "answer"
+    assert page.shown.heat is not None
+    absent = page.ask("submarine")
+    assert absent.objects == []
+    assert "submarine" in page._verdict.content
+    assert page.ask("") is None
+    assert "what to look for" in page._verdict.content
+
+
+def test_things_are_listed_shown_and_clicked(page):
+    assert page._things
+    item = next(iter(page._things.values()))
+    page.select(item)
+    assert item.label in page._details.content
+    assert page.thing_at(item.points[0].astype(float)).id == item.id
+    assert page.thing_at(np.full(3, 99.0)) is None
+    assert page.show_grasps("no such affordance, please") == 0
+    assert "no part of it affords" in page._afforded.content
+
+
+def test_two_clicks_measure(page):
+    assert "second" in page.measure(np.zeros(3))
+    assert page.measure(np.array([0.0, 3, 4])).startswith("**5.000 m** +-")
+    assert "second" in page.measure(np.zeros(3))
+
+
+def test_a_click_finds_the_first_voxel_on_its_ray(page):
+    points = page.points
+    eye = np.array([0.0, 0.0, 0.0])
+    target = points.points[len(points) // 2].astype(float)
+    hit = points.nearest_to_ray(eye, target - eye, 0.03)
+    direction = (target - eye) / np.linalg.norm(target - eye)
+    along = points.points[hit] @ direction
+    assert along <= target @ direction + 0.05
+    assert np.linalg.norm(points.points[hit] - along * direction) < 0.05
+    assert points.nearest_to_ray(eye, np.array([0, 0, -1.0]) * 1e3 + [0, 0, 0], 1e-9) in (None, *range(len(points)))
+
+
+@pytest.mark.parametrize("colouring", COLOURINGS)
+def test_every_colouring_gives_every_point_a_colour(page, colouring):
+    shown = Shown(colouring, heat=np.linspace(0, 1, len(page.points)))
+    index = page.points.choose(shown, 5000)
+    colours = page.points.paint(shown, index)
+    assert colours.shape == (len(index), 3)
+    assert colours.dtype == np.uint8
+
+
+def test_cuts_and_detail(page):
+    points: MapPoints = page.points
+    everything = points.choose(Shown(), 10**9)
+    assert len(everything) == len(points)
+    low = points.choose(Shown(top=0.5), 10**9)
+    assert points.points[low, 2].max() <= points.floor + 0.5
+    assert len(points.choose(Shown(detail=0.1), 10**9)) == round(len(points) * 0.1)
+    assert len(points.choose(Shown(), 1000)) == 1000
+    assert len(points.choose(Shown(least_confidence=0.5), 10**9)) == pytest.approx(len(points) / 2, rel=0.1)
+    early = points.choose(Shown(until=int(points.stamp.min())), 10**9)
+    assert set(points.stamp[early]) == {points.stamp.min()}
+    assert len(points.choose(Shown(until=-1.0), 10**9)) == 0
+
+
+def test_boxes_and_grippers_are_drawn_where_they_are():
+    lines = box_lines(np.eye(4), np.array([2.0, 1.0, 0.5]))
+    assert lines.shape == (12, 2, 3)
+    assert np.abs(lines).max(axis=(0, 1)) == pytest.approx([1, 0.5, 0.25])
+    fingers = gripper_lines(np.eye(4), 0.08)
+    assert fingers[:2, 0, 1].tolist() == pytest.approx([0.04, -0.04])
+    assert fingers[:, :, 2].max() == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is NOT installed: nobody looked at the page")
+def test_a_person_types_a_question_and_sees_the_answer(page, tmp_path):
+    """Headless: the question is typed, the verdict stands on the page, and the points change their colours."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is NOT installed: nobody looked at the page")
+    with sync.sync_playwright() as driver:
+        flags = [
+            "--no-sandbox",
+            "--enable-unsafe-swiftshader",
+            "--ignore-gpu-blocklist",
+            "--disable-background-networking",
+        ]
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=[*flags, "--disable-component-update", "--disable-sync"]
+        )
+        looked = browser.new_page(viewport={"width": 1300, "height": 1000})
+        elsewhere = []
+        looked.on(
+            "request",
+            lambda r: elsewhere.append(r.url) if not r.url.startswith((page.address, "data:", "blob:")) else None,
+        )
+        looked.goto(page.address)
+        looked.wait_for_selector("canvas", timeout=60_000)
+        looked.get_by_text("Screenshot").wait_for(timeout=60_000)
+        before = looked.screenshot()
+        label = looked.get_by_text("Where is", exact=True).first.bounding_box()
+        looked.mouse.click(label["x"] + 170, label["y"] + label["height"] / 2)
+        looked.keyboard.type("the largest table", delay=10)
+        looked.wait_for_timeout(500)
+        button = looked.get_by_role("button", name="Ask", exact=True).bounding_box()
+        looked.mouse.click(button["x"] + 20, button["y"] + 5)
+        looked.get_by_text("understood: largest table").wait_for(timeout=60_000)
+        looked.wait_for_timeout(2000)
+        after = looked.screenshot(path=tmp_path / "page.png")
+        browser.close()
+    assert not elsewhere
+    assert before != after
