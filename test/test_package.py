@@ -52,7 +52,7 @@ def test_ros_stays_in_the_nodes():
             assert not [m for m in imports(path) if m.startswith(ros)], path
 
 
-TOP = ("nodes", "cli", "viewer", "maps", "outputs")
+TOP = ("nodes", "cli", "viewer", "page", "maps", "outputs")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,8 @@ TOP = ("nodes", "cli", "viewer", "maps", "outputs")
         ("query", ("mapping", "affordance", "sources", "lab", *TOP)),
         ("affordance", ("mapping", "query", "sources", "lab", *TOP)),
         ("sources", ("mapping", "query", "affordance", "lab", *TOP)),
-        ("viewer", ("mapping", "sources", "lab", "nodes", "cli", "maps", "outputs")),
+        ("viewer", ("mapping", "sources", "lab", "nodes", "cli", "page", "maps", "outputs")),
+        ("page", ("mapping", "sources", "lab", "nodes", "cli", "outputs")),
         ("nodes", ("cli", "lab", "viewer")),
         ("lab/synthetic", ("models", "mapping", "query", "lab.evaluation", "lab.training", "nodes", "cli")),
         ("lab/evaluation", ("nodes", "cli")),

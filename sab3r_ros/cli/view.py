@@ -9,7 +9,7 @@ from sab3r_ros.config import Settings
 
 def serve_map(folder: Path, settings: Settings, host: str, port: int) -> None:
     """Serve a saved map until it is told to end. Raises as `open_page`."""
-    from sab3r_ros.viewer.page.page import open_page
+    from sab3r_ros.page.page import open_page
 
     page = open_page(folder, "", host, port, settings)
     print(f"{page.address} (Ctrl-C ends it)", flush=True)

@@ -48,7 +48,7 @@ def mapped(pictures, tmp_path_factory):
 
 def test_map_writes_everything(mapped):
     names = {p.name for p in mapped.iterdir()}
-    assert names == {"map.json", "map.safetensors", "map.ply", "trajectory.txt", "preview.png", "summary.json"}
+    assert names == {"map.json", "objects.safetensors", "map.safetensors", "map.ply", "trajectory.txt", "preview.png", "summary.json"}
     summary = json.loads((mapped / "summary.json").read_text())
     assert summary["frames"] == 6
     assert summary["keyframes"] >= 1

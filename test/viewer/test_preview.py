@@ -54,6 +54,7 @@ def test_the_preview_shows_labels_path_and_answers(tmp_path):
         "mug",
         0,
         0.7,
+        0.9,
         box[:3, 3],
         box,
         np.full(3, 0.5),

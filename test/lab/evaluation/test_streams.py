@@ -49,7 +49,7 @@ def test_point_iou_is_one_for_the_objects_own_voxels(backend):
     mask = np.zeros((96, 128), bool)
     mask[:, :64] = True
     wanted = np.unique(rows.reshape(height, width)[:, : width // 2].numpy())
-    thing = LocatedObject("", "", 0, 1.0, *[np.zeros(3)] * 6, 0, wanted[wanted >= 0], wanted[wanted >= 0])
+    thing = LocatedObject("", "", 0, 1.0, 1.0, *[np.zeros(3)] * 6, 0, wanted[wanted >= 0], wanted[wanted >= 0])
     assert point_iou(mapper, thing, {0: mask}) > 0.8  # voxels at the border hold pixels of both sides
     assert point_iou(mapper, None, {0: mask}) == 0.0
     assert point_iou(mapper, thing, {0: ~mask}) < 0.2

@@ -17,9 +17,9 @@ from sab3r_ros.sources.open import open_source
 
 pytest.importorskip("viser", reason="the page is NOT tested: pip install 'sab3r_ros[view]'")
 
-from sab3r_ros.viewer.page.page import MapPage
-from sab3r_ros.viewer.page.points import COLOURINGS, MapPoints, Shown
-from sab3r_ros.viewer.page.scene import box_lines, gripper_lines
+from sab3r_ros.page.page import MapPage
+from sab3r_ros.page.points import COLOURINGS, MapPoints, Shown
+from sab3r_ros.page.scene import box_lines, gripper_lines
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

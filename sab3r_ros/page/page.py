@@ -14,8 +14,8 @@ from sab3r_ros.maps import Map
 from sab3r_ros.query.map_query import Answer, label_voxels
 from sab3r_ros.query.registry import MapObject
 from sab3r_ros.query.vocabulary import VocabularyError
-from sab3r_ros.viewer.page.points import COLOURINGS, MapPoints, Shown
-from sab3r_ros.viewer.page.scene import (
+from sab3r_ros.page.points import COLOURINGS, MapPoints, Shown
+from sab3r_ros.page.scene import (
     box_lines,
     edge_lines,
     gripper_lines,
