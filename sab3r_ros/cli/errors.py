@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from sab3r_ros.cli.interrupts import Interrupts
 
-_EXTRAS = dict.fromkeys(("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco", "sklearn"), "lab") | {"viser": "view"}
+_EXTRAS = dict.fromkeys(("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco", "sklearn"), "lab") | {
+    "viser": "view"
+}
 _FORESEEN = (ValueError, OSError)
 
 

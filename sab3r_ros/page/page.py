@@ -11,9 +11,6 @@ import numpy as np
 import viser
 
 from sab3r_ros.maps import Map
-from sab3r_ros.query.map_query import Answer, label_voxels
-from sab3r_ros.query.registry import MapObject
-from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.page.points import COLOURINGS, MapPoints, Shown
 from sab3r_ros.page.scene import (
     box_lines,
@@ -24,6 +21,9 @@ from sab3r_ros.page.scene import (
     shown_keyframes,
     thumbnail,
 )
+from sab3r_ros.query.map_query import Answer, label_voxels
+from sab3r_ros.query.registry import MapObject
+from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.viewer.preview import choose_viewpoint
 
 _MOST_POINTS = 1_500_000  # in the browser at once: a phone still turns them
@@ -188,7 +188,7 @@ class MapPage:
             afford = gui.add_button("Show grasps")
             self._afforded = gui.add_markdown("")
         self._list.on_update(lambda _: self.select(self._things[self._list.value]))
-        fly.on_click(lambda _: self._selected and self.fly_to(self._selected.box_pose[:3, 3], self._selected.size))
+        fly.on_click(self._fly_to_selected)
         afford.on_click(lambda _: self.show_grasps(self._affordance.value))
         self.select(next(iter(self._things.values())), mark=False)
 
@@ -212,6 +212,10 @@ class MapPage:
         if mark:
             self._add("selected", "box", box_lines(item.box_pose, item.size), _PLACE)
 
+    def _fly_to_selected(self, _) -> None:
+        if self._selected is not None:
+            self.fly_to(self._selected.box_pose[:3, 3], self._selected.size)
+
     def show_grasps(self, prompt: str) -> int:
         """Draw grippers where the selected thing can be taken hold of; how many. What cannot be answered is said on the page."""
         from sab3r_ros.affordance.pipeline import affordance_regions
@@ -233,7 +237,9 @@ class MapPage:
             self._add("grasps", f"gripper{k}", gripper_lines(grasp.pose, grasp.width), _GRIPPER)
         best = f", best {max(g.score for g in grasps):.0%}" if grasps else ""
         nothing = f"no part of it affords {prompt!r}"
-        self._afforded.content = f"{len(answer.regions)} regions, {len(grasps)} grasps{best}" if answer.regions else nothing
+        self._afforded.content = (
+            f"{len(answer.regions)} regions, {len(grasps)} grasps{best}" if answer.regions else nothing
+        )
         return len(grasps)
 
     def _build_scene(self) -> None:

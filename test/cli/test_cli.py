@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -48,7 +49,15 @@ def mapped(pictures, tmp_path_factory):
 
 def test_map_writes_everything(mapped):
     names = {p.name for p in mapped.iterdir()}
-    assert names == {"map.json", "objects.safetensors", "map.safetensors", "map.ply", "trajectory.txt", "preview.png", "summary.json"}
+    assert names == {
+        "map.json",
+        "objects.safetensors",
+        "map.safetensors",
+        "map.ply",
+        "trajectory.txt",
+        "preview.png",
+        "summary.json",
+    }
     summary = json.loads((mapped / "summary.json").read_text())
     assert summary["frames"] == 6
     assert summary["keyframes"] >= 1
@@ -70,6 +79,32 @@ def test_locate_prints_json_and_draws(mapped, tmp_path):
 
 def test_locate_says_when_nothing_is_found(mapped):
     assert "try other words" in sab3r("locate", mapped, "mug", "--min-score", "1.0", code=3).stdout
+
+
+def test_locate_answers_with_a_verdict_and_says_what_it_understood(mapped):
+    answer = json.loads(sab3r("locate", mapped, "where is the submarine on the floor?", "--json", code=3).stdout)
+    assert answer["verdict"] in ("ABSENT", "UNSEEN")
+    assert answer["understood"] == "submarine on floor"
+    assert answer["calibrated"] is True
+    assert 0 <= answer["probability"] < 0.2
+    assert "exclude each other" in sab3r("locate", mapped, "mug on the table and under the table", code=1).stderr
+
+
+def test_objects_are_listed(mapped):
+    things = json.loads(sab3r("objects", mapped, "--json").stdout)
+    assert len({t["id"] for t in things}) == len(things)
+    for thing in things:
+        assert {"labels", "centroid", "size", "views", "state"} <= set(thing)
+    lines = sab3r("objects", mapped).stdout.splitlines()
+    assert len(lines) == len(things)
+
+
+def test_a_page_on_a_port_that_is_taken_is_one_line(mapped):
+    pytest.importorskip("viser", reason="the page is NOT tested: pip install 'sab3r_ros[view]'")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert "choose another --port" in sab3r("view", mapped, "--port", other.getsockname()[1], code=1).stderr
 
 
 def test_a_map_is_not_overwritten_unasked(mapped, pictures):
