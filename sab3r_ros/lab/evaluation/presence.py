@@ -105,17 +105,18 @@ def shares_of(walk: Walk) -> dict[str, float]:
     return out
 
 
-_LOADED: dict[Settings, tuple[Backend, MapQuery]] = {}
+_LOADED: dict[str, tuple[Backend, MapQuery]] = {}  # of this process, by their settings
 
 
 def _models(settings: Settings) -> tuple[Backend, MapQuery]:
-    if settings not in _LOADED:
+    key = settings.model_dump_json()
+    if key not in _LOADED:
         backend = load_backend(settings.model, settings.window.size)
         query = query_for(backend.features, settings.query)
         if query is None:
             raise ValueError("this checkpoint has no text-aligned features, which this evaluation needs")
-        _LOADED[settings] = backend, query
-    return _LOADED[settings]
+        _LOADED[key] = backend, query
+    return _LOADED[key]
 
 
 def ask_room(settings: Settings, number: int, frames: int = FRAMES) -> list[Asked]:

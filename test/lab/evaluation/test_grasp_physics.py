@@ -10,7 +10,6 @@ pytest.importorskip("mujoco")
 from sab3r_ros.lab.evaluation.grasp_bench import (
     HOUSEHOLD_FIRST,
     Trial,
-    calibration_error,
     figures,
     from_above,
     household_paths,
@@ -20,6 +19,7 @@ from sab3r_ros.lab.evaluation.grasp_bench import (
     trials_of,
 )
 from sab3r_ros.lab.evaluation.grasp_physics import Body, Outcome, lowest_point, read_body, try_grasp
+from sab3r_ros.lab.evaluation.metrics import calibration_error
 
 
 def brick(size=(0.05, 0.12, 0.06), mass=0.2):
