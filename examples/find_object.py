@@ -30,7 +30,9 @@ def main() -> int:
         return 1
     best = answer.objects[0]
     p = best.centroid
-    print(f"{best.label} at ({p.x:.2f}, {p.y:.2f}, {p.z:.2f}) m in {answer.header.frame_id}, probability {best.probability:.0%}")
+    print(
+        f"{best.label} at ({p.x:.2f}, {p.y:.2f}, {p.z:.2f}) m in {answer.header.frame_id}, probability {best.probability:.0%}"
+    )
     return 0
 
 
