@@ -163,7 +163,16 @@ class MapServices:
             return _fail(response, "PATH_EXISTS", str(error))
         except session.MapFileError as error:
             return _fail(response, "PATH_INVALID", str(error))
-        response.message = f"saved {response.num_bytes} bytes"
+        lost = ""
+        if self._node.query is not None:
+            try:
+                with self._node.mapper.lock:
+                    snapshot, keyframes = self._node.mapper.snapshot(), self._node.mapper.state.graph.keyframes
+                self._node.things.update(self._node.query, snapshot, keyframes)
+                response.num_bytes += self._node.things.save(path)
+            except (OSError, ValueError) as error:
+                lost = f", without the ids of its things: {error}"
+        response.message = f"saved {response.num_bytes} bytes{lost}"
         return response
 
     def load(self, request: LoadMap.Request, response: LoadMap.Response):
@@ -176,6 +185,8 @@ class MapServices:
             response = _fail(response, "INVALID_DATA", str(error))
         else:
             self._node.map_replaced()
+            if request.clear and same_model and self._node.query is not None:
+                self._restore_things(Path(request.path))
             if same_model:
                 response.message = f"loaded {request.path}"
             else:
@@ -186,6 +197,12 @@ class MapServices:
                 )
         response.map_status = self._node.status()
         return response
+
+    def _restore_things(self, path: Path) -> None:
+        try:
+            self._node.things.restore(path.expanduser())
+        except ValueError as error:
+            self._node.get_logger().warning(str(error))
 
     def reset(self, _request: Trigger.Request, response: Trigger.Response):
         """~/reset."""

@@ -3,12 +3,15 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 from geometry_msgs.msg import Point
 
+from sab3r_ros.mapping.session import map_mark
 from sab3r_ros.msg import ObjectInstance
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.query.map_query import MapQuery
+from sab3r_ros.query.object_store import load_objects, new_registry, save_objects
 from sab3r_ros.query.registry import MapObject, ObjectRegistry
 from sab3r_ros.query.visibility import View, view_of_result
 from sab3r_ros.types import FrameResult, Keyframe, MapSnapshot
@@ -38,16 +41,23 @@ class ObjectTracker:
                 self._registry.look(self._views.popleft())
             self._registry.update(query, snapshot, keyframes)
 
+    def save(self, folder: Path) -> int:
+        """Write the things beside the map that was just saved there; returns their bytes. Raises OSError, MapFileError."""
+        with self._lock:
+            return save_objects(folder, map_mark(folder), self._registry).stat().st_size
+
+    def restore(self, folder: Path) -> None:
+        """Go on from the things saved beside a map, or from none. Raises ValueError for a damaged file."""
+        stored = load_objects(folder, map_mark(folder))
+        with self._lock:
+            self._registry = new_registry(stored)
+            self._views.clear()
+
     @property
     def objects(self) -> list[MapObject]:
         """All things, oldest first."""
         with self._lock:
             return self._registry.objects
-
-    @property
-    def registry(self) -> ObjectRegistry:
-        """What holds the things; to be saved, or to go on from saved ones."""
-        return self._registry
 
 
 def thing_message(item: MapObject, scale_stddev: float) -> ObjectInstance:

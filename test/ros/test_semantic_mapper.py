@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import time
 from collections import Counter
 
@@ -20,9 +21,11 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from sab3r_ros.lab.synthetic.sequence import render_sequence
+from sab3r_ros.mapping.session import map_mark
 from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
+from sab3r_ros.query.object_store import load_objects
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 
 NAME = "/semantic_mapper"
@@ -218,6 +221,13 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     loaded = call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True)
     assert loaded.status == LoadMap.Response.SUCCESS, loaded.message
     assert loaded.map_status.num_points == points
+    again = str(tmp_path / "again")
+    assert (
+        call(listener, SaveMap, f"{NAME}/save_map", path=again, include_features=True).status
+        == SaveMap.Response.SUCCESS
+    )
+    before, after = (load_objects(p, map_mark(p))[0] for p in map(pathlib.Path, (path, again)))
+    assert {o.id: o.label for o in before} == {o.id: o.label for o in after}, "things lost their ids over a reload"
     data = (tmp_path / "map" / "map.safetensors").read_bytes()
     (tmp_path / "map" / "map.safetensors").write_bytes(data[:-1000])
     assert call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True).status == LoadMap.Response.INVALID_DATA
