@@ -18,11 +18,11 @@ def write_outputs(
 ) -> None:
     """The map's own format with its things, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
     save_map(mapper, out, overwrite)
+    snapshot, trajectory = mapper.snapshot(), mapper.trajectory
     if query is not None:
         registry = ObjectRegistry()
-        registry.update(query, mapper.snapshot(), mapper.state.graph.keyframes)
+        registry.update(query, snapshot, mapper.state.graph.keyframes)
         save_objects(out, map_mark(out), registry)
-    snapshot, trajectory = mapper.snapshot(), mapper.trajectory
     label, score = label_voxels(query, snapshot)
     write_ply(out / "map.ply", snapshot.points, snapshot.colours, score, label)
     write_tum(out / "trajectory.txt", trajectory)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import InvalidHandle, ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
@@ -144,10 +144,8 @@ def _spin(executor: MultiThreadedExecutor, name: str, ended: threading.Event) ->
             break
         except InvalidHandle:
             continue
-        except ExternalShutdownException:
-            break
         except Exception as error:
-            if not rclpy.ok():  # the context was shut down between the executor's look at it and its wait
+            if not rclpy.ok():  # ended from outside, or between the executor's look at the context and its wait
                 break
             text = f"{type(error).__name__}: {error}"
             rclpy.logging.get_logger(name).error(text, throttle_duration_sec=_ERROR_EVERY)

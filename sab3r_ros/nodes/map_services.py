@@ -10,15 +10,15 @@ from sab3r_ros.geometry.projection import transform
 from sab3r_ros.mapping import session
 from sab3r_ros.msg import ObjectInstance, Presence
 from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.object_messages import place_object
 from sab3r_ros.nodes.transforms import TransformUnavailable
 from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, ranked
 from sab3r_ros.query.objects import LocatedObject, surroundings, whole_region
-from sab3r_ros.query.vocabulary import VocabularyError, checked_labels
+from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sab3r_ros.types import MapSnapshot, Region
 
-_POSITION_STD, _ORIENTATION_STD = 0.05, 0.3  # metres, radians: of a located object's box, beside the scale
 _NO_FEATURES = (
     "the map has no features to search: the checkpoint has no text-aligned head, or the map was saved without"
 )
@@ -106,24 +106,16 @@ class MapServices:
         everything = snapshot if whole else mapper.snapshot(columns=("xyz",))
         explored = self._exploration.share(everything, keyframes)
         viewpoint = newest[0][1][:3, 3] if newest else None
-        prompts = checked_labels(request.prompts, "the list of prompts")
-        return [
-            node.query.ask(snapshot, prompt, request.negatives, request.min_score or None, explored, viewpoint, k)
-            for k, prompt in enumerate(prompts)
-        ]
+        return node.query.ask_each(
+            snapshot, request.prompts, request.negatives, request.min_score or None, explored, viewpoint
+        )
 
     def _describe(self, item: LocatedObject, to_target, head, request: LocateObject.Request) -> ObjectInstance:
         out = ObjectInstance(
             id=item.id, label=item.label, prompt_index=item.prompt_index, score=item.score, probability=item.probability, num_points=len(item.points),
             num_views=int(item.views.max(initial=0)),
         )  # fmt: skip
-        pose = to_target @ item.box_pose
-        out.pose.pose = convert.to_pose(pose)
-        doubt = self._node.mapper.status().scale.stddev
-        out.pose.covariance = convert.pose_covariance(item.box_pose[:3, 3], doubt, _POSITION_STD, _ORIENTATION_STD)
-        out.size = convert.to_vector(item.size)
-        out.centroid = convert.to_point(transform(to_target, item.centroid))
-        out.last_seen = convert.to_stamp(item.last_seen)
+        place_object(out, item, self._node.mapper.status().scale.stddev, to_target)
         if request.return_points:
             columns = convert.xyz_columns(transform(to_target, item.points)) | {"rgb": convert.packed_rgb(item.rgb)}
             out.points = convert.make_cloud(head, **columns, views=item.views.clip(0, 65535).astype(np.uint16))
@@ -166,9 +158,7 @@ class MapServices:
         lost = ""
         if self._node.query is not None:
             try:
-                with self._node.mapper.lock:
-                    snapshot, keyframes = self._node.mapper.snapshot(), self._node.mapper.state.graph.keyframes
-                self._node.things.update(self._node.query, snapshot, keyframes)
+                self._node.things.update(self._node.query, self._node.mapper)
                 response.num_bytes += self._node.things.save(path)
             except (OSError, ValueError) as error:
                 lost = f", without the ids of its things: {error}"

@@ -2,22 +2,17 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 
-from geometry_msgs.msg import Point
-
+from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.session import map_mark
-from sab3r_ros.msg import ObjectInstance
-from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.object_store import load_objects, new_registry, save_objects
 from sab3r_ros.query.registry import MapObject, ObjectRegistry
 from sab3r_ros.query.visibility import View, view_of_result
-from sab3r_ros.types import FrameResult, Keyframe, MapSnapshot
+from sab3r_ros.types import FrameResult
 
 _KEPT = 30  # frames between two updates of which something can still be said
-_POSITION_STD, _ORIENTATION_STD = 0.05, 0.3  # metres, radians: of an object's box, beside the scale
 
 
 class ObjectTracker:
@@ -34,8 +29,12 @@ class ObjectTracker:
         if view is not None:
             self._views.append(view)
 
-    def update(self, query: MapQuery, snapshot: MapSnapshot, keyframes: Sequence[Keyframe]) -> None:
-        """See `ObjectRegistry.update`; first come the frames since the last one."""
+    def update(self, query: MapQuery, mapper: Mapper) -> None:
+        """See `ObjectRegistry.update`; first come the frames since the last one. An empty map changes nothing."""
+        with mapper.lock:
+            snapshot, keyframes = mapper.snapshot(), mapper.state.graph.keyframes
+        if not len(snapshot):
+            return
         with self._lock:
             while self._views:
                 self._registry.look(self._views.popleft())
@@ -58,18 +57,3 @@ class ObjectTracker:
         """All things, oldest first."""
         with self._lock:
             return self._registry.objects
-
-
-def thing_message(item: MapObject, scale_stddev: float) -> ObjectInstance:
-    """A thing in the map's frame as a message, without its points."""
-    out = ObjectInstance(
-        id=item.id, label=item.label, score=item.labels[0][1], probability=item.labels[0][1], state=int(item.state),
-        labels=[name for name, _ in item.labels], label_shares=[share for _, share in item.labels], num_points=len(item.points),
-        num_views=item.views, has_moved=item.moved_from is not None,
-    )  # fmt: skip
-    out.pose.pose = convert.to_pose(item.box_pose)
-    out.pose.covariance = convert.pose_covariance(item.box_pose[:3, 3], scale_stddev, _POSITION_STD, _ORIENTATION_STD)
-    out.size, out.centroid = convert.to_vector(item.size), convert.to_point(item.centroid)
-    out.moved_from = Point() if item.moved_from is None else convert.to_point(item.moved_from)
-    out.first_seen, out.last_seen = convert.to_stamp(item.first_seen), convert.to_stamp(item.last_seen)
-    return out

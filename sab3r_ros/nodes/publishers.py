@@ -13,7 +13,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from sab3r_ros.mapping.mapper import Mapper, MapperStatus
 from sab3r_ros.msg import MapStatus, ObjectArray, Vocabulary
 from sab3r_ros.nodes import conversions as convert
-from sab3r_ros.nodes.object_tracker import thing_message
+from sab3r_ros.nodes.object_messages import thing_message
 from sab3r_ros.nodes.parameters import MapperNodeSettings
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable

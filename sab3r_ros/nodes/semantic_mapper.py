@@ -199,10 +199,7 @@ class SemanticMapperNode(ManagedNode):
 
     def _publish_objects(self, stamp: int):
         """The map's things, as messages and as markers."""
-        with self.mapper.lock:
-            snapshot, keyframes = self.mapper.snapshot(), self.mapper.state.graph.keyframes
-        if len(snapshot):
-            self.things.update(self.query, snapshot, keyframes)
+        self.things.update(self.query, self.mapper)
         things = self.things.objects
         self.map_publishers.publish_objects(things, self.mapper.status().scale.stddev, stamp)
         shown = [o for o in things if o.state == ObjectState.HERE and o.labels[0][1] >= self.settings.marker_min_share]

@@ -4,7 +4,6 @@ import io
 import socket
 import threading
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -52,7 +51,6 @@ class MapPage:
         self.points = MapPoints(snapshot, label, self._query.vocabulary if self._query else None)
         self._selected: MapObject | None = None
         self._ruler: list[np.ndarray] = []
-        self._clouds: dict[str, object] = {}
         self.server.scene.set_up_direction("+z")
         self._look_at_all()
         self.draw_points(_FIRST_POINTS)
@@ -61,7 +59,8 @@ class MapPage:
         self._build_things()
         self._build_scene()
         self.server.scene.on_click()(self._clicked)
-        self.draw_points(_MOST_POINTS)
+        if len(self.points) > _FIRST_POINTS:
+            self.draw_points()
 
     @property
     def address(self) -> str:
@@ -78,10 +77,9 @@ class MapPage:
         with self._lock:
             index = self.points.choose(self.shown, most)
             size = self.map.content.snapshot.voxel_size * np.sqrt(len(self.points) / max(len(index), 1))
-            scale = float(self._size.value) if hasattr(self, "_size") else 1.0
             self.server.scene.add_point_cloud(
                 "/map", self.points.points[index], self.points.paint(self.shown, index),
-                point_size=min(size, 3 * self.map.content.snapshot.voxel_size) * scale, point_shape="circle", precision="float32",
+                point_size=min(size, 3 * self.map.content.snapshot.voxel_size) * self.shown.point_size, point_shape="circle", precision="float32",
             )  # fmt: skip
 
     def _look_at_all(self) -> None:
@@ -137,7 +135,7 @@ class MapPage:
         gui, points = self.server.gui, self.points
         with gui.add_folder("View"):
             self._colouring = gui.add_dropdown("Colour by", COLOURINGS, initial_value="colour")
-            self._size = gui.add_slider("Point size", 0.2, 3.0, 0.1, 1.0)
+            point_size = gui.add_slider("Point size", 0.2, 3.0, 0.1, 1.0)
             height = gui.add_slider("Height cut (m)", 0.1, max(points.height, 0.2), 0.05, max(points.height, 0.2))
             confidence = gui.add_slider("Hide least confident (%)", 0, 90, 5, 0)
             detail = gui.add_slider("Detail (%)", 5, 100, 5, 100)
@@ -150,16 +148,12 @@ class MapPage:
             first = int(stamps[0]) if len(stamps) else 0
             until = np.inf if clock.value >= seconds else first + clock.value * 1e9
             self.shown = Shown(
-                self._colouring.value,
-                height.value + 1e-6,
-                confidence.value / 100,
-                until,
-                detail.value / 100,
+                self._colouring.value, height.value + 1e-6, confidence.value / 100, until, detail.value / 100, point_size.value,
                 self.shown.heat,
-            )
+            )  # fmt: skip
             self.draw_points()
 
-        for control in (self._colouring, self._size, height, confidence, detail, clock):
+        for control in (self._colouring, point_size, height, confidence, detail, clock):
             control.on_update(changed)
         picture.on_click(self._screenshot)
 
@@ -347,10 +341,3 @@ def start_server(host: str, port: int, label: str):
         port = probe.getsockname()[1]
     with redirect_stdout(io.StringIO()):  # it draws a frame round its address
         return viser.ViserServer(host=host, port=port, label=label, verbose=False)
-
-
-def open_page(path: Path, checkpoint: str, host: str, port: int, settings=None) -> MapPage:
-    """The page of a saved map. Raises as `open_map` and `MapPage`."""
-    from sab3r_ros.maps import open_map
-
-    return MapPage(open_map(path, checkpoint, settings), host, port)

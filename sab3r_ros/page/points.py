@@ -19,7 +19,7 @@ class Shown:
 
     colouring: one of COLOURINGS; top: largest height in metres above the lowest point; least_confidence: quantile below which
     voxels are hidden; until: newest stamp (ns) of a voxel's last sight; detail: share of the voxels; heat (N,): relevancy of
-    the last question, or None.
+    the last question, or None; point_size: times that which closes the gaps.
     """
 
     colouring: str = "colour"
@@ -27,6 +27,7 @@ class Shown:
     least_confidence: float = 0.0
     until: float = np.inf
     detail: float = 1.0
+    point_size: float = 1.0
     heat: np.ndarray | None = None
 
 

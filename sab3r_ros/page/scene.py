@@ -6,10 +6,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sab3r_ros.geometry.sim3 import rigid_part
+from sab3r_ros.query.objects import BOX_EDGES, box_corners
 from sab3r_ros.types import Edge, Keyframe
 
-_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-_SIDES = [(a, b) for a in range(8) for b in range(a + 1, 8) if np.abs(_CORNERS[a] - _CORNERS[b]).sum() == 1]
 _FINGER = 0.045  # metres from the finger tips to the palm
 _FRUSTUMS = 80  # keyframes drawn at most
 _THUMBNAIL = 96  # pixels, the longer side
@@ -17,8 +16,7 @@ _THUMBNAIL = 96  # pixels, the longer side
 
 def box_lines(pose: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The twelve edges (12,2,3) of a box with pose (4,4) and size (3,)."""
-    corners = (_CORNERS * np.maximum(size, 0.01)) @ pose[:3, :3].T + pose[:3, 3]
-    return np.array([[corners[a], corners[b]] for a, b in _SIDES])
+    return box_corners(pose, np.maximum(size, 0.01))[BOX_EDGES]
 
 
 def path_lines(trajectory: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:

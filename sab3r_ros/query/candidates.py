@@ -55,7 +55,9 @@ class CandidateFinder:
         relevancy, margin, cosine = (x.numpy() for x in (scores.relevancy, scores.margin, scores.cosine))
         fitting = np.ones(len(relevancy), np.float32)
         if question.colour:  # a voxel that is half of a colour may well be it, in this light
-            fitting = np.minimum(1, 2 * colour_shares(snapshot.colours, question.colour))
+            likely = relevancy >= _LEAST_RELEVANCY  # no others can be candidates
+            fitting[~likely] = 0
+            fitting[likely] = np.minimum(1, 2 * colour_shares(snapshot.colours[likely], question.colour))
         wanted = relevancy * fitting
         if not len(relevancy):
             return [], relevancy, fitting, np.zeros((0, len(EVIDENCE)))

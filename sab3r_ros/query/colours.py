@@ -26,6 +26,8 @@ def colour_shares(rgb: np.ndarray, name: str) -> np.ndarray:
     typical = np.array([v for values in _PROTOTYPES.values() for v in values], np.uint8)
     if name not in _PROTOTYPES:
         raise KeyError(f"no colour is called {name!r}; known are {', '.join(COLOURS)}")
+    if not len(rgb):
+        return np.zeros(0, np.float32)
     distance = np.linalg.norm(_lab(rgb)[:, None] - _lab(typical)[None], axis=-1)
     best = np.stack([distance[:, [n == key for n in names]].min(1) for key in _PROTOTYPES], 1)
     weight = np.exp(-(best - best.min(1, keepdims=True)) / _SOFTNESS * 2)

@@ -124,9 +124,22 @@ class MapQuery:
         min_score: least probability; default that of the settings. max_objects: 0 = no limit.
         Raises VocabularyError for an empty or contradictory prompt or a score out of range.
         """
+        return ranked(self.ask_each(snapshot, prompts, negatives, min_score), max_objects)
+
+    def ask_each(
+        self,
+        snapshot: MapSnapshot,
+        prompts: Sequence[str],
+        negatives: Sequence[str] = (),
+        min_score: float | None = None,
+        explored: float = float("nan"),
+        viewpoint: np.ndarray | None = None,
+    ) -> list[Answer]:
+        """`ask` for every prompt of a list, in its order. Raises VocabularyError as it does, and for an empty list or twins."""
         prompts = checked_labels(prompts, "the list of prompts")
-        answers = [self.ask(snapshot, p, negatives, min_score, number=k) for k, p in enumerate(prompts)]
-        return ranked(answers, max_objects)
+        return [
+            self.ask(snapshot, prompt, negatives, min_score, explored, viewpoint, k) for k, prompt in enumerate(prompts)
+        ]
 
     def ask(
         self,

@@ -11,6 +11,7 @@ from sab3r_ros.types import MapSnapshot
 _SURROUNDINGS = 0.4  # metres: what is farther from an object cannot be in a gripper's way
 _SAME_OBJECT = 0.3  # share of the smaller one's voxels that two answers must have in common
 _REMEMBERED = 200  # objects per label
+BOX_EDGES = [(i, i | bit) for i in range(8) for bit in (1, 2, 4) if not i & bit]  # of `box_corners`
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,12 @@ def upright_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     pose[:3, 3] = cx, cy, (low + high) / 2
     return pose, np.array([width, depth, high - low])
+
+
+def box_corners(pose: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Corners (8,3) of a box with pose (4,4) and size (3,); two share an edge where their numbers differ in one bit."""
+    corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * size
+    return corners @ pose[:3, :3].T + pose[:3, 3]
 
 
 def surroundings(points: np.ndarray, cloud: np.ndarray, radius: float = _SURROUNDINGS) -> np.ndarray:

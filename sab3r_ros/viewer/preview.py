@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.files import replacing
-from sab3r_ros.query.objects import LocatedObject
+from sab3r_ros.query.objects import BOX_EDGES, LocatedObject, box_corners
 from sab3r_ros.query.vocabulary import UNLABELLED, Vocabulary
 from sab3r_ros.types import MapSnapshot
 from sab3r_ros.viewer.shading import look_at, project_points, render_points, shaded
@@ -150,13 +150,9 @@ def _path(image, depth, walked, to_pixels) -> None:
 
 def _box(image, item: LocatedObject, to_pixels, colour) -> None:
     """A located object's box with its name and score."""
-    corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * item.size
-    pixels = to_pixels(corners @ item.box_pose[:3, :3].T + item.box_pose[:3, 3])
-    drawn = np.round(pixels[:, :2]).astype(int)
-    for i in range(8):
-        for j in (i ^ 1, i ^ 2, i ^ 4):
-            if i < j:
-                cv2.line(image, tuple(drawn[i]), tuple(drawn[j]), colour, 2, cv2.LINE_AA)
+    drawn = np.round(to_pixels(box_corners(item.box_pose, item.size))[:, :2]).astype(int)
+    for i, j in BOX_EDGES:
+        cv2.line(image, tuple(drawn[i]), tuple(drawn[j]), colour, 2, cv2.LINE_AA)
     text = f"{item.label} {item.probability:.0%}"
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
     x = int(np.clip(drawn[:, 0].mean() - width / 2, 2, image.shape[1] - width - 2))

@@ -10,38 +10,29 @@ from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.household import evaluate_household
+from sab3r_ros.lab.evaluation.models import searchable_models
 from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
 from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
 from sab3r_ros.models.backends import load_backend
-from sab3r_ros.models.base import Backend
 from sab3r_ros.outputs import write_outputs
-from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.query.map_query import query_for
 from sab3r_ros.viewer.affordance_picture import draw_answer
 
 
 def rooms_metrics(settings: Settings, rooms: int, frames: int, first: int) -> dict:
-    """Metrics on walks through held-out rooms from number FIRST on. Raises ValueError as `_with_text`."""
-    backend, query = _with_text(settings)
+    """Metrics on walks through held-out rooms from number FIRST on. Raises ValueError as `searchable_models`."""
+    backend, query = searchable_models(settings)
     with tqdm(total=rooms, unit="room") as bar:
         return evaluate_rooms(settings, backend, query, rooms, frames, first, lambda line: bar.update())
 
 
 def household_metrics(settings: Settings, groups: int, first: int) -> dict:
-    """Metrics on groups of a few held-out views from number FIRST on. Raises ValueError as `_with_text`."""
-    backend, query = _with_text(settings)
+    """Metrics on groups of a few held-out views from number FIRST on. Raises ValueError as `searchable_models`."""
+    backend, query = searchable_models(settings)
     with tqdm(total=groups, unit="group") as bar:
         return evaluate_household(settings, backend, query, groups, first, bar.update)
-
-
-def _with_text(settings: Settings) -> tuple[Backend, MapQuery]:
-    """The models and their text encoder. Raises ValueError for a backend without text-aligned features."""
-    backend = load_backend(settings.model, settings.window.size)
-    query = query_for(backend.features, settings.query)
-    if query is None:
-        raise ValueError("this checkpoint has no text-aligned features, which this evaluation needs")
-    return backend, query
 
 
 def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:

@@ -17,18 +17,17 @@ import torch
 
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.metrics import area_under_roc, calibration_error
+from sab3r_ros.lab.evaluation.models import searchable_models
 from sab3r_ros.lab.evaluation.recording import read_labels
-from sab3r_ros.lab.evaluation.rooms import sequence_frames
-from sab3r_ros.lab.synthetic.objects import LABELS, STRUCTURE
+from sab3r_ros.lab.evaluation.rooms import SEEN_WELL, absent_labels, sequence_frames, shares_of
+from sab3r_ros.lab.synthetic.objects import STRUCTURE
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
-from sab3r_ros.lab.synthetic.sequence import Sequence as Walk
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
-from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend
 from sab3r_ros.query.exploration import explored_share, views_of
-from sab3r_ros.query.map_query import MapQuery, query_for
+from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.presence import NULL_WORDS, Verdict
 from sab3r_ros.query.relevancy import in_basis, unit_features
 from sab3r_ros.sources.folders import FolderSource
@@ -41,7 +40,6 @@ ABSENT_WORDS = (
     "drum kit", "telescope", "microscope", "sewing machine", "lawn mower", "wheelbarrow", "tent", "canoe", "treadmill",
     "dumbbell", "basketball hoop", "chandelier", "banana", "pizza", "traffic light", "fire hydrant", "globe", "elephant", "tree",
 )  # fmt: skip
-SEEN_WELL = 0.015  # share of a walk's pixels, as in `eval rooms`
 FIRST_ROOM, FIRST_CALIBRATION_ROOM = 80_000, 90_000  # among the held-out ones
 FRAMES = 12
 
@@ -95,27 +93,13 @@ def _baselines(query: MapQuery, snapshot: MapSnapshot, words: Sequence[str]) -> 
     return cosines.topk(top, 0).values.mean(0).numpy(), shares.topk(top, 0).values.mean(0).numpy()
 
 
-def shares_of(walk: Walk) -> dict[str, float]:
-    """Per label of furniture and things that a room has: the share of all pixels that show the largest one."""
-    instances = np.stack([v.instance for v in walk.views])
-    out: dict[str, float] = {}
-    for k, item in enumerate(walk.room.objects):
-        if item.label not in STRUCTURE:
-            out[item.label] = max(out.get(item.label, 0.0), float((instances == k).mean()))
-    return out
-
-
 _LOADED: dict[str, tuple[Backend, MapQuery]] = {}  # of this process, by their settings
 
 
 def _models(settings: Settings) -> tuple[Backend, MapQuery]:
     key = settings.model_dump_json()
     if key not in _LOADED:
-        backend = load_backend(settings.model, settings.window.size)
-        query = query_for(backend.features, settings.query)
-        if query is None:
-            raise ValueError("this checkpoint has no text-aligned features, which this evaluation needs")
-        _LOADED[key] = backend, query
+        _LOADED[key] = searchable_models(settings)
     return _LOADED[key]
 
 
@@ -126,9 +110,8 @@ def ask_room(settings: Settings, number: int, frames: int = FRAMES) -> list[Aske
     walk = render_sequence(HELD_OUT_SEEDS[number], frames, 320, 240)
     mapper = Mapper(settings, backend)
     map_stream(mapper, sequence_frames(walk))
-    there = shares_of(walk)
-    absent = [w for w in (*LABELS, *ABSENT_WORDS) if w not in there and w not in STRUCTURE]
-    return ask_all(query, mapper.snapshot(), there, f"room {number}", absent, _explored(mapper))
+    absent = [*absent_labels(walk), *ABSENT_WORDS]
+    return ask_all(query, mapper.snapshot(), shares_of(walk), f"room {number}", absent, _explored(mapper))
 
 
 def ask_rooms(

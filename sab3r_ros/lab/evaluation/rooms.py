@@ -23,14 +23,22 @@ _RATE = 10.0
 _FOUND = 0.3  # smallest IoU that counts as found
 
 
-def query_targets(sequence: Sequence, min_share: float = 0.015) -> list[str]:
-    """Labels of furniture and things of which one is seen in at least `min_share` of all pixels; most visible first."""
+SEEN_WELL = 0.015  # share of a walk's pixels
+
+
+def shares_of(sequence: Sequence) -> dict[str, float]:
+    """Per label of furniture and things that a room has: the share of all pixels that show the largest one."""
     instances = np.stack([v.instance for v in sequence.views])
     best: dict[str, float] = {}
     for k, item in enumerate(sequence.room.objects):
         if item.label not in STRUCTURE:
             best[item.label] = max(best.get(item.label, 0.0), float((instances == k).mean()))
-    return [label for label, share in sorted(best.items(), key=lambda i: -i[1]) if share >= min_share]
+    return best
+
+
+def query_targets(sequence: Sequence, min_share: float = SEEN_WELL) -> list[str]:
+    """Labels of furniture and things of which one is seen in at least `min_share` of all pixels; most visible first."""
+    return [label for label, share in sorted(shares_of(sequence).items(), key=lambda i: -i[1]) if share >= min_share]
 
 
 def absent_labels(sequence: Sequence) -> list[str]:
