@@ -54,7 +54,7 @@ def explored_share(points: np.ndarray, views: Iterable[tuple[np.ndarray, np.ndar
     low = np.quantile(points[:, 2], 0.02)
     blocking = points[(points[:, 2] > low + _BAND[0]) & (points[:, 2] < low + _BAND[1])]
     free = np.concatenate([_free_cells(pose, pointmap) for pose, pointmap in views])
-    blocked = np.unique(np.floor(blocking[:, :2] / _CELL).astype(int), axis=0)
+    blocked = _cells_of(blocking[:, :2])
     if not len(free) or not len(blocked):
         return float("nan")
     first = np.minimum(free.min(0), blocked.min(0)) - 1
@@ -84,5 +84,12 @@ def _free_cells(pose: np.ndarray, pointmap: np.ndarray) -> np.ndarray:
     if not len(rays):
         return np.zeros((0, 2), int)
     short = np.clip(1 - _CELL / length, 0, 1)  # a ray's end is a surface
-    along = np.linspace(0, 1, _STEPS)[:, None, None] * (rays * short[:, None])[None]
-    return np.unique(np.floor((pose[:3, 3] + along)[..., :2].reshape(-1, 2) / _CELL).astype(int), axis=0)
+    along = np.linspace(0, 1, _STEPS)[:, None, None] * (rays[:, :2] * short[:, None])[None]
+    return _cells_of((pose[:2, 3] + along).reshape(-1, 2))
+
+
+def _cells_of(places: np.ndarray) -> np.ndarray:
+    """The cells (M,2) that hold places (N,2), each once."""
+    cell = np.floor(places / _CELL).astype(np.int64)
+    packed = np.unique((cell[:, 0] << 32) + (cell[:, 1] + (1 << 31)))  # numbers sort much faster than rows
+    return np.stack([packed >> 32, (packed & 0xFFFFFFFF) - (1 << 31)], 1)
