@@ -193,16 +193,17 @@ class Mapper:
         state.graph.track(frame.stamp, estimate.pose, estimate.edges if self.adjusts else ())
         return keyframe
 
-    def adjust(self, whole: bool = True) -> AdjustmentReport | None:
+    def adjust(self, whole: bool = True, stop: threading.Event | None = None) -> AdjustmentReport | None:
         """Adjust keyframes, the frames between them and the focal length jointly over tracks of keypoints; voxels follow.
 
-        whole: all keyframes, else the newest ones, which the older ones hold in place. It may run beside `register`, in another
-        thread. None where nothing was changed, also where GTSAM is not installed or no keypoints are used.
+        whole: all keyframes, else the newest ones, which the older ones hold in place; stop: once it is set, the adjustment is
+        given up and the map stays as it is. It may run beside `register`, in another thread. None where nothing was changed,
+        also where GTSAM is not installed or no keypoints are used.
         """
         if self._adjuster is None:
             return None
         with self._adjusting:
-            report = self._adjuster(self, whole)
+            report = self._adjuster(self, whole, stop or threading.Event())
         if report is not None:
             self.adjusted = report
         return report
@@ -251,7 +252,7 @@ class Mapper:
         return self._adjuster is not None
 
     def stop_adjusting(self) -> None:
-        """Give up an adjustment on its way in another thread; the map stays as it is."""
+        """End the solution that an adjustment waits for in another thread; whether it begins another one, its `stop` says."""
         if self._adjuster is not None:
             self._adjuster.close()
 

@@ -1,6 +1,7 @@
 """The adjustment of a mapper's state: taken under the lock, solved without it, put back under the lock."""
 
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, prepare, rescaled
-from sab3r_ros.mapping.adjustment.bundle import BundleSolution
+from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds
 from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
 from sab3r_ros.types import ScaleSource
@@ -42,20 +43,19 @@ class Adjuster:
 
     def __init__(self) -> None:
         self._solve = SolverProcess()
-        self._closed = False
 
     def close(self) -> None:
         """End the solver's process, at work or not; the next adjustment starts another one."""
-        self._closed = True
         self._solve.close()
 
-    def __call__(self, mapper: "Mapper", whole: bool) -> AdjustmentReport | None:
+    def __call__(self, mapper: "Mapper", whole: bool, stop: threading.Event) -> AdjustmentReport | None:
         """Adjust all keyframes, or those of the window.
 
-        None where nothing was moved: too little matches, no solution that can be believed, or the map was replaced meanwhile.
+        None where nothing was moved: too little matches, no solution that can be believed, `stop` was set, or the map was
+        replaced meanwhile.
         The mapper's lock is only held while the result is put in place.
         """
-        settings, self._closed = mapper.settings.adjustment, False
+        settings = mapper.settings.adjustment
         with mapper.lock:
             state = mapper.state
             held = state.held
@@ -65,18 +65,24 @@ class Adjuster:
         if lens is None:
             return None
         window = 0 if whole else settings.window
-        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, window, held)
+        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, window, held, stop)
         if prepared is None:
             return None
         frames: list[Sighted] = []
+
+        def solve(problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
+            if stop.is_set():
+                raise SolverError("told to end")
+            return self._solve(problem, rounds)
+
         try:
-            solution = self._solve(prepared.problem)
+            solution = solve(prepared.problem)
             _check(prepared, solution)
             if whole:
-                solution, frames = adjust_with_frames(self._solve, prepared, solution, tracked)
+                solution, frames = adjust_with_frames(solve, prepared, solution, tracked)
                 _check(prepared, solution)
         except (SolverError, np.linalg.LinAlgError, cv2.error) as error:  # the map stays as it is
-            if not self._closed:
+            if not stop.is_set():
                 _LOG.warning("keyframes were not adjusted: %s", error)
             return None
         found = finished(prepared, solution, whole and not held)

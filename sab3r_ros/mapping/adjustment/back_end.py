@@ -1,5 +1,6 @@
 """The back end: which keyframes to compare, what to adjust, and what came of it."""
 
+import threading
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
@@ -89,13 +90,14 @@ def prepare(
     metres: float | None,
     window: int = 0,
     held: Container[int] = (),
+    stop: threading.Event | None = None,
 ) -> Prepared | None:
     """The problem over keyframes with keypoints, oldest first; None where too little matches.
 
     lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's; None where depth
     was measured, which is in every keyframe's pose. window: only the newest so many move, and those that share points with
-    them hold the map in place; 0 = all but the first move. held: ids of keyframes that stay where they are. Keyframes of
-    another image size than the newest one's are left out.
+    them hold the map in place; 0 = all but the first move. held: ids of keyframes that stay where they are; stop: once it
+    is set, None comes as soon as may be. Keyframes of another image size than the newest one's are left out.
     """
     usable = [k for k in keyframes if k.keypoints is not None and k.points.shape == keyframes[-1].points.shape]
     if len(usable) < 3:
@@ -103,6 +105,8 @@ def prepare(
     newest = max(len(usable) - window, 0) if window else 0
     pairs = _pairs(usable, lens, newest)
     for a, b, expected in pairs:
+        if stop is not None and stop.is_set():
+            return None
         store.compare(usable[a], usable[b], MIN_INLIERS if expected else _LOOP_INLIERS)
     chosen = usable if not window else _with_partners(usable, newest, store)
     number = {k.id: n for n, k in enumerate(chosen)}

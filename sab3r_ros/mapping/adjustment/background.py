@@ -27,8 +27,10 @@ class BackgroundAdjustment:
     def close(self, timeout: float = 2.0) -> None:
         """End the thread; an adjustment on its way is given up."""
         self._ending.set()
-        self._mapper.stop_adjusting()
-        self._thread.join(timeout)
+        end = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < end:
+            self._mapper.stop_adjusting()  # again, for the solver may have been about to start
+            self._thread.join(_LOOKS_EVERY)
 
     def _run(self) -> None:
         mapper, rest = self._mapper, self._mapper.settings.adjustment.rest
@@ -39,10 +41,10 @@ class BackgroundAdjustment:
                 keyframes, last_change = now, time.monotonic()
             try:
                 if mapper.wants_adjustment():
-                    mapper.adjust(whole=False)
+                    mapper.adjust(whole=False, stop=self._ending)
                 elif rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest:
                     whole_at = keyframes
-                    mapper.adjust()
+                    mapper.adjust(stop=self._ending)
                     mapper.turn_upright()
                 whole_at = min(whole_at, keyframes)  # a reset begins anew
             except Exception as error:

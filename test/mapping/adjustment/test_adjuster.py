@@ -113,6 +113,28 @@ def test_a_thread_beside_the_stream_adjusts_and_ends_when_told(views):
     assert not any(t.name == "adjustment" for t in threading.enumerate())
 
 
+def test_an_adjustment_that_was_told_to_end_begins_nothing_more(views, monkeypatch):
+    """Told while it matches pictures, or between two solutions: no solver is started again, and the map stays as it is."""
+    mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
+    before = np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])
+    stop, solved = threading.Event(), []
+    solve = SolverProcess.__call__
+
+    def told_after_the_first(self, *args):
+        solved.append(solve(self, *args))
+        stop.set()
+        return solved[-1]
+
+    monkeypatch.setattr(SolverProcess, "__call__", told_after_the_first)
+    assert mapper.adjust(stop=stop) is None
+    assert len(solved) == 1
+    mapper.state.matches.found.clear()
+    assert mapper.adjust(stop=stop) is None
+    assert len(solved) == 1
+    assert not mapper.state.matches.found, "pictures were matched for nothing"
+    assert (before == np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])).all()
+
+
 def test_what_cannot_be_is_not_believed(views, monkeypatch):
     mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
     before = np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])
