@@ -1,4 +1,4 @@
-"""What every benchmark reports about the machine it ran on."""
+"""What benchmarks share: what is reported about the machine, and models with random weights."""
 
 import json
 import os
@@ -17,3 +17,20 @@ def report(name: str, **figures) -> None:
         "threads": torch.get_num_threads(),
     }
     print(json.dumps({"benchmark": name, **figures, "machine": machine}))
+
+
+def maskclip(device: str):
+    """MaskCLIP on ViT-B/16 with FeatUp's upsampler, random weights: the module, and a function of an image's tensor."""
+    import open_clip
+
+    from sab3r_ros.models.featup import FeatUpTeacher, JbuStack
+    from sab3r_ros.models.maskclip import MaskClip
+
+    clip = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None).eval()
+    teacher = FeatUpTeacher(MaskClip(clip), JbuStack(512)).to(device).requires_grad_(False)
+
+    def features(pixels):
+        with torch.inference_mode():
+            return teacher(pixels)
+
+    return teacher, features

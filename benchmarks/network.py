@@ -14,12 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from common import report
+from common import maskclip, report
 
 from sab3r_ros.config import Settings
 from sab3r_ros.models.base import EncodedView
-from sab3r_ros.models.featup import FeatUpTeacher, JbuStack
-from sab3r_ros.models.maskclip import MaskClip
 from sab3r_ros.models.preprocess import to_input
 from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
 from sab3r_ros.models.two_view import OnePassFeatures, TwoViewModel
@@ -50,20 +48,6 @@ def timed(call, rounds):
     return sorted(samples)[len(samples) // 2]
 
 
-def maskclip(device):
-    """MaskCLIP on ViT-B/16 and FeatUp's upsampler with random weights: a function of an image's tensor."""
-    import open_clip
-
-    clip = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None).eval()
-    teacher = FeatUpTeacher(MaskClip(clip), JbuStack(512)).to(device)
-
-    def features(pixels):
-        with torch.inference_mode():
-            return teacher(pixels)
-
-    return features
-
-
 def measure(name, rounds):
     """Figures of one backend in this process."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,7 +74,7 @@ def measure(name, rounds):
         "frame_ms": encode + predict,
     }
     if name == "mast3r_maskclip":
-        features, pixels = maskclip(device), to_input(images[0]).to(device)
+        (_, features), pixels = maskclip(device), to_input(images[0]).to(device)
         out["features_ms"] = timed(lambda: features(pixels), rounds)
     elif model.network.cfg.clip_head:
         own = OnePassFeatures(checkpoint)

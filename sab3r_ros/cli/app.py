@@ -101,7 +101,7 @@ def inspect_command(
     Example: sab3r inspect recording.mcap --png recording.png
     """
     from sab3r_ros.cli.inspect import inspect_input, lines_of
-    from sab3r_ros.cli.mapping import finite
+    from sab3r_ros.files import finite
 
     found = inspect_input(source, topic, limit, png, depth_scale)
     print(json.dumps(finite(found)) if as_json else "\n".join(lines_of(found)))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sab3r_ros.affordance.pipeline import affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
-from sab3r_ros.cli.mapping import finite, map_source, summarise
+from sab3r_ros.cli.mapping import map_source, summarise
 from sab3r_ros.config import Settings
-from sab3r_ros.files import write_json
+from sab3r_ros.files import finite, write_json
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.outputs import write_outputs

@@ -55,6 +55,37 @@ def evaluate_household_command(
     print_metrics(household_metrics(settings_of(config, overrides, checkpoint), groups, first), as_json)
 
 
+@evaluate.command("map-and-locate")
+def evaluate_map_and_locate_command(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="Scenes with poses, depth and labels: ScanNet's layout, or labels.json; none = made-up rooms",
+        ),
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Groups of made-up rooms, of 2, 3 and 4 views by turns")] = 48,
+    each: Annotated[int, typer.Option(min=1, help="Groups of each size that are chosen from every scene of DIR")] = 2,
+    manifest: Annotated[
+        Path | None, typer.Option(help="JSON of the groups: read where it is, else written with the groups chosen")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every group's figures into this folder as they come")] = None,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Map and Locate as the paper has it: groups of 2, 3 and 4 pictures, aligned by one true view.
+
+    Example: sab3r eval map-and-locate FOLDER --manifest groups.json --json
+    """
+    from sab3r_ros.lab.evaluation.commands import map_and_locate_metrics
+
+    settings = settings_of(config, overrides, checkpoint)
+    print_metrics(map_and_locate_metrics(settings, folder, groups, first, each, manifest, out), as_json)
+
+
 @evaluate.command("presence")
 def evaluate_presence_command(
     recording: Annotated[

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sab3r_ros.cli.errors import one_line
 from sab3r_ros.cli.interrupts import Interrupts
 from sab3r_ros.config import Settings
-from sab3r_ros.files import write_json
+from sab3r_ros.files import finite, write_json
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.session import EmptyMap, MapFileError, check_target
 from sab3r_ros.mapping.stream import Run, map_stream
@@ -62,15 +62,6 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
         "notes": [*source.notes, *(f"{n} x {text}" for text, n in run.notes.items())],
         "left_out": len(source.faults) + len(run.faults), "skipped": source.skipped + run.faults.lines,
     }  # fmt: skip
-
-
-def finite(value):
-    """The same content with null for what is not a number: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def map_input(

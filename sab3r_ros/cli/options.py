@@ -31,7 +31,7 @@ def settings_of(config: Path | None, overrides: list[str] | None, checkpoint: st
 def print_metrics(metrics: dict, as_json: bool) -> None:
     """Print metrics as lines, or as one line of JSON."""
     if as_json:
-        from sab3r_ros.cli.mapping import finite
+        from sab3r_ros.files import finite
 
         print(json.dumps(finite(metrics)))
         return

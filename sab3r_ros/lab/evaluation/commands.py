@@ -10,6 +10,7 @@ from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.household import evaluate_household
+from sab3r_ros.lab.evaluation.map_and_locate_groups import evaluate_recorded_groups, evaluate_rooms_groups
 from sab3r_ros.lab.evaluation.models import searchable_models
 from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
@@ -33,6 +34,27 @@ def household_metrics(settings: Settings, groups: int, first: int) -> dict:
     backend, query = searchable_models(settings)
     with tqdm(total=groups, unit="group") as bar:
         return evaluate_household(settings, backend, query, groups, first, bar.update)
+
+
+def map_and_locate_metrics(
+    settings: Settings, folder: Path | None, groups: int, first: int, each: int, manifest: Path | None, out: Path | None
+) -> dict:
+    """Map and Locate over GROUPS made-up rooms, or over EACH groups of every size of a data set's scenes.
+
+    Raises SourceError where nothing can be evaluated, ValueError as `searchable_models`.
+    """
+    backend, query = searchable_models(settings)
+    with tqdm(total=groups if folder is None else None, unit="group") as bar:
+        if folder is None:
+            return evaluate_rooms_groups(settings, backend, query, groups, first, bar.update)
+
+        def report(total: int) -> None:
+            if total:
+                bar.reset(total)
+            else:
+                bar.update()
+
+        return evaluate_recorded_groups(settings, backend, query, folder, each, first, manifest, out, report)
 
 
 def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:

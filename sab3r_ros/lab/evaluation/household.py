@@ -8,12 +8,10 @@ import numpy as np
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.depth import abs_rel
 from sab3r_ros.lab.evaluation.map_and_locate import LabelScore, score_map
+from sab3r_ros.lab.evaluation.map_and_locate_groups import room_views
 from sab3r_ros.lab.evaluation.metrics import percent
 from sab3r_ros.lab.evaluation.poses import relative_pose_hits, wide_baseline_pairs
-from sab3r_ros.lab.evaluation.rooms import sequence_frames
 from sab3r_ros.lab.synthetic.objects import LABELS
-from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
-from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.models.base import Backend
@@ -30,7 +28,6 @@ SYNONYMS = {
     "drape": "curtain", "notebook computer": "laptop", "office chair": "chair", "coffee mug": "mug", "desk lamp": "lamp",
     "kitchen table": "table", "cardboard box": "box", "potted plant": "plant", "wine bottle": "bottle",
 }  # fmt: skip
-_FIRST_SEED = 50_000  # within the held-out ones, away from those of `eval rooms`
 
 
 def synonym_accuracy(query: MapQuery) -> float:
@@ -59,21 +56,17 @@ def evaluate_household(
     score, rotation, direction, depths = LabelScore(len(LABELS)), [], [], []
     lost = 0
     for k in range(first, first + groups):
-        views = 2 + k % 3
-        seed = HELD_OUT_SEEDS[_FIRST_SEED + k]
-        sweep = float(np.random.default_rng([seed, 23]).uniform(0.3, 0.6)) * (views - 1)
-        sequence = render_sequence(seed, views, 320, 240, sweep)
+        group = room_views(k)
         mapper = Mapper(every, backend)
-        run = map_stream(mapper, sequence_frames(sequence))
+        run = map_stream(mapper, group.frames())
         lost += sum(p is None for p in run.poses)
-        hits = relative_pose_hits(run.poses, [v.cam2world for v in sequence.views], wide_baseline_pairs(sequence.views))
+        hits = relative_pose_hits(run.poses, [v.cam2world for v in group.views], wide_baseline_pairs(group.views))
         rotation += hits[0]
         direction += hits[1]
-        for result, view in zip(run.results, sequence.views, strict=True):
+        for result, view in zip(run.results, group.views, strict=True):
             if result is not None and result.depth is not None:
                 depths.append(abs_rel(result.depth, fitted_nearest(view.depth, backend.geometry)))
-        labels = [v.label.astype(np.int64) for v in sequence.views]
-        score_map(score, mapper, query, run, sequence.views, labels)
+        score_map(score, mapper, query, run, group.views, group.labels)
         report()
     return {
         "rra15": percent(rotation), "rta15": percent(direction), "abs_rel": float(np.nanmean(depths)), **score.metrics(),

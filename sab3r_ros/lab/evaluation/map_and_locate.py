@@ -1,4 +1,4 @@
-"""Map and Locate (arXiv 2506.02112): every true point takes the label of the nearest predicted one."""
+"""Map and Locate (arXiv 2506.02112): every true point takes the label of the nearest predicted one; labels' points lie on the truth's."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,15 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from sab3r_ros.geometry.projection import backproject, transform
-from sab3r_ros.lab.evaluation.stream import GroundTruthView
+from sab3r_ros.lab.evaluation.metrics import finite_mean
+from sab3r_ros.lab.evaluation.stream import VOID, GroundTruthView
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import Run
 from sab3r_ros.models.base import GeometryModel
 from sab3r_ros.models.preprocess import fitted_nearest
 from sab3r_ros.query.map_query import MapQuery
 
-VOID = -1
+_NEAR = 0.1  # metres: the radius of `near`
 
 
 class LabelScore:
@@ -43,6 +44,40 @@ class LabelScore:
         return {
             "miou": 100 * float(np.nanmean(self.iou())),
             "acc": 100 * float(np.trace(self._confusion[:, :-1]) / total),
+        }
+
+
+class CompletenessScore:
+    """How far the points that were given a label lie from the true points of that label, over any number of scenes.
+
+    A label that the scene does not have, or that no point was given, says nothing here: mIoU counts it.
+    """
+
+    def __init__(self) -> None:
+        self._means: list[float] = []
+        self._medians: list[float] = []
+        self._near: list[float] = []
+
+    def add(self, truth: np.ndarray, true: np.ndarray, points: np.ndarray, labels: np.ndarray) -> None:
+        """True points (N,3) with labels (N,), predicted points (M,3) with labels (M,); one frame, metres."""
+        for label in np.unique(true[true != VOID]):
+            mine = points[labels == label]
+            if len(mine):
+                distance = cKDTree(truth[true == label]).query(mine)[0]
+                self._means.append(float(distance.mean()))
+                self._medians.append(float(np.median(distance)))
+                self._near.append(float((distance <= _NEAR).mean()))
+
+    def metrics(self) -> dict[str, float]:
+        """mcomp and mdcomp: mean and median distance (m), less is better; near: percent within 0.1 m, more is better.
+
+        All are means over labels and scenes. The paper prints mComp and mdComp as if more were better, without saying how
+        they were turned round: `near` is such a form.
+        """
+        return {
+            "mcomp": finite_mean(self._means),
+            "mdcomp": finite_mean(self._medians),
+            "near": 100 * finite_mean(self._near),
         }
 
 
@@ -84,24 +119,37 @@ def nearest_labels(points: np.ndarray, map_points: np.ndarray, map_labels: np.nd
     return map_labels[cKDTree(map_points).query(points)[1]].astype(np.int64)
 
 
+def located_points(
+    mapper: Mapper, query: MapQuery, run: Run, views: Sequence[GroundTruthView]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The map's points (N,3) in the world's frame and their labels (N,); None where no view was tracked."""
+    to_world = align_by_first_view(run, views, mapper.geometry)
+    if to_world is None:
+        return None
+    snapshot = mapper.snapshot()
+    predicted, _ = query.classify(snapshot)
+    return transform(to_world, snapshot.points.astype(np.float64)), predicted.astype(np.int64)
+
+
 def score_map(
     score: LabelScore,
     mapper: Mapper,
     query: MapQuery,
     run: Run,
-    views: Sequence,
+    views: Sequence[GroundTruthView],
     labels: Sequence[np.ndarray],
     step: int = 4,
+    completeness: CompletenessScore | None = None,
 ) -> None:
     """Count the labels that a map gives to the true points; where no view was tracked, all of them are missed.
 
     labels: one image (H,W) per view, numbers of the query's vocabulary; every `step`-th pixel counts.
     """
     points, true = true_points(views, labels, step)
-    to_world = align_by_first_view(run, views, mapper.geometry)
-    if to_world is None:
+    located = located_points(mapper, query, run, views)
+    if located is None:
         score.add(true, np.full(true.shape, VOID))
         return
-    snapshot = mapper.snapshot()
-    predicted, _ = query.classify(snapshot)
-    score.add(true, nearest_labels(points, transform(to_world, snapshot.points.astype(np.float64)), predicted))
+    score.add(true, nearest_labels(points, *located))
+    if completeness is not None:
+        completeness.add(points, true, *located)

@@ -18,7 +18,7 @@ import torch
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.metrics import area_under_roc, calibration_error
 from sab3r_ros.lab.evaluation.models import searchable_models
-from sab3r_ros.lab.evaluation.recording import read_labels
+from sab3r_ros.lab.evaluation.recordings import RecordedLabels
 from sab3r_ros.lab.evaluation.rooms import SEEN_WELL, absent_labels, sequence_frames, shares_of
 from sab3r_ros.lab.synthetic.objects import STRUCTURE
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
@@ -127,14 +127,14 @@ def ask_rooms(
 
 
 def ask_recording(settings: Settings, folder: Path) -> list[Asked]:
-    """Questions to a real recording with labels, in 7-Scenes' layout: for these, and for ABSENT_WORDS, since nobody labelled
-    everything. Raises ValueError without labels."""
+    """Questions to a real recording with labels: for these, and for ABSENT_WORDS, since nobody labelled everything.
+
+    Raises SourceError without labels.
+    """
     backend, query = _models(settings)
     source = FolderSource(folder, 10.0)
-    labels = read_labels(source)
-    if labels is None:
-        raise ValueError(f"{folder} has no labels.json: which things are there is not known")
-    names, images = labels
+    labels = RecordedLabels(source)
+    names, images = labels.names, [labels.image(k) for k in range(len(source))]
     counts = np.bincount(np.concatenate([i[i >= 0] for i in images]), minlength=len(names))
     pixels = sum(i.size for i in images)
     there = {n: float(c) / pixels for n, c in zip(names, counts, strict=True) if c and n not in STRUCTURE}

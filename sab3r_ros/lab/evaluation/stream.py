@@ -16,6 +16,8 @@ from sab3r_ros.models.base import GeometryModel
 from sab3r_ros.models.preprocess import fitted_nearest
 from sab3r_ros.query.objects import LocatedObject
 
+VOID = -1  # the label of what has none
+
 
 @dataclass
 class GroundTruthView:

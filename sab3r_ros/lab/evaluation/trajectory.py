@@ -5,7 +5,6 @@ import time
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 from tqdm import tqdm
@@ -14,16 +13,12 @@ from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import backproject, transform
 from sab3r_ros.lab.evaluation.metrics import root_mean_square
 from sab3r_ros.lab.evaluation.poses import align_positions, relative_pose_accuracy, wide_baseline_pairs
-from sab3r_ros.lab.evaluation.stream import GroundTruthView
-from sab3r_ros.lab.evaluation.true_poses import true_poses
+from sab3r_ros.lab.evaluation.recordings import TrueRecording
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.models.base import Backend
 from sab3r_ros.sources.base import SourceError
-from sab3r_ros.sources.depth_files import read_depth
-from sab3r_ros.sources.folders import FolderSource
 
-_MAX_DEPTH = 4.0  # metres, beyond which a depth camera's own error is centimetres
 _SURFACE_STEP = 4  # pixels between the true points of a depth image
 _CELL = 0.02  # metres; true points are thinned to one a cell
 _NEAR = 0.05  # metres, of the F-score
@@ -38,9 +33,8 @@ def evaluate_trajectory(
 
     Raises SourceError where the recording has no true poses.
     """
-    source = FolderSource(path, rate, depth=True)
-    poses = true_poses(source, path)[: limit or None]
-    source.depth = False  # the mapper gets no depth and no calibration
+    recording = TrueRecording(path, rate)
+    source, poses = recording.source, recording.poses[: limit or None]
     mapper = Mapper(settings, backend)
     started = time.perf_counter()
     with tqdm(total=len(poses), unit="frame") as bar:
@@ -59,10 +53,10 @@ def evaluate_trajectory(
     scale = float(np.cbrt(np.linalg.det(similarity[:3, :3])))
     figures = {
         "frames": len(poses), "tracked": len(after), "ate_sim3": root_mean_square(errors), "ate_se3": root_mean_square(rigid_errors),
-        "ate_live": root_mean_square(live_errors), "focal_error_percent": _focal_error(mapper, source), "scale": scale,
+        "ate_live": root_mean_square(live_errors), "focal_error_percent": _focal_error(mapper, recording), "scale": scale,
     }  # fmt: skip
-    figures |= _relative(source, known, found)
-    figures |= _surfaces(mapper, source, poses, similarity)
+    figures |= _relative(recording, known, found)
+    figures |= _surfaces(mapper, recording, poses, similarity)
     report = mapper.adjusted
     figures |= {
         "loops": 0 if report is None else report.loops, "keyframes": mapper.status().keyframes,
@@ -72,50 +66,38 @@ def evaluate_trajectory(
     return figures, mapper
 
 
-def _focal_error(mapper: Mapper, source: FolderSource) -> float | None:
+def _focal_error(mapper: Mapper, recording: TrueRecording) -> float | None:
     """Percent by which the found focal length, of the image without its radial term, differs from the true one."""
     newest = mapper.state.newest
     lens, _ = mapper.state.believed_lens()
-    if source.intrinsics is None or newest is None or lens is None:
+    if recording.intrinsics is None or newest is None or lens is None:
         return None
-    true = newest[1].framing.intrinsics(source.intrinsics)
+    true = newest[1].framing.intrinsics(recording.intrinsics)
     return float(100 * abs(lens.focal / ((true[0, 0] + true[1, 1]) / 2) - 1))
 
 
-def _relative(source: FolderSource, known: list, found: list[np.ndarray]) -> dict[str, float | None]:
+def _relative(recording: TrueRecording, known: list, found: list[np.ndarray]) -> dict[str, float | None]:
     """rra15 and rta15 (percent) over pairs of frames that see the same from places apart; None without depth."""
-    if source.intrinsics is None or not any(source.layout.depths):
+    if not recording.has_depth:
         return {"rra15": None, "rta15": None}
-    number = {s: k for k, s in enumerate(source.layout.stamps)}
+    number = {s: k for k, s in enumerate(recording.source.layout.stamps)}
     step = -(-len(known) // _PAIRED)
     known, found = known[::step], found[::step]
-    views = [GroundTruthView(_depth(source, number[s]), pose, source.intrinsics) for s, pose in known]
+    views = [recording.view(number[s]) for s, _ in known]
     rra, rta = relative_pose_accuracy(found, [p for _, p in known], wide_baseline_pairs(views))
     return {"rra15": rra, "rta15": rta}
 
 
-def _depth(source: FolderSource, number: int) -> np.ndarray:
-    """Depth (H,W) of an image in metres, 0 where there is none."""
-    file = source.layout.depths[number]
-    image = cv2.imread(str(source.images[number]), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise SourceError(f"{source.images[number]} cannot be read as an image")
-    if file is None:
-        return np.zeros(image.shape[:2], np.float32)
-    depth = read_depth(file, source.layout.factor, image.shape[:2])
-    return np.where(np.isfinite(depth) & (depth <= _MAX_DEPTH), depth, 0).astype(np.float32)
-
-
-def _surfaces(mapper: Mapper, source: FolderSource, poses: list, similarity: np.ndarray) -> dict[str, float | None]:
+def _surfaces(mapper: Mapper, recording: TrueRecording, poses: list, similarity: np.ndarray) -> dict[str, float | None]:
     """fscore5 (percent), accuracy and completeness (m) of the map, brought to the truth by the trajectory's similarity."""
-    if source.intrinsics is None or not any(source.layout.depths):
+    if not recording.has_depth:
         return {"fscore5": None, "accuracy": None, "completeness": None}
     parts = []
     for number, pose in enumerate(poses):
-        if pose is None or source.layout.depths[number] is None:
+        if pose is None or recording.depths[number] is None:
             continue
-        depth = _depth(source, number)
-        points = backproject(depth, source.intrinsics)[::_SURFACE_STEP, ::_SURFACE_STEP]
+        depth = recording.depth(number)
+        points = backproject(depth, recording.intrinsics)[::_SURFACE_STEP, ::_SURFACE_STEP]
         valid = depth[::_SURFACE_STEP, ::_SURFACE_STEP] > 0
         parts.append(_thinned(transform(pose, points[valid])))
     truth = _thinned(np.concatenate(parts))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sab3r_ros.config import Settings, load_settings
-from sab3r_ros.lab.evaluation.recording import read_truth
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms, query_targets
 from sab3r_ros.lab.evaluation.stream import geometry_metrics, point_iou
 from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
@@ -17,8 +16,6 @@ from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.query.map_query import query_for
 from sab3r_ros.query.objects import LocatedObject
-from sab3r_ros.sources.base import SourceError
-from sab3r_ros.sources.folders import FolderSource
 from sab3r_ros.types import Frame
 
 
@@ -78,17 +75,6 @@ def test_room_figures_have_every_key(backend):
     assert 0 <= figures["false_positives"] <= figures["absent_asked"] > 20
     assert figures["frames"] == 6
     assert json.loads(lines[0])["seed"] == 900_000_000
-
-
-def test_a_recording_needs_depth_and_poses(tmp_path):
-    import cv2
-
-    cv2.imwrite(str(tmp_path / "frame-000000.color.png"), np.zeros((48, 64, 3), np.uint8))
-    with pytest.raises(SourceError, match="intrinsics"):
-        read_truth(FolderSource(tmp_path))
-    (tmp_path / "intrinsics.txt").write_text("50 50 32 24")
-    with pytest.raises(SourceError, match="no depth or pose"):
-        read_truth(FolderSource(tmp_path))
 
 
 @pytest.mark.slow
