@@ -215,3 +215,27 @@ def evaluate_trajectory_command(
     from sab3r_ros.lab.evaluation.commands import trajectory_metrics
 
     print_metrics(trajectory_metrics(settings_of(config, overrides, checkpoint), folder, out, limit), as_json)
+
+
+@evaluate.command("loops")
+def evaluate_loops_command(
+    walks: Annotated[int, typer.Option(min=1, help="Long walks through held-out rooms")] = 20,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="True depth with a network's kind of error in the network's place")
+    ] = False,
+    length: Annotated[float, typer.Option(min=3.0, max=500.0, help="Metres of every walk")] = 30.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a walk")] = 2,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Long walks that return, mapped without adjustment and with it: what loops bring, and whether one is wrong.
+
+    Example: sab3r eval loops --oracle --json
+    """
+    from sab3r_ros.lab.evaluation.commands import loops_metrics
+
+    settings = settings_of(config, overrides, checkpoint)
+    print_metrics(loops_metrics(settings, walks, first, oracle, length, workers), as_json)

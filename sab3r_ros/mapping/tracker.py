@@ -18,6 +18,7 @@ from sab3r_ros.models.base import GeometryModel, PairPrediction
 from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
+_ENOUGH_PIXELS = 5000  # of a pointmap, for a pose without matches
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
 
 
@@ -161,16 +162,21 @@ def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> 
         target = keyframe.points[match.keyframe[:, 1], match.keyframe[:, 0]]
         world = transform_points(keyframe.pose, target.double())
         return _Correspondences(source.double(), world, match.confidence.double())
-    source_parts = [prediction.keyframe_points_in_frame[k].reshape(-1, 3)]
-    target_parts = [keyframe.points.reshape(-1, 3)]
-    weights = [((prediction.keyframe_conf[k] - 1) * (keyframe.conf - 1)).sqrt().flatten()]
+    h, w = keyframe.points.shape[:2]
+    step = max(1, round((h * w / _ENOUGH_PIXELS) ** 0.5))  # neighbours err alike: more of them tell no more
+    grid = (slice(step // 2, None, step),) * 2
+    source_parts = [prediction.keyframe_points_in_frame[k][grid].reshape(-1, 3)]
+    target_parts = [keyframe.points[grid].reshape(-1, 3)]
+    weights = [((prediction.keyframe_conf[k] - 1) * (keyframe.conf - 1))[grid].sqrt().flatten()]
     if prediction.frame_points_in_keyframe is not None:
         assert prediction.keyframe_points is not None
         assert prediction.frame_conf_in_keyframe is not None
         ratio = (keyframe.points[..., 2] / prediction.keyframe_points[k][..., 2].clamp(min=1e-3)).median()
-        source_parts.append(prediction.frame_points[k].reshape(-1, 3))
-        target_parts.append(prediction.frame_points_in_keyframe[k].reshape(-1, 3) * ratio)
-        weights.append(((prediction.frame_conf_in_keyframe[k] - 1) * (prediction.frame_conf[k] - 1)).sqrt().flatten())
+        source_parts.append(prediction.frame_points[k][grid].reshape(-1, 3))
+        target_parts.append(prediction.frame_points_in_keyframe[k][grid].reshape(-1, 3) * ratio)
+        weights.append(
+            ((prediction.frame_conf_in_keyframe[k] - 1) * (prediction.frame_conf[k] - 1))[grid].sqrt().flatten()
+        )
     target = transform_points(keyframe.pose, torch.cat(target_parts).double())
     return _Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
 

@@ -10,6 +10,7 @@ from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.household import evaluate_household
+from sab3r_ros.lab.evaluation.loops import evaluate_loops
 from sab3r_ros.lab.evaluation.map_and_locate_groups import evaluate_recorded_groups, evaluate_rooms_groups
 from sab3r_ros.lab.evaluation.models import searchable_models
 from sab3r_ros.lab.evaluation.presence import evaluate_presence
@@ -82,6 +83,12 @@ def presence_metrics(
     """How well answers tell what is there from what is not, in held-out rooms from number FIRST on and in RECORDING."""
     with tqdm(total=rooms, unit="room") as bar:
         return evaluate_presence(settings, rooms, first, frames, recording, workers, bar.update)
+
+
+def loops_metrics(settings: Settings, walks: int, first: int, oracle: bool, length: float, workers: int) -> dict:
+    """Long walks mapped without adjustment and with it, by the network or by an oracle that errs as one."""
+    with tqdm(total=walks, unit="walk") as bar:
+        return evaluate_loops(settings, walks, first, oracle, length, workers, lambda result: bar.update())
 
 
 def affordance_metrics(checkpoint: str, shapes: int, first: int) -> dict:

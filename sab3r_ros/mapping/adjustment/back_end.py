@@ -21,7 +21,7 @@ _SIMILAR = 6  # more of them whose global descriptors are most alike
 _PARTNERS = 30  # older keyframes that hold a window in place
 _LOOP_INLIERS = 40  # matches that a pair needs which the map does not expect to look at the same place
 _PAIRS_A_KEYFRAME = 2  # matching pairs: fewer make a chain, which tracking knows better than an adjustment
-_LOOP = 15  # keyframes between two that see the same place, from which on a pair counts as a loop
+LOOP = 15  # keyframes between two that see the same place, from which on a pair counts as a loop
 _FEW = 60  # observations below which nothing is adjusted
 _LARGEST_LOG_SCALE = 0.5  # of one keyframe's depth
 _MIN_RANGES = 15  # observations that tell a keyframe's depth scale
@@ -125,7 +125,7 @@ def prepare(
     free &= np.array([k.id not in held for k in kept])
     if free.all() or not free.any():
         return None
-    loops = sum(newer - older > _LOOP for older, newer in matches)
+    loops = sum(newer - older > LOOP for older, newer in matches)
     units = np.array([_rigid(k)[0] if metres is None else metres / k.depth_factor for k in kept])
     problem = _problem(kept, tracks, free, lens, known, units)
     return Prepared(kept, tracks, problem, units, len(matches), loops)
