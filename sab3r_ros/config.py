@@ -103,6 +103,10 @@ class WindowSettings(Group):
         le=1000,
         description="Newest keyframes whose tokens stay in memory; older ones are encoded again when they are needed",
     )
+    one_first: bool = Field(
+        True,
+        description="Decode a frame against the newest keyframe first, and against the others only where it may become a keyframe or agrees badly; a GPU decodes all at once",
+    )
     symmetric_pairs: bool = Field(
         False,
         description="Decode every pair in both orders: twice the time, more correspondences where descriptors are not matched",

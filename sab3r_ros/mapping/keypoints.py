@@ -130,9 +130,12 @@ def relative_rotation(match: KeypointMatch, intrinsics: np.ndarray) -> np.ndarra
 
     intrinsics (3,3): of the network's image.
     """
-    essential, mask = cv2.findEssentialMat(
-        match.frame, match.keyframe, intrinsics, method=cv2.USAC_MAGSAC, prob=0.999, threshold=match.sigma
-    )
+    try:
+        essential, mask = cv2.findEssentialMat(
+            match.frame, match.keyframe, intrinsics, method=cv2.USAC_MAGSAC, prob=0.999, threshold=match.sigma
+        )
+    except cv2.error:  # OpenCV gives up on some degenerate sets
+        return None
     if essential is None or essential.shape != (3, 3) or mask.sum() < _MIN_MATCHES:
         return None
     agreeing = mask[:, 0] > 0

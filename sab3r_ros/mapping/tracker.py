@@ -18,6 +18,7 @@ from sab3r_ros.models.base import GeometryModel, PairPrediction
 from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
+_ROUGHLY = 0.03  # of the overlap: how far a rough pose may be off
 _ENOUGH_PIXELS = 5000  # of a pointmap, for a pose without matches
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
 
@@ -50,20 +51,49 @@ class Tracker:
         """
         cfg = self._settings
         references = candidates[: cfg.window.size]
-        match_step = cfg.tracking.match_step if references and cfg.tracking.matching else 0
-        tokens = [k.tokens for k in references if k.tokens is not None] or [frame.tokens]
-        symmetric = cfg.window.symmetric_pairs and bool(references)
-        prediction = self._geometry.predict_pairs(frame.tokens, tokens, symmetric, match_step)
+        if not references:
+            return self._begin(frame, first_pose, focals, self._known_intrinsics(frame, lens))
+        some = references[:1] if cfg.window.one_first and not self._geometry.device.startswith("cuda") else references
+        prediction = self._predict(frame, some)
         focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
         intrinsics = self._known_intrinsics(frame, lens)
-        if references:
-            keypoints = self._match_keypoints(frame, candidates, focals, intrinsics)
-            known_focal = None if intrinsics is None else float(intrinsics[0, 0])
-            estimate = estimate_pose(prediction, references, cfg.tracking, expected_scale, keypoints, known_focal)
-        else:
-            pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
-            estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
+        focal = None if intrinsics is None else float(intrinsics[0, 0])
+        keypoints = self._match_keypoints(frame, candidates, focals, intrinsics)
+        if len(some) < len(references) and not self._one_is_enough(prediction, references, focal or focals[-1]):
+            prediction, some = prediction.with_more(self._predict(frame, references[1:])), references
+        estimate = estimate_pose(prediction, some, references, cfg.tracking, expected_scale, keypoints, focal)
+        if len(some) < len(references) and not self._adds_nothing(estimate.inliers, estimate.overlap):
+            prediction = prediction.with_more(self._predict(frame, references[1:]))
+            estimate = estimate_pose(prediction, references, references, cfg.tracking, expected_scale, keypoints, focal)
         return estimate if intrinsics is None else _on_rays(estimate, intrinsics), prediction
+
+    def _begin(
+        self, frame: EncodedFrame, first_pose: np.ndarray, focals: deque[float], intrinsics: np.ndarray | None
+    ) -> tuple[PoseEstimate, PairPrediction]:
+        """A frame that begins a map, predicted against itself."""
+        prediction = self._geometry.predict_pairs(frame.tokens, [frame.tokens], False, 0)
+        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
+        pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
+        estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
+        return estimate if intrinsics is None else _on_rays(estimate, intrinsics), prediction
+
+    def _predict(self, frame: EncodedFrame, references: list[Keyframe]) -> PairPrediction:
+        cfg = self._settings
+        tokens = [k.tokens for k in references if k.tokens is not None]
+        step = cfg.tracking.match_step if cfg.tracking.matching else 0
+        return self._geometry.predict_pairs(frame.tokens, tokens, cfg.window.symmetric_pairs, step)
+
+    def _one_is_enough(self, prediction: PairPrediction, references: list[Keyframe], focal: float) -> bool:
+        """Whether the pair with the first reference makes it likely, by a rough pose, that the frame adds nothing to the window."""
+        pair = _correspondences(prediction, 0, references[0])
+        sigma = self._settings.tracking.depth_sigma * pair.source[:, 2].abs().clamp(min=0.1)
+        pose, robust = fit_sim3_robust(pair.source, pair.target, pair.weight, sigma)
+        inliers = float((pair.weight * robust).sum() / pair.weight.sum())
+        return self._adds_nothing(inliers, _overlaps(pose, references, focal), _ROUGHLY)
+
+    def _adds_nothing(self, inliers: float, overlap: tuple[float, ...], doubt: float = 0.0) -> bool:
+        cfg = self._settings
+        return inliers >= cfg.tracking.min_inliers and max(overlap) >= cfg.window.keyframe_overlap - doubt
 
     def _match_keypoints(
         self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float], intrinsics: np.ndarray | None
@@ -100,6 +130,7 @@ def _on_rays(estimate: PoseEstimate, intrinsics: np.ndarray) -> PoseEstimate:
 def estimate_pose(
     prediction: PairPrediction,
     keyframes: list[Keyframe],
+    window: list[Keyframe],
     settings: TrackingSettings,
     expected_scale: float = 1.0,
     keypoints: KeypointMatches | None = None,
@@ -107,7 +138,7 @@ def estimate_pose(
 ) -> PoseEstimate:
     """Closed-form robust Sim(3) per keyframe, then over the correspondences of all of them, then by the rays of matches.
 
-    expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of
+    keyframes: those that the frame was predicted against; window: those that its overlap is told for. expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of
     the camera's own images, with these and with further keyframes, and the intrinsics that are believed. known_focal: of the
     rays that the keyframes' points lie on, in pixels; None = as the network predicts it.
     Raises ValueError when the correspondences carry no weight.
@@ -142,9 +173,7 @@ def estimate_pose(
         if refined.correction is not None:
             points = points * refined.correction[..., None].to(points)
             depth_factor = float(refined.correction.median())
-    to_camera = torch.linalg.inv(pose)
-    seen = [transform_points((to_camera @ k.pose).to(k.points), k.points) for k in keyframes]
-    overlap = tuple(_overlap(points_in_frame, known_focal or focal) for points_in_frame in seen)
+    overlap = _overlaps(pose, window, known_focal or focal)
     conf = prediction.frame_conf.mean(0)
     return PoseEstimate(pose, inliers, overlap, points, conf, focal, relative_scale, edges, depth_factor)
 
@@ -179,6 +208,12 @@ def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> 
         )
     target = transform_points(keyframe.pose, torch.cat(target_parts).double())
     return _Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
+
+
+def _overlaps(pose: Tensor, keyframes: list[Keyframe], focal: float) -> tuple[float, ...]:
+    """`_overlap` of every keyframe with a frame of this pose (4,4)."""
+    to_camera = torch.linalg.inv(pose)
+    return tuple(_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes)
 
 
 def _overlap(seen: Tensor, focal: float) -> float:

@@ -118,6 +118,22 @@ class PairPrediction:
     matches: tuple[PixelMatches, ...] | None = None
     decoded: Any = field(default=None, repr=False)
 
+    def with_more(self, other: "PairPrediction") -> "PairPrediction":
+        """This prediction and that of the same frame against further keyframes."""
+
+        def joined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            return None if a is None or b is None else torch.cat([a, b])
+
+        matches = None if self.matches is None or other.matches is None else self.matches + other.matches
+        return PairPrediction(
+            torch.cat([self.frame_points, other.frame_points]), torch.cat([self.frame_conf, other.frame_conf]),
+            torch.cat([self.keyframe_points_in_frame, other.keyframe_points_in_frame]),
+            torch.cat([self.keyframe_conf, other.keyframe_conf]),
+            joined(self.frame_points_in_keyframe, other.frame_points_in_keyframe),
+            joined(self.frame_conf_in_keyframe, other.frame_conf_in_keyframe),
+            joined(self.keyframe_points, other.keyframe_points), matches, self.decoded,
+        )  # fmt: skip
+
 
 class GeometryModel(Protocol):
     """A two-view network: encode one frame, predict against references.

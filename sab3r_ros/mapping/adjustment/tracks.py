@@ -47,9 +47,12 @@ def verified_match(a: Keypoints, b: Keypoints, least: int = MIN_INLIERS) -> np.n
     pairs = torch.stack([torch.arange(len(a)), partner], 1)[kept].numpy()
     if len(pairs) < least:
         return None
-    _, mask = cv2.findFundamentalMat(
-        a.pixels[pairs[:, 0]], b.pixels[pairs[:, 1]], cv2.USAC_MAGSAC, _THRESHOLD * max(a.sigma, b.sigma), 0.999, _MAX_ROUNDS
-    )  # fmt: skip
+    try:
+        _, mask = cv2.findFundamentalMat(
+            a.pixels[pairs[:, 0]], b.pixels[pairs[:, 1]], cv2.USAC_MAGSAC, _THRESHOLD * max(a.sigma, b.sigma), 0.999, _MAX_ROUNDS
+        )  # fmt: skip
+    except cv2.error:  # OpenCV gives up on some degenerate sets: a wall's points in two views from one place
+        return None
     if mask is None or mask.sum() < least:
         return None
     return pairs[mask[:, 0] > 0]

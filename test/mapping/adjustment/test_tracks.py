@@ -1,5 +1,6 @@
 """Matches that are verified, and tracks that are made of them."""
 
+import cv2
 import numpy as np
 from made_up_walks import disturbed, keyframes, walk
 
@@ -19,6 +20,16 @@ def test_other_places_do_not_match():
     here, there = walk(1), walk(2)
     a = keyframes(here, here.poses, seed=1)[0].keypoints
     b = keyframes(there, there.poses, seed=2)[0].keypoints
+    assert verified_match(a, b) is None
+
+
+def test_matches_that_the_estimator_gives_up_on_are_none(monkeypatch):
+    def gives_up(*arguments):
+        raise cv2.error("(-215:Assertion failed) !model.empty() in function 'setModelParameters'")
+
+    made = walk(0)
+    a, b = (k.keypoints for k in keyframes(made, made.poses)[:2])
+    monkeypatch.setattr(cv2, "findFundamentalMat", gives_up)
     assert verified_match(a, b) is None
 
 
