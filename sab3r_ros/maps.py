@@ -126,6 +126,15 @@ class Map:
             segmenter or AffordanceSegmenter(), points, prompt, request, surroundings=near, image=image
         )
 
+    def export(self, kind: str, out: str | Path, overwrite: bool = False) -> Path:
+        """Write the map for other programs: "ply", "glb", "las", "copc", "rrd" (Rerun), "mcap" (Foxglove) or "3dtiles".
+
+        Returns the file, for 3dtiles the folder. Raises as `exports.formats.export_map`.
+        """
+        from sab3r_ros.exports.formats import export_map
+
+        return export_map(self, kind, Path(out), overwrite)
+
 
 def open_map(path: str | Path, checkpoint: str = "", settings: Settings | None = None) -> Map:
     """Open a map that `Mapper` or the command line saved.

@@ -167,6 +167,28 @@ def view_command(
     serve_map(folder, settings_of(config, overrides, checkpoint), host, port)
 
 
+@app.command("export")
+def export_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
+    to: Annotated[str, typer.Option(help="ply, glb, las, copc, rrd, mcap or 3dtiles")],
+    out: Annotated[
+        Path | None, typer.Option(help="File, for 3dtiles a folder; default: DIR/map with the format's suffix")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what is there")] = False,
+    checkpoint: CheckpointOption = "",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Write a map for other programs: Rerun, Foxglove, CloudCompare, QGIS, Blender, Cesium (most need the extra [export]).
+
+    Example: sab3r export kitchen --to glb
+    """
+    from sab3r_ros.maps import open_map
+
+    saved = open_map(folder, settings=settings_of(config, overrides, checkpoint))
+    print(saved.export(to, out or folder / ("tiles" if to == "3dtiles" else "map"), overwrite))
+
+
 @app.command("objects")
 def objects_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],

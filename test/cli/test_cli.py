@@ -77,6 +77,14 @@ def test_locate_prints_json_and_draws(mapped, tmp_path):
     assert cv2.imread(str(tmp_path / "found.png")) is not None
 
 
+def test_a_map_is_exported(mapped, tmp_path):
+    out = sab3r("export", mapped, "--to", "mcap", "--out", tmp_path / "there" / "room").stdout.strip()
+    assert out == str(tmp_path / "there" / "room.mcap")
+    assert (tmp_path / "there" / "room.mcap").stat().st_size > 1000
+    assert "exists; give --overwrite" in last_words(("export", mapped, "--to", "ply"))
+    assert "unknown format 'obj'" in last_words(("export", mapped, "--to", "obj"))
+
+
 def test_locate_says_when_nothing_is_found(mapped):
     assert "try other words" in sab3r("locate", mapped, "mug", "--min-score", "1.0", code=3).stdout
 
