@@ -279,7 +279,7 @@ class MapSnapshot:
         """Positions (N,3) float32."""
         return self.column("xyz").numpy()
 
-    @property
+    @cached_property
     def colours(self) -> np.ndarray:
         """Colours (N,3) uint8."""
         return self.column("rgb").clamp(0, 255).byte().numpy()

@@ -3,6 +3,7 @@
 import weakref
 
 import numpy as np
+import torch
 
 from sab3r_ros.config import QuerySettings
 from sab3r_ros.geometry.groups import euclidean_clusters
@@ -18,7 +19,7 @@ from sab3r_ros.query.presence import (
     relative_evidence,
 )
 from sab3r_ros.query.questions import Question
-from sab3r_ros.query.relevancy import TextScorer
+from sab3r_ros.query.relevancy import TextScorer, largest
 from sab3r_ros.types import MapSnapshot
 
 _RELATIVE_THRESHOLD = 0.25  # of the best voxels' score: less is not the same object
@@ -61,7 +62,7 @@ class CandidateFinder:
         wanted = relevancy * fitting
         if not len(relevancy):
             return [], relevancy, fitting, np.zeros((0, len(EVIDENCE)))
-        threshold = max(_LEAST_RELEVANCY, _RELATIVE_THRESHOLD * float(np.quantile(wanted, _BEST)))
+        threshold = max(_LEAST_RELEVANCY, _RELATIVE_THRESHOLD * _high_quantile(wanted, _BEST))
         rows = np.flatnonzero(wanted >= threshold)
         clusters = euclidean_clusters(snapshot.points, rows, _CLUSTER_RADIUS * snapshot.voxel_size, min_points)
         views = snapshot.column("hits").numpy()
@@ -87,3 +88,12 @@ class CandidateFinder:
         made = np.stack(rows)
         self._null = weakref.ref(snapshot), self.scorer.template, made
         return made
+
+
+def _high_quantile(values: np.ndarray, share: float) -> float:
+    """`np.quantile` of values (N,) for a share near one, by looking at the largest alone."""
+    place = share * (len(values) - 1)
+    below = int(place)
+    top = largest(torch.from_numpy(values), len(values) - below)
+    low, high = float(top[-1]), float(top[max(len(top) - 2, 0)])
+    return low + (place - below) * (high - low)

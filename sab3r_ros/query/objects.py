@@ -50,15 +50,21 @@ class ObjectIds:
         self._next: dict[str, int] = {}
 
     def assign(self, map_uid: int, label: str, objects: list[np.ndarray]) -> list[str]:
-        """Ids of objects, given as arrays of voxel numbers (N,); another map forgets all of them."""
+        """Ids of objects, given as arrays of voxel numbers (N,) without common ones; another map forgets all of them."""
         if map_uid != self._map:
             self._map, self._known, self._next = map_uid, {}, {}
         known = self._known.setdefault(label, {})
         overlaps = []
-        for k, rows in enumerate(objects):
-            for number, old in known.items():
-                common = len(np.intersect1d(rows, old, assume_unique=True))
-                if common >= _SAME_OBJECT * min(len(rows), len(old)):
+        owner = np.repeat(np.arange(len(objects)), [len(rows) for rows in objects])
+        voxels = np.concatenate([*objects, np.zeros(0, np.int64)])
+        order = np.argsort(voxels, kind="stable")
+        owner, voxels = owner[order], voxels[order]
+        for number, old in known.items():
+            at = np.searchsorted(voxels, old)
+            same = at < len(voxels)
+            same[same] = voxels[at[same]] == old[same]
+            for k, common in enumerate(np.bincount(owner[at[same]], minlength=len(objects)).tolist()):
+                if common and common >= _SAME_OBJECT * min(len(objects[k]), len(old)):
                     overlaps.append((-common, k, number))
         found: dict[int, int] = {}
         for _, k, number in sorted(overlaps):

@@ -13,8 +13,10 @@ from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sab3r_ros.files import write_json
+from sab3r_ros.query.relevancy import largest
 
 _log = logging.getLogger(__name__)
 FILE = "presence.json"
@@ -162,7 +164,7 @@ def decide(
 
 def _top_mean(values: np.ndarray) -> float:
     count = min(_TOP, len(values))
-    return float(np.partition(values, -count)[-count:].mean()) if count else 0.0
+    return float(largest(torch.from_numpy(values), count).double().mean()) if count else 0.0
 
 
 def _logit(probability: float) -> float:

@@ -28,7 +28,7 @@ from sab3r_ros.types import Frame, nth_stamp
 FIRST_WALK = 70_000  # among the held-out rooms
 _RATE = 10.0
 _NOTHING_SHARED = 0.02  # of either view: a pair that shares less sees different places
-_MUCH_SHARED, _SAME_SIDE = 0.4, 30.0  # share of both views, and degrees between them, of a pair that should be found
+_MUCH_SHARED, _SAME_SIDE = 0.4, 30.0  # share of both views, and degrees between them: seen again
 _NO_WORSE = 0.001  # metres
 _OVERLAP_STEP = 8  # pixels
 
@@ -88,24 +88,26 @@ def _error(found: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
 
 
 def _loops(mapper: Mapper, truth: Sequence[GroundTruthView]) -> tuple[int, int, int, int]:
-    """Pairs of keyframes far apart in time: how many were matched, how many of these wrongly; how many see the same, and how
-    many of these were matched."""
+    """Pairs of keyframes far apart in time: how many were matched, how many of these wrongly; how many keyframes see again what
+    an older one saw, and how many of these were matched with such a one."""
     numbers = {nth_stamp(k, _RATE): k for k in range(len(truth))}
     keyframes = mapper.state.graph.keyframes
     views = [truth[numbers[k.stamp]] for k in keyframes]
     position = {k.id: n for n, k in enumerate(keyframes)}
     matched = {(position[p.older], position[p.newer]) for p, _ in mapper.state.matches.among(position)}
     accepted = {(a, b) for a, b in matched if b - a > LOOP}
-    possible, found, wrong = 0, 0, 0
-    for b in range(len(views)):
-        for a in range(b - LOOP):
-            shares = _shared(views[a], views[b])
-            wrong += (a, b) in accepted and shares < _NOTHING_SHARED
-            angle = rotation_angle(views[a].cam2world[:3, :3], views[b].cam2world[:3, :3])
-            if shares >= _MUCH_SHARED and angle <= _SAME_SIDE:
-                possible += 1
-                found += (a, b) in accepted
+    wrong = sum(_shared(views[a], views[b]) < _NOTHING_SHARED for a, b in accepted)
+    possible, found = 0, 0
+    for b in range(LOOP + 1, len(views)):
+        again = [a for a in range(b - LOOP) if _sees_again(views[a], views[b])]
+        possible += bool(again)
+        found += any((a, b) in accepted for a in again)
     return len(accepted), wrong, possible, found
+
+
+def _sees_again(a: GroundTruthView, b: GroundTruthView) -> bool:
+    """Whether two views see much of the same from the same side."""
+    return rotation_angle(a.cam2world[:3, :3], b.cam2world[:3, :3]) <= _SAME_SIDE and _shared(a, b) >= _MUCH_SHARED
 
 
 def _shared(a: GroundTruthView, b: GroundTruthView) -> float:
@@ -122,7 +124,7 @@ def evaluate_loops(
     """Figures over long walks from number `first` on, each in a process of a pool.
 
     ate_off, ate_on (means, m); worse: walks that adjustment made worse; wrong_loops: matched pairs of keyframes that see
-    different places; recall (percent) of pairs that see the same from the same side; path_error_percent: ATE over length.
+    different places; recall (percent) of keyframes that see again, from the same side, what one long before them saw; path_error_percent: ATE over length.
     """
     started = time.perf_counter()
     results: list[WalkResult] = []
