@@ -28,7 +28,7 @@ from sab3r_ros.types import BadFrame, Frame
 ROOT = Path(__file__).resolve().parents[1]
 ROOM = 900_071_000
 STEP = 0.05  # metres between images: half a metre a second at 10 Hz
-STAGES = {"encode": ("encode",), "track": ("_track",), "features": ("_features",)}
+STAGES = {"encode": "encode", "track": "_track", "features": "_features"}  # of `Mapper.register`
 
 
 def camera_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
@@ -44,20 +44,26 @@ def stages(checkpoint: str, images: list[np.ndarray], rate: float) -> dict:
     mapper = Mapper(settings_from_dotted({"model.checkpoint": checkpoint}))
     spent: dict[str, list[float]] = {name: [] for name in STAGES}
 
-    def timed(name: str, call):
-        def run(*arguments, **named):
+    class Timed:
+        """A step that is timed when it is called, and otherwise itself."""
+
+        def __init__(self, name: str, step):
+            self._name, self._step = name, step
+
+        def __call__(self, *arguments, **named):
             started = time.perf_counter()
-            out = call(*arguments, **named)
-            spent[name].append(1e3 * (time.perf_counter() - started))
+            out = self._step(*arguments, **named)
+            spent[self._name].append(1e3 * (time.perf_counter() - started))
             return out
 
-        return run
+        def __getattr__(self, name):
+            return getattr(self._step, name)
 
     with FlopCounterMode(display=False) as counter:
         mapper.register(Frame(images[0], 0))
     gflop = counter.get_total_flops() / 1e9
-    for name, (attribute,) in STAGES.items():
-        setattr(mapper, attribute, timed(name, getattr(mapper, attribute)))
+    for name, attribute in STAGES.items():
+        setattr(mapper, attribute, Timed(name, getattr(mapper, attribute)))
     whole, keyframes = [], 0
     for k, image in enumerate(images[1:], 1):
         started = time.perf_counter()

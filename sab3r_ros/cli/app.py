@@ -20,6 +20,7 @@ from sab3r_ros.cli.options import (
 )
 from sab3r_ros.cli.train_app import train
 from sab3r_ros.config import dotted_fields
+from sab3r_ros.files import finite
 from sab3r_ros.models.catalogue import KNOWN, models_dir
 
 app = typer.Typer(
@@ -83,6 +84,37 @@ def map_command(
         raise typer.Exit(1)
 
 
+@app.command("map-all")
+def map_all_command(
+    sources: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Recordings, as `sab3r map` takes them")],
+    out: Annotated[Path, typer.Option(help="Folder with a folder for every map, and summary.json")],
+    workers: Annotated[int, typer.Option(min=1, help="Recordings at once on this machine")] = 2,
+    cluster: Annotated[
+        str,
+        typer.Option(help='Ray (extra [cluster]): "local", "auto" or an address; empty = processes of this machine'),
+    ] = "",
+    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of a recording on the cluster, may be a fraction")] = 0.0,
+    checkpoint: CheckpointOption = "",
+    rate: Annotated[float, typer.Option(min=0.01, help="Images per second where the input has no stamps")] = 10.0,
+    limit: Annotated[int, typer.Option(min=0, help="Stop after this many frames; 0 = all")] = 0,
+    depth: Annotated[bool, typer.Option(help="Use depth images and intrinsics where the input has them")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Map many recordings, several at once; the same command goes on where it was stopped.
+
+    Example: sab3r map-all walks/*.mp4 --out maps
+    """
+    from sab3r_ros.cli.map_all import map_all, table
+
+    settings = settings_of(config, overrides, checkpoint)
+    done = map_all(sources, out, settings, rate, limit, depth, workers, cluster, gpus)
+    print(json.dumps(finite(done)) if as_json else table(done["recordings"]))
+    if any(row["ended"] != "complete" for row in done["recordings"]):
+        raise typer.Exit(1)
+
+
 @app.command("inspect")
 def inspect_command(
     source: Annotated[
@@ -101,7 +133,6 @@ def inspect_command(
     Example: sab3r inspect recording.mcap --png recording.png
     """
     from sab3r_ros.cli.inspect import inspect_input, lines_of
-    from sab3r_ros.files import finite
 
     found = inspect_input(source, topic, limit, png, depth_scale)
     print(json.dumps(finite(found)) if as_json else "\n".join(lines_of(found)))

@@ -239,3 +239,72 @@ def evaluate_loops_command(
 
     settings = settings_of(config, overrides, checkpoint)
     print_metrics(loops_metrics(settings, walks, first, oracle, length, workers), as_json)
+
+
+LimitOption = Annotated[int, typer.Option(min=0, help="The first so many; 0 = all")]
+
+
+@evaluate.command("depth")
+def evaluate_depth_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="KITTI's depth_selection, or images with depth (NYU, ScanNet, ...)")
+    ],
+    limit: LimitOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Depth of single images: AbsRel and the share within a factor of 1.25.
+
+    Example: sab3r eval depth kitti/depth_selection --json
+    """
+    from sab3r_ros.lab.evaluation.commands import depth_metrics
+
+    print_metrics(depth_metrics(settings_of(config, overrides, checkpoint), folder, limit), as_json)
+
+
+@evaluate.command("pose")
+def evaluate_pose_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="CO3Dv2, one of its categories, or recordings with true poses")
+    ],
+    views: Annotated[int, typer.Option(min=2, max=50, help="Random pictures of every sequence")] = 10,
+    limit: LimitOption = 0,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Relative poses of a few unordered pictures: RRA@15, RTA@15 and mAA(30).
+
+    Example: sab3r eval pose co3d --limit 100 --json
+    """
+    from sab3r_ros.lab.evaluation.commands import pose_metrics
+
+    print_metrics(pose_metrics(settings_of(config, overrides, checkpoint), folder, views, first, limit), as_json)
+
+
+@evaluate.command("segmentation")
+def evaluate_segmentation_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Pascal VOC 2012 (VOCdevkit) or ADE20K (ADEChallengeData2016)")
+    ],
+    background: Annotated[
+        bool, typer.Option(help="Of VOC: what belongs to no class counts as one of its own, which 40 words stand for")
+    ] = True,
+    limit: LimitOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Zero-shot segmentation of single images by names alone: mIoU over one confusion matrix.
+
+    Example: sab3r eval segmentation VOCdevkit --json
+    """
+    from sab3r_ros.lab.evaluation.commands import segmentation_metrics
+
+    settings = settings_of(config, overrides, checkpoint)
+    print_metrics(segmentation_metrics(settings, folder, background, limit), as_json)

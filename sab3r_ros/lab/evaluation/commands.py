@@ -9,15 +9,19 @@ from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
+from sab3r_ros.lab.evaluation.depth_sets import evaluate_depth
 from sab3r_ros.lab.evaluation.household import evaluate_household
 from sab3r_ros.lab.evaluation.loops import evaluate_loops
 from sab3r_ros.lab.evaluation.map_and_locate_groups import evaluate_recorded_groups, evaluate_rooms_groups
 from sab3r_ros.lab.evaluation.models import searchable_models
+from sab3r_ros.lab.evaluation.pose_sets import evaluate_poses
 from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
+from sab3r_ros.lab.evaluation.segmentation_sets import evaluate_segmentation
 from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
 from sab3r_ros.models.backends import load_backend
+from sab3r_ros.models.base import Backend
 from sab3r_ros.outputs import write_outputs
 from sab3r_ros.query.map_query import query_for
 from sab3r_ros.viewer.affordance_picture import draw_answer
@@ -56,6 +60,27 @@ def map_and_locate_metrics(
                 bar.update()
 
         return evaluate_recorded_groups(settings, backend, query, folder, each, first, manifest, out, report)
+
+
+def depth_metrics(settings: Settings, folder: Path, limit: int) -> dict:
+    """Depth of single images of a data set. Raises SourceError where none can be evaluated."""
+    geometry = load_backend(settings.model).geometry
+    with tqdm(unit="image") as bar:
+        return evaluate_depth(geometry, folder, limit, bar.update)
+
+
+def pose_metrics(settings: Settings, folder: Path, views: int, seed: int, limit: int) -> dict:
+    """Relative poses of a few pictures of every sequence. Raises SourceError where none can be evaluated."""
+    backend = Backend(load_backend(settings.model).geometry)
+    with tqdm(unit="sequence") as bar:
+        return evaluate_poses(settings, backend, folder, views, seed, limit, bar.update)
+
+
+def segmentation_metrics(settings: Settings, folder: Path, background: bool, limit: int) -> dict:
+    """Zero-shot segmentation of a data set. Raises SourceError where none can be evaluated, ValueError as `searchable_models`."""
+    backend, query = searchable_models(settings)
+    with tqdm(unit="image") as bar:
+        return evaluate_segmentation(backend, query, folder, background, limit, bar.update)
 
 
 def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:

@@ -72,6 +72,34 @@ def relative_pose_accuracy(poses, truth, pairs, threshold: float = 15.0) -> tupl
     return rra, rta
 
 
+def pose_errors(poses: Sequence[np.ndarray | None], truth: Sequence[np.ndarray]) -> np.ndarray:
+    """Degrees (P,2) by which the relative rotation and the direction of translation err, for every pair of views.
+
+    180 where a view has no pose; 0 for the direction where the true views stand at one place.
+    """
+    errors = []
+    for i in range(len(truth)):
+        for j in range(i + 1, len(truth)):
+            a, b = poses[i], poses[j]
+            if a is None or b is None:
+                errors.append((180.0, 180.0))
+                continue
+            true, found = np.linalg.inv(truth[i]) @ truth[j], np.linalg.inv(a) @ b
+            lengths = np.linalg.norm(true[:3, 3]), np.linalg.norm(found[:3, 3])
+            cosine = true[:3, 3] @ found[:3, 3] / max(lengths[0] * lengths[1], 1e-12)
+            direction = 0.0 if lengths[0] < 1e-6 else float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+            errors.append((rotation_angle(true[:3, :3], found[:3, :3]), direction))
+    return np.array(errors).reshape(-1, 2)
+
+
+def mean_average_accuracy(errors: np.ndarray, largest: int = 30) -> float:
+    """mAA: the mean over thresholds of 1 to `largest` degrees of min(RRA, RTA), in percent, from errors (P,2); nan of none."""
+    if not len(errors):
+        return float("nan")
+    thresholds = np.arange(1, largest + 1)
+    return 100 * float(np.mean([min((errors < t).mean(0)) for t in thresholds]))
+
+
 def align_positions(
     poses: Sequence[np.ndarray], truth: Sequence[np.ndarray], fixed_scale: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
