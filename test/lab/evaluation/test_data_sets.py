@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from data_sets import write_seven_scenes
 from PIL import Image
 
 from sab3r_ros.config import Settings
@@ -25,7 +26,6 @@ from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.models.base import Backend
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.sources.encodings import decode_compressed
-from test.helpers.data_sets import write_seven_scenes
 
 EXACT = OracleErrors(0, 0, 0, 0, 0, 0, 0, 0, 0)
 

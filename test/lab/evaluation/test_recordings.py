@@ -6,6 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from data_sets import write_label_map, write_scannet, write_seven_scenes
 
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.map_and_locate_groups import evaluate_recorded_groups, recorded_views
@@ -17,7 +18,6 @@ from sab3r_ros.lab.evaluation.view_groups import choose_groups, read_manifest, w
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.sources.folders import FolderSource
-from test.helpers.data_sets import write_label_map, write_scannet, write_seven_scenes
 
 
 @pytest.fixture(scope="module")
