@@ -70,6 +70,9 @@ def evaluate_map_and_locate_command(
         Path | None, typer.Option(help="JSON of the groups: read where it is, else written with the groups chosen")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write every group's figures into this folder as they come")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page: figures, groups, IoU by label, prediction beside truth")
+    ] = None,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
     as_json: JsonOption = False,
@@ -83,7 +86,7 @@ def evaluate_map_and_locate_command(
     from sab3r_ros.lab.evaluation.commands import map_and_locate_metrics
 
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(map_and_locate_metrics(settings, folder, groups, first, each, manifest, out), as_json)
+    print_metrics(map_and_locate_metrics(settings, folder, groups, first, each, manifest, out, report), as_json)
 
 
 @evaluate.command("presence")

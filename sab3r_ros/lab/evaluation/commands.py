@@ -42,8 +42,9 @@ def household_metrics(settings: Settings, groups: int, first: int) -> dict:
 
 
 def map_and_locate_metrics(
-    settings: Settings, folder: Path | None, groups: int, first: int, each: int, manifest: Path | None, out: Path | None
-) -> dict:
+    settings: Settings, folder: Path | None, groups: int, first: int, each: int, manifest: Path | None, out: Path | None,
+    page: Path | None,
+) -> dict:  # fmt: skip
     """Map and Locate over GROUPS made-up rooms, or over EACH groups of every size of a data set's scenes.
 
     Raises SourceError where nothing can be evaluated, ValueError as `searchable_models`.
@@ -51,7 +52,7 @@ def map_and_locate_metrics(
     backend, query = searchable_models(settings)
     with tqdm(total=groups if folder is None else None, unit="group") as bar:
         if folder is None:
-            return evaluate_rooms_groups(settings, backend, query, groups, first, bar.update)
+            return evaluate_rooms_groups(settings, backend, query, groups, first, bar.update, page)
 
         def report(total: int) -> None:
             if total:
@@ -59,7 +60,7 @@ def map_and_locate_metrics(
             else:
                 bar.update()
 
-        return evaluate_recorded_groups(settings, backend, query, folder, each, first, manifest, out, report)
+        return evaluate_recorded_groups(settings, backend, query, folder, each, first, manifest, out, report, page)
 
 
 def depth_metrics(settings: Settings, folder: Path, limit: int) -> dict:

@@ -153,3 +153,24 @@ def score_map(
     score.add(true, nearest_labels(points, *located))
     if completeness is not None:
         completeness.add(points, true, *located)
+
+
+def label_pictures(
+    image: np.ndarray,
+    view: GroundTruthView,
+    labels: np.ndarray,
+    located: tuple[np.ndarray, np.ndarray],
+    colours: np.ndarray,
+    step: int,
+) -> np.ndarray:
+    """An image (H,W,3), its true labels (H,W) and the predicted ones side by side, every `step`-th pixel; grey is void.
+
+    located: as `located_points`; colours (L,3) uint8 of the labels.
+    """
+    grid = (slice(step // 2, None, step),) * 2
+    cloud = transform(view.cam2world, backproject(np.nan_to_num(view.depth.astype(np.float64)), view.intrinsics))[grid]
+    found = nearest_labels(cloud.reshape(-1, 3), *located).reshape(cloud.shape[:2])
+    found[~(np.nan_to_num(view.depth[grid]) > 0)] = VOID
+    table = np.concatenate([colours, np.full((1, 3), 128, np.uint8)])
+    painted = [table[np.where((x >= 0) & (x < len(colours)), x, len(colours))] for x in (labels[grid], found)]
+    return np.concatenate([image[grid], *painted], 1)

@@ -11,9 +11,16 @@ from sab3r_ros.config import Settings
 from sab3r_ros.faults import Faults
 from sab3r_ros.files import finite, write_json
 from sab3r_ros.lab.evaluation.depth import abs_rel
-from sab3r_ros.lab.evaluation.map_and_locate import CompletenessScore, LabelScore, score_map
+from sab3r_ros.lab.evaluation.map_and_locate import (
+    CompletenessScore,
+    LabelScore,
+    label_pictures,
+    located_points,
+    score_map,
+)
 from sab3r_ros.lab.evaluation.metrics import finite_mean
 from sab3r_ros.lab.evaluation.recordings import RecordedLabels, TrueRecording, scenes_of
+from sab3r_ros.lab.evaluation.report import Report
 from sab3r_ros.lab.evaluation.stream import GroundTruthView
 from sab3r_ros.lab.evaluation.view_groups import Group, choose_groups, read_manifest, write_manifest
 from sab3r_ros.lab.synthetic.objects import LABELS
@@ -24,11 +31,13 @@ from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.models.base import Backend
 from sab3r_ros.models.preprocess import fitted_nearest
 from sab3r_ros.query.map_query import MapQuery
+from sab3r_ros.query.vocabulary import label_colours
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.types import BadFrame, Frame, nth_stamp
 
 VIEWS = (2, 3, 4)
 FIRST_ROOM = 50_000  # among the held-out ones, away from those of `eval rooms`
+_PICTURED = 30  # groups of which a page shows pictures
 _POINTS_WIDE = 160  # true points across an image
 
 
@@ -96,10 +105,14 @@ class _Score:
 class MapAndLocate:
     """Maps groups and counts, for every number of views and over all; a group that cannot be read costs itself."""
 
-    def __init__(self, settings: Settings, backend: Backend, query: MapQuery, names: Sequence[str]):
+    def __init__(
+        self, settings: Settings, backend: Backend, query: MapQuery, names: Sequence[str], page: Path | None = None
+    ):
         window = settings.window.model_copy(update={"keyframe_overlap": 1.0})  # every view is kept
         self._settings, self._backend, self._query = settings.model_copy(update={"window": window}), backend, query
         self._names = len(names)
+        self._labels, self._rows = list(names), list[dict]()
+        self._page = None if page is None else Report(page, "Map and Locate")
         self.all = _Score.of(self._names)
         self.by_count: dict[int, _Score] = {}
         self.depths: list[float] = []
@@ -124,7 +137,43 @@ class MapAndLocate:
             if result is not None and result.depth is not None:
                 self.depths.append(abs_rel(result.depth, fitted_nearest(view.depth, self._backend.geometry)))
         self.seconds.append(run.seconds / len(group.views))
-        return {"group": group.name, "views": len(group.views), "lost": lost, **own.metrics()}
+        row = {"group": group.name, "views": len(group.views), "lost": lost, **own.metrics()}
+        self._rows.append(row)
+        if self._page is not None and len(self._rows) <= _PICTURED:
+            self._draw(group, located_points(mapper, self._query, run, group.views), step, self._page)
+        return row
+
+    def _draw(
+        self, group: LabelledViews, located: tuple[np.ndarray, np.ndarray] | None, step: int, page: Report
+    ) -> None:
+        """Picture, truth and prediction of every view of a group."""
+        page.heading(group.name)
+        if located is None:
+            page.text("No view was tracked.")
+            return
+        colours = label_colours(self._names)
+        there = sorted(
+            {int(k) for image in group.labels for k in np.unique(image) if k >= 0}
+            | {int(k) for k in np.unique(located[1]) if k < self._names}
+        )
+        page.legend([self._labels[k] for k in there], colours[there])
+        for image, view, labels in zip(group.images, group.views, group.labels, strict=True):
+            drawn = label_pictures(image, view, labels, located, colours, step)
+            page.picture(drawn, "picture, true labels, labels of the nearest predicted points")
+
+    def write_page(self) -> None:
+        """The page, where one was asked for: figures, groups, IoU by label."""
+        if self._page is None:
+            return
+        self._page.heading("Figures")
+        self._page.figures(self.metrics())
+        self._page.bars(
+            dict(zip(self._labels, 100 * self.all.labels.iou(), strict=True)), "IoU of every label, percent"
+        )
+        self._page.heading("Groups")
+        columns = list(self._rows[0]) if self._rows else []
+        self._page.table(columns, [[row[c] for c in columns] for row in self._rows])
+        self._page.write()
 
     def metrics(self) -> dict:
         """miou, acc, near (percent), mcomp, mdcomp (m) over all groups, and with _2, _3, _4 over those of so many views."""
@@ -138,25 +187,27 @@ class MapAndLocate:
 
 
 def evaluate_rooms_groups(
-    settings: Settings, backend: Backend, query: MapQuery, groups: int, first: int, report: Callable[[], None]
-) -> dict:
-    """Figures over made-up rooms that no training has seen."""
+    settings: Settings, backend: Backend, query: MapQuery, groups: int, first: int, report: Callable[[], None],
+    page: Path | None = None,
+) -> dict:  # fmt: skip
+    """Figures over made-up rooms that no training has seen. page: a folder for a page to look at."""
     started = time.perf_counter()
-    scored = MapAndLocate(settings, backend, query, LABELS)
+    scored = MapAndLocate(settings, backend, query, LABELS, page)
     for number in range(first, first + groups):
         scored.add(room_views(number))
         report()
+    scored.write_page()
     return scored.metrics() | {"faults": [], "seconds": time.perf_counter() - started}
 
 
 def evaluate_recorded_groups(
     settings: Settings, backend: Backend, query: MapQuery, folder: Path, each: int, seed: int, manifest: Path | None,
-    out: Path | None, report: Callable[[int], None],
+    out: Path | None, report: Callable[[int], None], page: Path | None = None,
 ) -> dict:  # fmt: skip
     """Figures over groups of a data set's scenes.
 
     manifest: groups to be used, or where they are written when there is no such file. out: a folder for the figures of
-    every group. What cannot be read costs its group, is named in "faults", and the rest goes on. report: told how many
+    every group; page: one for a page to look at. What cannot be read costs its group, is named in "faults", and the rest goes on. report: told how many
     groups there are, then 0 after each. Raises SourceError where nothing could be evaluated.
     """
     started = time.perf_counter()
@@ -169,7 +220,7 @@ def evaluate_recorded_groups(
     report(len(groups))
     scored, rows = None, []
     for group, views, names in _read(recordings, groups, faults):
-        scored = scored or MapAndLocate(settings, backend, query, names)
+        scored = scored or MapAndLocate(settings, backend, query, names, page)
         try:
             rows.append(scored.add(views))
         except BadFrame as error:
@@ -180,6 +231,7 @@ def evaluate_recorded_groups(
         report(0)
     if scored is None or not rows:
         raise SourceError(f"{folder}: no group could be evaluated; {faults.lines[0]}")
+    scored.write_page()
     apart = [(g.translation, g.rotation) for g in groups]
     return scored.metrics() | {
         "translation": float(np.mean([t for t, _ in apart])), "rotation": float(np.mean([r for _, r in apart])),
