@@ -105,7 +105,7 @@ class WindowSettings(Group):
     )
     one_first: bool = Field(
         True,
-        description="Decode a frame against the newest keyframe first, and against the others only where it may become a keyframe or agrees badly; a GPU decodes all at once",
+        description="Decode a frame against the newest keyframe first, and against the others only where it agrees badly with that one; a GPU decodes all at once",
     )
     symmetric_pairs: bool = Field(
         False,

@@ -18,7 +18,7 @@ from sab3r_ros.models.base import GeometryModel, PairPrediction
 from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
-_ROUGHLY = 0.03  # of the overlap: how far a rough pose may be off
+_AGREES_WELL = 0.7  # inliers with one keyframe from which others would tell nothing new
 _ENOUGH_PIXELS = 5000  # of a pointmap, for a pose without matches
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
 
@@ -59,10 +59,8 @@ class Tracker:
         intrinsics = self._known_intrinsics(frame, lens)
         focal = None if intrinsics is None else float(intrinsics[0, 0])
         keypoints = self._match_keypoints(frame, candidates, focals, intrinsics)
-        if len(some) < len(references) and not self._one_is_enough(prediction, references, focal or focals[-1]):
-            prediction, some = prediction.with_more(self._predict(frame, references[1:])), references
         estimate = estimate_pose(prediction, some, references, cfg.tracking, expected_scale, keypoints, focal)
-        if len(some) < len(references) and not self._adds_nothing(estimate.inliers, estimate.overlap):
+        if len(some) < len(references) and estimate.inliers < _AGREES_WELL:
             prediction = prediction.with_more(self._predict(frame, references[1:]))
             estimate = estimate_pose(prediction, references, references, cfg.tracking, expected_scale, keypoints, focal)
         return estimate if intrinsics is None else _on_rays(estimate, intrinsics), prediction
@@ -82,18 +80,6 @@ class Tracker:
         tokens = [k.tokens for k in references if k.tokens is not None]
         step = cfg.tracking.match_step if cfg.tracking.matching else 0
         return self._geometry.predict_pairs(frame.tokens, tokens, cfg.window.symmetric_pairs, step)
-
-    def _one_is_enough(self, prediction: PairPrediction, references: list[Keyframe], focal: float) -> bool:
-        """Whether the pair with the first reference makes it likely, by a rough pose, that the frame adds nothing to the window."""
-        pair = _correspondences(prediction, 0, references[0])
-        sigma = self._settings.tracking.depth_sigma * pair.source[:, 2].abs().clamp(min=0.1)
-        pose, robust = fit_sim3_robust(pair.source, pair.target, pair.weight, sigma)
-        inliers = float((pair.weight * robust).sum() / pair.weight.sum())
-        return self._adds_nothing(inliers, _overlaps(pose, references, focal), _ROUGHLY)
-
-    def _adds_nothing(self, inliers: float, overlap: tuple[float, ...], doubt: float = 0.0) -> bool:
-        cfg = self._settings
-        return inliers >= cfg.tracking.min_inliers and max(overlap) >= cfg.window.keyframe_overlap - doubt
 
     def _match_keypoints(
         self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float], intrinsics: np.ndarray | None
