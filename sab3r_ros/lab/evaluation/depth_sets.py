@@ -28,6 +28,8 @@ def depth_pairs(folder: Path) -> tuple[list[tuple[Path, Path]], float, float]:
     KITTI's depth_selection/val_selection_cropped (image, groundtruth_depth), or a layout with depth that `sab3r map` knows.
     Raises SourceError without any.
     """
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is no folder")
     for place in (folder, folder / "val_selection_cropped", folder / "depth_selection" / "val_selection_cropped"):
         images, truth = (place / name for name in _KITTI_FOLDERS)
         if images.is_dir() and truth.is_dir():

@@ -255,6 +255,8 @@ def test_segmentation_of_ade20k(walk, tmp_path):
 
 
 def test_what_is_no_data_set_is_named(voc, tmp_path):
+    with pytest.raises(SourceError, match="nothing is no folder"):
+        depth_pairs(tmp_path / "nothing")
     with pytest.raises(SourceError, match="neither Pascal VOC"):
         labelled_images(tmp_path / "nothing")
     labels = next(voc.rglob("2007_0.png"))
