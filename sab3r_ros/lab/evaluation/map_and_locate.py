@@ -30,6 +30,10 @@ class LabelScore:
         guess = np.where((predicted >= 0) & (predicted < count), predicted, count)[known]
         np.add.at(self._confusion, (true[known], guess), 1)
 
+    def merge(self, other: "LabelScore") -> None:
+        """Add what another one of the same labels counted."""
+        self._confusion += other._confusion
+
     def iou(self) -> np.ndarray:
         """Per label: correct points over the union of true and predicted ones; nan for a label in neither."""
         hits = np.diagonal(self._confusion).astype(float)
@@ -67,6 +71,12 @@ class CompletenessScore:
                 self._means.append(float(distance.mean()))
                 self._medians.append(float(np.median(distance)))
                 self._near.append(float((distance <= _NEAR).mean()))
+
+    def merge(self, other: "CompletenessScore") -> None:
+        """Add what another one measured."""
+        self._means += other._means
+        self._medians += other._medians
+        self._near += other._near
 
     def metrics(self) -> dict[str, float]:
         """mcomp and mdcomp: mean and median distance (m), less is better; near: percent within 0.1 m, more is better.

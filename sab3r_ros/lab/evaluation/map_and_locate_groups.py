@@ -98,6 +98,12 @@ class _Score:
     def of(cls, count: int) -> "_Score":
         return cls(LabelScore(count), CompletenessScore())
 
+    def merge(self, other: "_Score") -> None:
+        self.labels.merge(other.labels)
+        self.completeness.merge(other.completeness)
+        self.groups += other.groups
+        self.lost += other.lost
+
     def metrics(self) -> dict:
         return self.labels.metrics() | self.completeness.metrics()
 
@@ -111,7 +117,8 @@ class MapAndLocate:
         window = settings.window.model_copy(update={"keyframe_overlap": 1.0})  # every view is kept
         self._settings, self._backend, self._query = settings.model_copy(update={"window": window}), backend, query
         self._names = len(names)
-        self._labels, self._rows = list(names), list[dict]()
+        self._labels = list(names)
+        self._rows: list[dict] = []
         self._page = None if page is None else Report(page, "Map and Locate")
         self.all = _Score.of(self._names)
         self.by_count: dict[int, _Score] = {}
@@ -125,19 +132,16 @@ class MapAndLocate:
         run = map_stream(mapper, group.frames())
         if all(r is None for r in run.results):
             raise BadFrame(f"none of its pictures can be used: {run.faults.lines[0]}")
-        own = _Score.of(self._names)
-        mine = self.by_count.setdefault(len(group.views), _Score.of(self._names))
+        own = _Score(LabelScore(self._names), CompletenessScore(), 1, sum(p is None for p in run.poses))
         step = max(1, group.views[0].depth.shape[1] // _POINTS_WIDE)
-        lost = sum(p is None for p in run.poses)
-        for score in (own, mine, self.all):
-            score_map(score.labels, mapper, self._query, run, group.views, group.labels, step, score.completeness)
-            score.groups += 1
-            score.lost += lost
+        score_map(own.labels, mapper, self._query, run, group.views, group.labels, step, own.completeness)
+        for score in (self.all, self.by_count.setdefault(len(group.views), _Score.of(self._names))):
+            score.merge(own)
         for result, view in zip(run.results, group.views, strict=True):
             if result is not None and result.depth is not None:
                 self.depths.append(abs_rel(result.depth, fitted_nearest(view.depth, self._backend.geometry)))
         self.seconds.append(run.seconds / len(group.views))
-        row = {"group": group.name, "views": len(group.views), "lost": lost, **own.metrics()}
+        row = {"group": group.name, "views": len(group.views), "lost": own.lost, **own.metrics()}
         self._rows.append(row)
         if self._page is not None and len(self._rows) <= _PICTURED:
             self._draw(group, located_points(mapper, self._query, run, group.views), step, self._page)
