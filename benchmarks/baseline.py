@@ -18,19 +18,14 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from common import maskclip, report
+from common import maskclip, random_network, report
 
 from sab3r_ros.models.base import EncodedView
 from sab3r_ros.models.preprocess import to_input
-from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
+from sab3r_ros.models.sab3r import PRESETS, Sab3r
 
 ARMS = ("single", "published", "cached")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def network_of(cfg: Sab3rConfig) -> Sab3r:
-    """Random weights on the device."""
-    return Sab3r(cfg).to(DEVICE).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def half():
@@ -88,21 +83,21 @@ def streamed(network: Sab3r, pictures: list[torch.Tensor], clock: Clock, feature
 
 def run_single(pictures, cfg, clock, samples):
     """The one network."""
-    network = network_of(replace(cfg, clip_head=cfg.clip_head or "dpt", dino_head=None))
+    network = random_network(replace(cfg, clip_head=cfg.clip_head or "dpt", dino_head=None), DEVICE)
     streamed(network, pictures, clock, lambda view, _, layers: network.clip_features(layers, view), samples)
     return {"parameters_m": parameters(network)}
 
 
 def run_cached(pictures, cfg, clock, samples):
     """Two networks, tokens kept."""
-    network, (clip, features) = network_of(replace(cfg, clip_head=None, dino_head=None)), maskclip(DEVICE)
+    network, (clip, features) = random_network(replace(cfg, clip_head=None, dino_head=None), DEVICE), maskclip(DEVICE)
     streamed(network, pictures, clock, lambda _, picture, __: features(picture), samples)
     return {"parameters_m": parameters(network) + parameters(clip)}
 
 
 def run_published(pictures, cfg, clock, samples):
     """Two networks, every ordered pair for itself."""
-    network, (clip, features) = network_of(replace(cfg, clip_head=None, dino_head=None)), maskclip(DEVICE)
+    network, (clip, features) = random_network(replace(cfg, clip_head=None, dino_head=None), DEVICE), maskclip(DEVICE)
     ordered = list(permutations(range(len(pictures)), 2))
     timed = ordered[:: max(1, len(ordered) // samples)][:samples] if samples else ordered
     for a, b in timed:

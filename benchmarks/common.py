@@ -19,6 +19,13 @@ def report(name: str, **figures) -> None:
     print(json.dumps({"benchmark": name, **figures, "machine": machine}))
 
 
+def random_network(cfg, device: str):
+    """A SAB3R of these sizes with random weights, ready to predict."""
+    from sab3r_ros.models.sab3r import Sab3r
+
+    return Sab3r(cfg).to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
 def maskclip(device: str):
     """MaskCLIP on ViT-B/16 with FeatUp's upsampler, random weights: the module, and a function of an image's tensor."""
     import open_clip

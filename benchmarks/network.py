@@ -14,12 +14,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from common import maskclip, report
+from common import maskclip, random_network, report
 
 from sab3r_ros.config import Settings
 from sab3r_ros.models.base import EncodedView
 from sab3r_ros.models.preprocess import to_input
-from sab3r_ros.models.sab3r import PRESETS, Sab3r, Sab3rConfig
+from sab3r_ros.models.sab3r import PRESETS, Sab3rConfig
 from sab3r_ros.models.two_view import OnePassFeatures, TwoViewModel
 from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 
@@ -55,8 +55,7 @@ def measure(name, rounds):
     if cfg is None:
         checkpoint = load_checkpoint(name, device)
     else:
-        network = Sab3r(cfg).to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        checkpoint = Checkpoint(network, "random", "none", None)
+        checkpoint = Checkpoint(random_network(cfg, device), "random", "none", None)
     model = TwoViewModel(checkpoint, device)
     width = model.image_size
     height = width * 3 // 4 // model.patch * model.patch

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from common import report
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -159,21 +158,6 @@ def _peak_mb(pid: int) -> float:
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
     return float("nan")
-
-
-def peak_share(gflop: float, milliseconds: float) -> float | None:
-    """Share of the device's measured matrix-multiplication peak (bfloat16 on a GPU, float32 on a CPU)."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, size = (torch.bfloat16, 8192) if device == "cuda" else (torch.float32, 1536)
-    a = torch.randn(size, size, device=device, dtype=kind)
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        a @ a
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return (gflop / milliseconds * 1e3) / (2 * size**3 / best / 1e9)
 
 
 def main():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,27 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path`, of the same kind, to write to; it takes `path`'s place when the block ends without an error."""
+    """A path beside `path`, of the same kind, to write to; it takes `path`'s place when the block ends without an error.
+
+    What is made there may be a file or a folder; a folder takes the place of whatever was there, one step after it is gone.
+    """
     path = Path(path)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
+    _remove(part)  # of a process that was killed
     try:
         yield part
+        if part.is_dir():
+            _remove(path)
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def finite(value):

@@ -47,6 +47,7 @@ def map_all(
         threads = max(1, (os.cpu_count() or 1) // workers)
         settings = settings.model_copy(update={"model": settings.model.model_copy(update={"threads": threads})})
     job = partial(_map_one, settings=settings, rate=rate, limit=limit, depth=depth)
+    write_json(out / "summary.json", {"recordings": finite(rows)})
     with tqdm(total=len(waiting), unit="recording") as bar:
         for outcome in run_many(job, [jobs[k] for k in waiting], workers, cluster, gpus):
             row = rows[waiting[outcome.number]]
@@ -55,7 +56,6 @@ def map_all(
                 print(f"{row['recording']}: {outcome.error}", file=sys.stderr)
             write_json(out / "summary.json", {"recordings": finite(rows)})
             bar.update()
-    write_json(out / "summary.json", {"recordings": finite(rows)})
     return {"recordings": rows}
 
 

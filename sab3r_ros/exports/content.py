@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sab3r_ros.query.map_query import label_voxels
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.query.vocabulary import UNLABELLED
 
 if TYPE_CHECKING:
     from sab3r_ros.maps import Map
@@ -34,24 +34,12 @@ class ExportContent:
 def content_of(saved: "Map") -> ExportContent:
     """A saved map's content; labels and things where it has features. Raises MapFileError as `Map.query`."""
     snapshot = saved.content.snapshot
-    count = len(saved.points)
-    labels, scores = np.full(count, UNLABELLED, np.uint16), np.zeros(count, np.float32)
-    names: tuple[str, ...] = ()
-    objects: list[MapObject] = []
-    if saved.content.feature_model:
-        labels, scores = saved.labels()
-        names, objects = tuple(saved.query.vocabulary.labels), saved.objects
-    confidence = snapshot.column("weight").numpy()
+    query = saved.query if saved.content.feature_model else None
+    labels, scores = label_voxels(query, snapshot)
     return ExportContent(
-        saved.points,
-        saved.colours,
-        labels,
-        np.asarray(scores, np.float32),
-        confidence,
-        names,
-        saved.trajectory,
-        objects,
-    )
+        saved.points, saved.colours, labels, scores, snapshot.column("weight").numpy(),
+        tuple(query.vocabulary.labels) if query else (), saved.trajectory, saved.objects if query else [],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

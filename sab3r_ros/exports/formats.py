@@ -1,6 +1,5 @@
 """The formats that a map can be exported to."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from sab3r_ros.exports.gltf import write_3dtiles, write_glb
 from sab3r_ros.exports.las import write_copc, write_las
 from sab3r_ros.exports.mcap_file import write_mcap
 from sab3r_ros.exports.rerun_file import write_rrd
+from sab3r_ros.files import replacing
 from sab3r_ros.mapping.export import write_ply
 
 if TYPE_CHECKING:
@@ -62,32 +62,10 @@ def export_map(saved: "Map", kind: str, out: Path, overwrite: bool = False) -> P
         raise ExportError(f"{saved.path} has no points to export")
     content = content_of(saved)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".part.{out.name}")
-    _remove(part)
     try:
-        form.write(content, part)
-        if form.suffix == ".mcap":
-            _out_of_bag(part)
-        if overwrite:
-            _remove(out)
-        part.replace(out)
+        with replacing(out) as part:
+            form.write(content, part)
     except ModuleNotFoundError as error:
         hint = f'{kind} needs {error.name}, which is not installed: pip install "sab3r_ros[export]"'
         raise ExportError(hint) from error
-    finally:
-        _remove(part)
     return out
-
-
-def _out_of_bag(path: Path) -> None:
-    """The one file of the bag that was written beside `path`, in its place."""
-    bag = path.with_suffix("")
-    next(bag.glob("*.mcap")).replace(path)
-    _remove(bag)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

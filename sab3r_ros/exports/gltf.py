@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from sab3r_ros.exports.content import Cell, ExportContent, octree
+from sab3r_ros.query.objects import BOX_EDGES, box_corners
 
 _CAMERA_PATH = (255, 140, 0, 255)
+_THIN = 1e-3  # metres: a side of a box is not shorter
 _ERROR = 1 / 128  # of a cell's side: how coarse its own points look
 
 
@@ -23,11 +25,8 @@ def write_glb(content: ExportContent, path: Path) -> None:
         line.colors = [_CAMERA_PATH] * len(line.entities)
         scene.add_geometry(line, geom_name="camera path")
     for item in content.objects:
-        pose = item.box_pose.copy()
-        corners = trimesh.creation.box(extents=np.maximum(item.size, 1e-3))
-        corners.apply_transform(pose)
-        edges = _y_up(corners.vertices[corners.edges_unique[_is_box_edge(corners)]])
-        scene.add_geometry(trimesh.load_path(edges), geom_name=f"{item.label} ({item.id})")
+        edges = box_corners(item.box_pose, np.maximum(item.size, _THIN))[BOX_EDGES]
+        scene.add_geometry(trimesh.load_path(_y_up(edges)), geom_name=f"{item.label} ({item.id})")
     path.write_bytes(scene.export(file_type="glb"))
 
 
@@ -71,12 +70,3 @@ def _cloud(trimesh, content: ExportContent, rows: np.ndarray):
 def _y_up(points: np.ndarray) -> np.ndarray:
     """Points (...,3) with z up as points with y up: x stays, y becomes -z."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1)
-
-
-def _is_box_edge(box) -> np.ndarray:
-    """Which of a box's unique edges are no diagonals of its sides."""
-    length = box.edges_unique_length
-    vertices = box.vertices[box.edges_unique]
-    axes = np.linalg.svd(box.vertices - box.vertices.mean(0))[2]
-    along = np.abs((vertices[:, 1] - vertices[:, 0]) @ axes.T) / length[:, None]
-    return along.max(1) > 1 - 1e-6

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -19,7 +20,14 @@ _LETTERS = 0.08  # metres
 def write_mcap(content: ExportContent, path: Path) -> None:
     """One map, path and set of boxes at the first stamp; the camera's transform at every one. Label names are in /label_names."""
     first = content.trajectory[0][0] if content.trajectory else 0
-    with Writer(path.with_suffix(""), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    with TemporaryDirectory(dir=path.parent) as folder:
+        bag = Path(folder) / "bag"  # rosbags writes a folder with one file and a description
+        _write_bag(content, bag, first)
+        next(bag.glob("*.mcap")).replace(path)
+
+
+def _write_bag(content: ExportContent, bag: Path, first: int) -> None:
+    with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
 
         def channel(topic: str, kind: str):
             connection = writer.add_connection(topic, kind, typestore=_STORE)
@@ -74,8 +82,11 @@ def _cloud(content: ExportContent, stamp: int):
 
 def _pose(matrix: np.ndarray):
     position = _message("geometry_msgs/msg/Point", *map(float, matrix[:3, 3]))
-    turn = _message("geometry_msgs/msg/Quaternion", *map(float, Rotation.from_matrix(matrix[:3, :3]).as_quat()))
-    return _message("geometry_msgs/msg/Pose", position, turn)
+    return _message("geometry_msgs/msg/Pose", position, _quaternion(matrix))
+
+
+def _quaternion(matrix: np.ndarray):
+    return _message("geometry_msgs/msg/Quaternion", *map(float, Rotation.from_matrix(matrix[:3, :3]).as_quat()))
 
 
 def _path(content: ExportContent, stamp: int):
@@ -85,8 +96,7 @@ def _path(content: ExportContent, stamp: int):
 
 def _transform(stamp: int, pose: np.ndarray):
     shift = _message("geometry_msgs/msg/Vector3", *map(float, pose[:3, 3]))
-    turn = _message("geometry_msgs/msg/Quaternion", *map(float, Rotation.from_matrix(pose[:3, :3]).as_quat()))
-    moved = _message("geometry_msgs/msg/Transform", shift, turn)
+    moved = _message("geometry_msgs/msg/Transform", shift, _quaternion(pose))
     return _message(
         "tf2_msgs/msg/TFMessage", [_message("geometry_msgs/msg/TransformStamped", _header(stamp), _CAMERA, moved)]
     )

@@ -124,9 +124,10 @@ def estimate_pose(
 ) -> PoseEstimate:
     """Closed-form robust Sim(3) per keyframe, then over the correspondences of all of them, then by the rays of matches.
 
-    keyframes: those that the frame was predicted against; window: those that its overlap is told for. expected_scale: the map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of
-    the camera's own images, with these and with further keyframes, and the intrinsics that are believed. known_focal: of the
-    rays that the keyframes' points lie on, in pixels; None = as the network predicts it.
+    keyframes: those that the frame was predicted against; window: those that its overlap is told for. expected_scale: the
+    map's unit over the network's own, which `settings.scale_prior` pulls towards. keypoints: matches of the camera's own
+    images, with these and with further keyframes, and the intrinsics that are believed. known_focal: of the rays that the
+    keyframes' points lie on, in pixels; None = as the network predicts it.
     Raises ValueError when the correspondences carry no weight.
     """
     found = [_correspondences(prediction, k, keyframe) for k, keyframe in enumerate(keyframes)]
@@ -159,7 +160,9 @@ def estimate_pose(
         if refined.correction is not None:
             points = points * refined.correction[..., None].to(points)
             depth_factor = float(refined.correction.median())
-    overlap = _overlaps(pose, window, known_focal or focal)
+    to_camera = torch.linalg.inv(pose)
+    seen = [transform_points((to_camera @ k.pose).to(k.points), k.points) for k in window]
+    overlap = tuple(_overlap(points_in_frame, known_focal or focal) for points_in_frame in seen)
     conf = prediction.frame_conf.mean(0)
     return PoseEstimate(pose, inliers, overlap, points, conf, focal, relative_scale, edges, depth_factor)
 
@@ -194,12 +197,6 @@ def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> 
         )
     target = transform_points(keyframe.pose, torch.cat(target_parts).double())
     return _Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
-
-
-def _overlaps(pose: Tensor, keyframes: list[Keyframe], focal: float) -> tuple[float, ...]:
-    """`_overlap` of every keyframe with a frame of this pose (4,4)."""
-    to_camera = torch.linalg.inv(pose)
-    return tuple(_overlap(transform_points((to_camera @ k.pose).to(k.points), k.points), focal) for k in keyframes)
 
 
 def _overlap(seen: Tensor, focal: float) -> float:

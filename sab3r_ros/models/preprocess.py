@@ -30,6 +30,15 @@ class Framing:
         left, top = self.crop_offset
         return resized[top : top + self.cropped[1], left : left + self.cropped[0]].copy()
 
+    def covered(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of an image of `shape` (H,W), of the same aspect as `size`, that lie inside the crop."""
+        spans = []
+        for side, whole, start, length in zip(
+            shape, self.resized[::-1], self.crop_offset[::-1], self.cropped[::-1], strict=True
+        ):
+            spans.append(slice(round(start * side / whole), round((start + length) * side / whole)))
+        return spans[0], spans[1]
+
 
 def framing(width: int, height: int, long_side: int, square_ok: bool = False, patch: int = 16) -> Framing:
     """Sizes for the network: the long side becomes `long_side`, sides are cropped to multiples of the patch.

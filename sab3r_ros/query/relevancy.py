@@ -84,9 +84,8 @@ class TextScorer:
         if latest is not None and latest[0]() is snapshot and latest[1] == self.template:
             return latest[2]
         unit, seen = unit_features(snapshot)
-        unit = (
-            unit.T.contiguous().T
-        )  # a prompt's pass over all voxels is twice as fast with each number's values together
+        # Each number's values lie together: a prompt's pass over all voxels is then twice as fast.
+        unit = unit.T.contiguous().T
         words = in_basis(self.embed(CANONICAL_NEGATIVES), snapshot.basis, unit.shape[1])
         kept = min(_KEPT, len(words))
         rest, top = torch.zeros(len(unit)), torch.zeros(len(unit), kept)

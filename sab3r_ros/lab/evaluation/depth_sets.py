@@ -5,13 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from sab3r_ros.faults import Faults
 from sab3r_ros.lab.evaluation.depth import abs_rel, delta_1_25
 from sab3r_ros.lab.evaluation.metrics import finite_mean
 from sab3r_ros.models.base import GeometryModel
-from sab3r_ros.models.preprocess import Framing, framing_for, resize_and_crop
+from sab3r_ros.models.preprocess import framing_for, resize_and_crop
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.sources.depth_files import read_depth
 from sab3r_ros.sources.encodings import ImageError, decode_compressed
@@ -69,7 +68,8 @@ def evaluate_depth(
             continue
         tokens = geometry.encode(resize_and_crop(rgb, plan))
         found = geometry.predict_pairs(tokens, [tokens]).frame_points[0, ..., 2].float().cpu().numpy()
-        at_truth, truth = _at_the_truths_size(found, truth, plan)
+        truth = truth[plan.covered(truth.shape)]  # sparse truth is never resampled
+        at_truth = cv2.resize(found, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
         rows.append([
             abs_rel(at_truth, truth, far), delta_1_25(at_truth, truth, far),
             abs_rel(at_truth, truth, far, align=False), delta_1_25(at_truth, truth, far, align=False),
@@ -80,13 +80,3 @@ def evaluate_depth(
     names = ("abs_rel", "delta125", "abs_rel_metric", "delta125_metric")
     figures = {name: finite_mean(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     return figures | {"images": len(rows), "faults": list(faults.lines), "seconds": time.perf_counter() - started}
-
-
-def _at_the_truths_size(found: np.ndarray, truth: np.ndarray, plan: Framing) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted depth enlarged to the part of the truth that it covers, and that part: sparse truth is never resampled."""
-    (left, top), (width, height) = plan.crop_offset, plan.cropped
-    scale = truth.shape[1] / plan.resized[0], truth.shape[0] / plan.resized[1]
-    columns = slice(round(left * scale[0]), round((left + width) * scale[0]))
-    rows = slice(round(top * scale[1]), round((top + height) * scale[1]))
-    part = truth[rows, columns]
-    return cv2.resize(found, part.shape[::-1], interpolation=cv2.INTER_LINEAR), part

@@ -11,6 +11,7 @@ from sab3r_ros.lab.evaluation.map_and_locate import LabelScore, score_map
 from sab3r_ros.lab.evaluation.map_and_locate_groups import room_views
 from sab3r_ros.lab.evaluation.metrics import percent
 from sab3r_ros.lab.evaluation.poses import relative_pose_hits, wide_baseline_pairs
+from sab3r_ros.lab.evaluation.stream import keeping_every_view
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
@@ -51,7 +52,7 @@ def evaluate_household(
     mean over views), miou and acc (percent; Map and Locate, aligned by the first view), synonym_top1 (percent).
     """
     started = time.perf_counter()
-    every = settings.model_copy(update={"window": settings.window.model_copy(update={"keyframe_overlap": 1.0})})
+    every = keeping_every_view(settings)
     query.set_vocabulary(LABELS)
     score, rotation, direction, depths = LabelScore(len(LABELS)), [], [], []
     lost = 0

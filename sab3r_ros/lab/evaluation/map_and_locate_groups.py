@@ -21,7 +21,7 @@ from sab3r_ros.lab.evaluation.map_and_locate import (
 from sab3r_ros.lab.evaluation.metrics import finite_mean
 from sab3r_ros.lab.evaluation.recordings import RecordedLabels, TrueRecording, scenes_of
 from sab3r_ros.lab.evaluation.report import Report
-from sab3r_ros.lab.evaluation.stream import GroundTruthView
+from sab3r_ros.lab.evaluation.stream import GroundTruthView, keeping_every_view
 from sab3r_ros.lab.evaluation.view_groups import Group, choose_groups, read_manifest, write_manifest
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
@@ -114,17 +114,15 @@ class MapAndLocate:
     def __init__(
         self, settings: Settings, backend: Backend, query: MapQuery, names: Sequence[str], page: Path | None = None
     ):
-        window = settings.window.model_copy(update={"keyframe_overlap": 1.0})  # every view is kept
-        self._settings, self._backend, self._query = settings.model_copy(update={"window": window}), backend, query
-        self._names = len(names)
+        self._settings, self._backend, self._query = keeping_every_view(settings), backend, query
         self._labels = list(names)
         self._rows: list[dict] = []
         self._page = None if page is None else Report(page, "Map and Locate")
-        self.all = _Score.of(self._names)
+        self.all = _Score.of(len(self._labels))
         self.by_count: dict[int, _Score] = {}
         self.depths: list[float] = []
         self.seconds: list[float] = []
-        query.set_vocabulary(list(names))
+        query.set_vocabulary(self._labels)
 
     def add(self, group: LabelledViews) -> dict:
         """Map a group; returns its own figures. Raises BadFrame for a picture that cannot be used."""
@@ -132,10 +130,10 @@ class MapAndLocate:
         run = map_stream(mapper, group.frames())
         if all(r is None for r in run.results):
             raise BadFrame(f"none of its pictures can be used: {run.faults.lines[0]}")
-        own = _Score(LabelScore(self._names), CompletenessScore(), 1, sum(p is None for p in run.poses))
+        own = _Score(LabelScore(len(self._labels)), CompletenessScore(), 1, sum(p is None for p in run.poses))
         step = max(1, group.views[0].depth.shape[1] // _POINTS_WIDE)
         score_map(own.labels, mapper, self._query, run, group.views, group.labels, step, own.completeness)
-        for score in (self.all, self.by_count.setdefault(len(group.views), _Score.of(self._names))):
+        for score in (self.all, self.by_count.setdefault(len(group.views), _Score.of(len(self._labels)))):
             score.merge(own)
         for result, view in zip(run.results, group.views, strict=True):
             if result is not None and result.depth is not None:
@@ -155,10 +153,10 @@ class MapAndLocate:
         if located is None:
             page.text("No view was tracked.")
             return
-        colours = label_colours(self._names)
+        colours = label_colours(len(self._labels))
         there = sorted(
             {int(k) for image in group.labels for k in np.unique(image) if k >= 0}
-            | {int(k) for k in np.unique(located[1]) if k < self._names}
+            | {int(k) for k in np.unique(located[1]) if k < len(self._labels)}
         )
         page.legend([self._labels[k] for k in there], colours[there])
         for image, view, labels in zip(group.images, group.views, group.labels, strict=True):

@@ -14,6 +14,7 @@ from sab3r_ros.config import Settings
 from sab3r_ros.faults import Faults
 from sab3r_ros.lab.evaluation.poses import mean_average_accuracy, pose_errors
 from sab3r_ros.lab.evaluation.recordings import TrueRecording, scenes_of
+from sab3r_ros.lab.evaluation.stream import keeping_every_view
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.models.base import Backend
@@ -36,7 +37,7 @@ class PosedPictures:
 
 def co3d_sequences(folder: Path) -> list[PosedPictures]:
     """All sequences of CO3Dv2's categories in `folder`, or of one category. Raises SourceError."""
-    files = [folder / _ANNOTATIONS] if (folder / _ANNOTATIONS).is_file() else sorted(folder.glob(f"*/{_ANNOTATIONS}"))
+    files = _annotation_files(folder)
     if not files:
         raise SourceError(f"{folder} has no {_ANNOTATIONS}: a category of CO3Dv2, or the folder of them, is expected")
     sequences = []
@@ -56,6 +57,12 @@ def co3d_sequences(folder: Path) -> list[PosedPictures]:
                 PosedPictures(f"{file.parent.name}/{name}", [f for f, _ in frames], [p for _, p in frames])
             )
     return sequences
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    """Of one category, or of all categories in a folder."""
+    own = folder / _ANNOTATIONS
+    return [own] if own.is_file() else sorted(folder.glob(f"*/{_ANNOTATIONS}"))
 
 
 def co3d_pose(rotation: Sequence[Sequence[float]], translation: Sequence[float]) -> np.ndarray:
@@ -91,10 +98,9 @@ def evaluate_poses(
     named in "faults". Raises SourceError where none can be evaluated.
     """
     started = time.perf_counter()
-    is_co3d = (folder / _ANNOTATIONS).is_file() or any(folder.glob(f"*/{_ANNOTATIONS}"))
-    sequences = co3d_sequences(folder) if is_co3d else recorded_sequences(folder)
-    window = settings.window.model_copy(update={"keyframe_overlap": 1.0, "size": max(settings.window.size, views - 1)})
-    settings = settings.model_copy(update={"window": window})
+    sequences = co3d_sequences(folder) if _annotation_files(folder) else recorded_sequences(folder)
+    window = settings.window.model_copy(update={"size": max(settings.window.size, views - 1)})
+    settings = keeping_every_view(settings.model_copy(update={"window": window}))
     faults, errors, lost, count = Faults(), [], 0, 0
     for number, sequence in enumerate(sequences[: limit or None]):
         rng = np.random.default_rng([seed, number])

@@ -34,6 +34,7 @@ class TrueRecording:
         self.poses = true_poses(self.source, self.path)
         self.intrinsics = self.source.intrinsics
         self.depths = self.source.layout.depths
+        self._shapes: dict[int, tuple[int, int]] = {}
         self.source.depth = False  # a mapper gets colour images alone
 
     def __len__(self) -> int:
@@ -48,14 +49,16 @@ class TrueRecording:
         """Colour (H,W,3) uint8. Raises SourceError."""
         file = self.source.images[number]
         try:
-            return decode_compressed(file.read_bytes())
+            rgb = decode_compressed(file.read_bytes())
         except (ImageError, OSError) as error:
             raise SourceError(f"{file} cannot be read as an image: {error}") from error
+        self._shapes[number] = rgb.shape[0], rgb.shape[1]
+        return rgb
 
     def depth(self, number: int) -> np.ndarray:
         """Depth (H,W) float32 of an image in metres; 0 where there is none, or where it is too far. Raises SourceError."""
         file = self.depths[number]
-        shape = self.image(number).shape[:2]
+        shape = self._shape(number)
         if file is None:
             return np.zeros(shape, np.float32)
         try:
@@ -63,6 +66,12 @@ class TrueRecording:
         except (ImageError, OSError) as error:
             raise SourceError(f"{file}: {error}") from error
         return np.where(np.isfinite(depth) & (depth <= self.max_depth), depth, 0).astype(np.float32)
+
+    def _shape(self, number: int) -> tuple[int, int]:
+        """Height and width of an image, which is decoded once for it."""
+        if number not in self._shapes:
+            self.image(number)
+        return self._shapes[number]
 
     def view(self, number: int) -> GroundTruthView:
         """Depth, pose and matrix of an image. Raises SourceError where one is not known."""

@@ -128,10 +128,7 @@ def _named(backend: Backend, rgb: np.ndarray, texts: torch.Tensor) -> tuple[np.n
     tokens = backend.geometry.encode(picture)
     features = backend.features.image_features(picture, backend.geometry.predict_pairs(tokens, [tokens]))
     cosines = torch.nn.functional.normalize(features.float().cpu(), dim=-1) @ texts.T
-    (left, top), (width, height) = plan.crop_offset, plan.cropped
-    scale = rgb.shape[1] / plan.resized[0], rgb.shape[0] / plan.resized[1]
-    columns = slice(round(left * scale[0]), round((left + width) * scale[0]))
-    rows = slice(round(top * scale[1]), round((top + height) * scale[1]))
+    rows, columns = plan.covered(rgb.shape[:2])
     size = columns.stop - columns.start, rows.stop - rows.start
     best, found = np.full(size[::-1], -np.inf, np.float32), np.zeros(size[::-1], np.int64)
     for k in range(len(texts)):  # one label at a time: all of them at the image's size would take gigabytes

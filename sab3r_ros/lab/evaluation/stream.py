@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sab3r_ros.config import Settings
 from sab3r_ros.geometry.sim3 import transform_points
 from sab3r_ros.lab.evaluation.depth import abs_rel
 from sab3r_ros.lab.evaluation.metrics import finite_mean
@@ -17,6 +18,11 @@ from sab3r_ros.models.preprocess import fitted_nearest
 from sab3r_ros.query.objects import LocatedObject
 
 VOID = -1  # the label of what has none
+
+
+def keeping_every_view(settings: Settings) -> Settings:
+    """The settings with which every tracked view becomes a keyframe."""
+    return settings.model_copy(update={"window": settings.window.model_copy(update={"keyframe_overlap": 1.0})})
 
 
 @dataclass
