@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from sab3r_ros.exports.content import ExportContent
 
-_FALLBACK_RADIUS = 0.01  # metres
+_RADIUS = 0.01  # metres
 
 
 def write_rrd(content: ExportContent, path: Path) -> None:
@@ -17,12 +17,10 @@ def write_rrd(content: ExportContent, path: Path) -> None:
     recording = rr.RecordingStream("sab3r_ros")
     recording.save(str(path))
     recording.log("map", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    names = dict(enumerate(content.names))
-    recording.log("map", rr.AnnotationContext([(k, name) for k, name in names.items()]), static=True)
-    known = np.isin(content.labels, np.fromiter(names, np.uint16, len(names)))
-    class_ids = np.where(known, content.labels, 0) if names else None
+    recording.log("map", rr.AnnotationContext(list(enumerate(content.names))), static=True)
+    class_ids = content.labels if content.names else None  # what has no label has a number without a name
     recording.log(
-        "map/points", rr.Points3D(content.points, colors=content.colours, class_ids=class_ids, radii=_FALLBACK_RADIUS), static=True
+        "map/points", rr.Points3D(content.points, colors=content.colours, class_ids=class_ids, radii=_RADIUS), static=True
     )  # fmt: skip
     if content.objects:
         poses = np.stack([o.box_pose for o in content.objects])
