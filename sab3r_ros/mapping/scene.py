@@ -121,10 +121,10 @@ class SceneMap:
         return {keyframe: pose for keyframe, (_, pose) in self._contributions.items()}
 
     def snapshot(
-        self, region: Region | None = None, columns: tuple[str, ...] = COLUMNS, max_points: int = 0, changed_since: int = -1
+        self, region: Region | None = None, columns: tuple[str, ...] = COLUMNS, max_points: int = 0, rows: Tensor | None = None
     ) -> MapSnapshot:  # fmt: skip
         """A copy on the CPU of the voxels in a region, with the asked columns; see `VoxelGrid.snapshot`."""
-        return self.grid.snapshot(self.codec.basis, self.has_features, region, columns, max_points, changed_since)
+        return self.grid.snapshot(self.codec.basis, self.has_features, region, columns, max_points, rows)
 
     def restore(self, snapshot: MapSnapshot, with_features: bool) -> None:
         """Add a snapshot's voxels; features only where they are of the same model."""

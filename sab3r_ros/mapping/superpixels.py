@@ -31,8 +31,7 @@ def segment_superpixels(rgb: np.ndarray) -> np.ndarray:
     )
     count = small[..., 0].size
     region = _join(*_spanning_edges(small), count, max(1, count // _SMALLEST)).reshape(small.shape[:2])
-    whole = cv2.resize(region.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.unique(whole, return_inverse=True)[1].reshape(height, width).astype(np.int64)
+    return cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int64)
 
 
 def pool_over_superpixels(features: Tensor, superpixels: np.ndarray) -> Tensor:
@@ -63,7 +62,8 @@ def _spanning_edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _join(edges: np.ndarray, weight: np.ndarray, count: int, smallest: int) -> np.ndarray:
-    """The region (count,) of each pixel: joined by the criterion, edge by edge; then small ones with their nearest."""
+    """The region (count,) int32 of each pixel, from 0: joined by the criterion, edge by edge; then small ones with their
+    nearest."""
     parent, size = list(range(count)), [1] * count
     bound = [_SCALE] * count  # Int(A) + k / |A|
 
@@ -73,8 +73,11 @@ def _join(edges: np.ndarray, weight: np.ndarray, count: int, smallest: int) -> n
         return k
 
     left = []
-    for (a, b), w in zip(edges.tolist(), weight.tolist(), strict=True):
-        a, b = root(a), root(b)
+    for a, b, w in zip(*edges.T.tolist(), weight.tolist(), strict=True):
+        if parent[a] != a:  # most pixels are roots when they come, and a call costs more than the look
+            a = root(a)
+        if parent[b] != b:
+            b = root(b)
         if w <= bound[a] and w <= bound[b]:
             parent[b] = a
             size[a] += size[b]
@@ -89,4 +92,5 @@ def _join(edges: np.ndarray, weight: np.ndarray, count: int, smallest: int) -> n
     roots = np.array(parent)
     while (roots[roots] != roots).any():
         roots = roots[roots]
-    return roots
+    number = np.cumsum(roots == np.arange(count), dtype=np.int32) - 1
+    return number[roots]

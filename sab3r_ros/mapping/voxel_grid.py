@@ -235,14 +235,14 @@ class VoxelGrid:
 
     def snapshot(
         self, basis: Tensor, has_features: bool, region: Region | None = None, columns: tuple[str, ...] = COLUMNS,
-        max_points: int = 0, changed_since: int = -1,
+        max_points: int = 0, rows: Tensor | None = None,
     ) -> MapSnapshot:  # fmt: skip
         """Copies of the asked columns on the CPU: cropped and thinned first, then copied once.
 
-        region: only voxels in it; max_points: thinned out evenly to at most this many, 0 = all; changed_since: only blocks that
-        changed after this version.
+        region: only voxels in it; max_points: thinned out evenly to at most this many, 0 = all; rows (M,): these voxels, all of
+        them in use, whatever the region.
         """
-        rows = self._select(region, changed_since)
+        rows = self._select(region) if rows is None else rows.to(self.device)
         if max_points and len(rows) > max_points:
             rows = rows[:: -(-len(rows) // max_points)]
         store = {
@@ -270,11 +270,13 @@ class VoxelGrid:
     def _positions(self, cell: Tensor, offset: Tensor, share: Tensor) -> Tensor:
         return ((cell.double() + 0.5) * self.voxel_size + (offset / share).double()).float()
 
-    def _select(self, region: Region | None, changed_since: int) -> Tensor:
-        """Rows in use, of blocks that changed since, inside a region."""
+    def changed(self, rows: Tensor) -> Tensor:
+        """The version (M,), on the CPU, at which the blocks of rows (M,) changed last."""
+        return self._changed[self._rows["slot"][rows.to(self.device)].long()].cpu()
+
+    def _select(self, region: Region | None) -> Tensor:
+        """Rows in use, inside a region."""
         used = self._rows["hits"][: self._top] > 0
-        if changed_since >= 0:
-            used &= (self._changed > changed_since)[self._rows["slot"][: self._top].long()]
         if region is not None:
             low, high = (torch.as_tensor(x / self.voxel_size, device=self.device).floor() for x in region.bounds())
             cell = self._rows["cell"][: self._top]

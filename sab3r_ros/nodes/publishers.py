@@ -13,13 +13,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 from sab3r_ros.mapping.mapper import Mapper, MapperStatus
 from sab3r_ros.msg import MapStatus, ObjectArray, Vocabulary
 from sab3r_ros.nodes import conversions as convert
+from sab3r_ros.nodes.map_labels import LabelledVoxels
 from sab3r_ros.nodes.object_messages import thing_message
 from sab3r_ros.nodes.parameters import MapperNodeSettings
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable
-from sab3r_ros.query.map_query import MapQuery, label_voxels
+from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.types import MapSnapshot, Tracking
+from sab3r_ros.types import Tracking
 
 # What tracking errs by on held-out walks, beside the scale: README's table of accuracy.
 _POSITION_STD = 0.03  # metres
@@ -142,12 +143,11 @@ class MapPublishers:
                 )
             )
 
-    def publish_map(self, snapshot: MapSnapshot, query: MapQuery | None, stamp: int) -> None:
-        """A map's points with scores and labels (none without a query)."""
-        label, score = label_voxels(query, snapshot)
+    def publish_map(self, voxels: LabelledVoxels, stamp: int) -> None:
+        """A map's points with scores and labels."""
         head = convert.header(self._settings.map_frame, stamp)
-        columns = convert.xyz_columns(snapshot.points) | {"rgb": convert.packed_rgb(snapshot.colours)}
-        self.map.publish(convert.make_cloud(head, **columns, score=score, label=label))
+        columns = convert.xyz_columns(voxels.snapshot.points) | {"rgb": convert.packed_rgb(voxels.snapshot.colours)}
+        self.map.publish(convert.make_cloud(head, **columns, score=voxels.score, label=voxels.label))
 
     def publish_labels(self, query: MapQuery, stamp: int) -> None:
         """The vocabulary in force."""

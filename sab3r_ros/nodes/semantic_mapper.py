@@ -16,6 +16,7 @@ from sab3r_ros.models.backends import load_backend
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
+from sab3r_ros.nodes.map_labels import MapLabels
 from sab3r_ros.nodes.map_services import MapServices
 from sab3r_ros.nodes.object_tracker import ObjectTracker
 from sab3r_ros.nodes.publishers import MapPublishers, diagnostic_level, map_status
@@ -75,6 +76,7 @@ class SemanticMapperNode(ManagedNode):
         self._published = None
         self.mapper = Mapper(settings, backend)
         self.things = ObjectTracker()
+        self._labels = MapLabels()
         self.mapper.up_is_known |= self._needs_gravity  # TF will tell
         self._periodic = [
             self.create_timer(period, self.while_configured(tick), callback_group=MutuallyExclusiveCallbackGroup())
@@ -187,9 +189,7 @@ class SemanticMapperNode(ManagedNode):
             return
         self._published = (state, readers)
         stamp = self.map_stamp()
-        self.map_publishers.publish_map(
-            self.mapper.snapshot(max_points=self.settings.max_map_points), self.query, stamp
-        )
+        self.map_publishers.publish_map(self._labels(self.mapper, self.query, self.settings.max_map_points), stamp)
         if self.query and self._object_readers():
             self._publish_objects(stamp)
 

@@ -86,19 +86,13 @@ class MapQuery:
         if not len(snapshot) or snapshot.column("feature").shape[1] == 0:
             return _unlabelled(len(snapshot))
         with self._lock:
-            seen = self._scorer.prepare(snapshot).seen
-            best, score = self._scorer.best_label(snapshot, self.vocabulary.labels)
+            best, score, seen = self._scorer.best_label(snapshot, self.vocabulary.labels)
         return torch.where(seen, best, UNLABELLED).numpy().astype(np.uint16), score.numpy()
 
     def relevance(self, snapshot: MapSnapshot, prompt: str, negatives: Sequence[str] = ()) -> np.ndarray:
         """How well every voxel answers a prompt, (N,) float32 in [0,1]; see `query.relevancy`."""
         with self._lock:
             return self._scorer.scores(snapshot, prompt, negatives).relevancy.numpy()
-
-    def unit_features(self, snapshot: MapSnapshot) -> np.ndarray:
-        """Features (N,F) of length 1 in the snapshot's basis, zeros where a voxel has none."""
-        with self._lock:
-            return self._scorer.prepare(snapshot).unit.numpy()
 
     def label_cosines(self, snapshot: MapSnapshot, feature: np.ndarray) -> np.ndarray:
         """Cosines (L,) of a unit feature (F,) of the snapshot's basis with the labels in force."""

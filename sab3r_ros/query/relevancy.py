@@ -33,7 +33,7 @@ _SYNONYM = 0.8  # canonical words closer to the prompt than this cosine are no n
 _KEPT = 6  # canonical words per voxel whose cosine is kept for margins: more synonyms than that no prompt has
 _LEAST_REST = 1e-6  # what rounding may leave of a sum of positive numbers
 _GROUP = 64  # values whose largest one stands for them
-_CHUNK = 1 << 16  # voxels that are compared with all canonical words at a time
+_CHUNK = 4096  # voxels that are compared with all words at a time: what a cache holds
 
 
 @dataclass(frozen=True)
@@ -132,24 +132,23 @@ class TextScorer:
             cosine.masked_fill_(unknown, -1)
         return Scores(relevancy, margin, cosine)
 
-    def best_label(self, snapshot: MapSnapshot, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The nearest label (N,) int64 of every voxel, and its relevancy (N,) float32; 0 and 0 where there is no feature."""
-        voxels = self.prepare(snapshot)
+    def best_label(self, snapshot: MapSnapshot, labels: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """The nearest label (N,) int64 of every voxel, its relevancy (N,) float32, and which have a feature (N,) bool; 0 and 0
+        where there is none. What only prompts need is not made."""
+        unit, seen = unit_features(snapshot)
         texts = self.embed(labels)
-        targets = in_basis(texts, snapshot.basis, voxels.unit.shape[1])
-        best, score = torch.zeros(len(voxels.unit), dtype=torch.long), torch.zeros(len(voxels.unit))
-        for start in range(0, len(voxels.unit), _CHUNK):
+        words = self.embed(CANONICAL_NEGATIVES)
+        negative = (words @ texts.T <= _SYNONYM).float().T.contiguous()  # (L,Q): every label has other synonyms
+        both = in_basis(torch.cat([texts, words]), snapshot.basis, unit.shape[1]).T.contiguous()
+        best, relevancy = torch.zeros(len(unit), dtype=torch.long), torch.zeros(len(unit))
+        for start in range(0, len(unit), _CHUNK):
             part = slice(start, start + _CHUNK)
-            score[part], best[part] = (voxels.unit[part] @ targets.T).max(1)
-        positive = (score * _LOGIT_SCALE).exp()
-        rest = voxels.rest.clone()
-        for k in best.unique().tolist():  # every label has other synonyms
-            synonyms = self._synonyms(texts[k])
-            if synonyms.any():
-                mine = (best == k).nonzero()[:, 0]
-                rest[mine] = _without(rest[mine], voxels.unit[mine], voxels.words[synonyms])
-        relevancy = positive / (positive + rest.clamp(min=_LEAST_REST))
-        return torch.where(voxels.seen, best, 0), torch.where(voxels.seen, relevancy, 0.0)
+            cosines = unit[part] @ both
+            score, best[part] = cosines[:, : len(texts)].max(1)
+            rest = (cosines[:, len(texts) :] * _LOGIT_SCALE).exp_().mul_(negative[best[part]]).sum(1)
+            positive = (score * _LOGIT_SCALE).exp_()
+            relevancy[part] = positive / (positive + rest.clamp(min=_LEAST_REST))
+        return torch.where(seen, best, 0), torch.where(seen, relevancy, 0.0), seen
 
     def _synonyms(self, target: Tensor) -> Tensor:
         """Which canonical words (Q,) are no negatives of a prompt's embedding (C,)."""
@@ -169,11 +168,6 @@ def _nearest_negative(voxels: VoxelFeatures, synonyms: Tensor) -> Tensor:
     usable[:, -1] = True
     nearest[rows] = voxels.top[rows].gather(1, usable.int().argmax(1, keepdim=True))[:, 0]
     return nearest
-
-
-def _without(rest: Tensor, unit: Tensor, words: Tensor) -> Tensor:
-    """The sum over canonical words (N,) less that of some of them (S,F)."""
-    return rest - (unit @ words.T * _LOGIT_SCALE).exp_().sum(1) if len(words) else rest
 
 
 def unit_features(snapshot: MapSnapshot) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from sab3r_ros.geometry.groups import euclidean_clusters
 from sab3r_ros.query.map_query import MapQuery
+from sab3r_ros.query.relevancy import unit_features
 from sab3r_ros.query.vocabulary import UNLABELLED
 from sab3r_ros.types import MapSnapshot
 
@@ -42,7 +43,7 @@ def segments_of(
         parts += euclidean_clusters(snapshot.points, np.flatnonzero(label == k), radius, max(least_points // 3, 3))
     if not parts:
         return []
-    features = query.unit_features(snapshot)
+    features = unit_features(snapshot)[0].numpy()
     means = np.stack([features[p].mean(0) for p in parts])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
     grown = _grown_together(snapshot, parts, means)

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
@@ -209,12 +210,10 @@ def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.n
     NaN where it has none, and at edges of depth, where it lies between what is near and what is far.
     """
     column, row = np.round(pixels).astype(int).T
-    depth = keyframe.host_depth[None, None]
-    around = 2 * max(1, round(_EDGE_REACH * depth.shape[-1])) + 1
-    largest, smallest = (
-        torch.nn.functional.max_pool2d(sign * depth, around, 1, around // 2)[0, 0].numpy() * sign for sign in (1, -1)
-    )
-    found = depth[0, 0].numpy()[row, column]
+    depth = np.nan_to_num(keyframe.host_depth.numpy(), copy=True)
+    around = np.ones([2 * max(1, round(_EDGE_REACH * depth.shape[-1])) + 1] * 2, np.uint8)
+    largest, smallest = cv2.dilate(depth, around), cv2.erode(depth, around)
+    found = depth[row, column]
     smooth = (smallest[row, column] > 1e-3) & (largest[row, column] < (1 + _EDGE) * smallest[row, column])
     return np.where(smooth, found, np.nan) / lens.rays(pixels)[:, 2]
 
