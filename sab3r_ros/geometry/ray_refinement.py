@@ -13,6 +13,7 @@ the plane a match is as good as its pixels are.
 
 from dataclasses import dataclass
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ _MAX_PARALLAX = (
     0.4  # radians of parallax; with more of it depth excuses nothing, or a pose far off would agree with all
 )
 _MIN_COSINE = 0.7  # cosine; a point that should be seen farther off its ray than this is not seen at all
+_CONVERGED = 1e-5  # radians, and units of the map: a step that tells the end
 _MAX_LOG_RANGE = 0.7  # median of the logarithm of the ratio of distances, above which a pose has diverged
 
 
@@ -103,9 +105,9 @@ def refine_by_rays(
         normal = normal + 1e-9 * normal.diagonal().mean() * torch.eye(6, dtype=normal.dtype, device=normal.device)
         step = torch.linalg.solve(normal, -(weighted.T @ torch.cat([off.flatten(), ratio])))
         step = step * _trust_region_scale(step, typical)
-        rotation = torch.linalg.matrix_exp(_cross(step[None, :3])[0]) @ rotation
+        rotation = torch.from_numpy(cv2.Rodrigues(step[:3].cpu().numpy())[0]).to(rotation) @ rotation
         translation = translation + step[3:]
-        if gnc_scale == 1.0 and float(step.abs().max()) < 1e-7:
+        if gnc_scale == 1.0 and float(step.abs().max()) < _CONVERGED:
             break
     if _diverged(matches, rotation, translation):
         robust = torch.zeros_like(robust)
@@ -137,10 +139,3 @@ def _diverged(matches: RayMatches, rotation: Tensor, translation: Tensor) -> boo
 def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     length = vectors.norm(dim=-1).clamp(min=1e-9)
     return vectors / length[:, None], length
-
-
-def _cross(v: Tensor) -> Tensor:
-    """(N,3) to the matrices (N,3,3) of the cross product from the left."""
-    zero = torch.zeros_like(v[:, 0])
-    x, y, z = v.unbind(-1)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))

@@ -26,7 +26,7 @@ _MIN_WEIGHT = 0.3  # robust weight
 _BEARING_STD = 0.01  # radians, of the cameras' estimated orientations
 _MAX_LOG_RATIO = 0.7  # log ratio beyond which a sample is a wrong match
 _MAX_SAMPLES, _MIN_SAMPLES = 250, 12
-_STEP = 2  # pixels between those at which the function is computed
+_NODE_STEP = 0.25  # length scales between the nodes of the table that the function is read from
 
 
 def depth_correction(
@@ -45,16 +45,34 @@ def depth_correction(
         index = index[error[index].argsort()[:_MAX_SAMPLES]]
     rays = matches.points[index].numpy()
     known = _features(torch.from_numpy(project(rays, intrinsics)), torch.from_numpy(rays[:, 2]), depth.shape[1])
-    h, w = depth.shape
-    rows, columns = torch.meshgrid(torch.arange(0, h, _STEP), torch.arange(0, w, _STEP), indexing="ij")
-    small = depth[rows, columns].clamp(min=1e-3)
-    wanted = _features(torch.stack([columns, rows], -1).flatten(0, 1), small.flatten(), w)
     noise = torch.diag(error[index] ** 2 + _NOISE_STD**2)
-    factor = torch.linalg.cholesky(_covariance(known, known) + noise)
+    factor = torch.linalg.cholesky(_BIAS_STD**2 + _SIGNAL_STD**2 * _kernel(known, known) + noise)
     weights = torch.cholesky_solve(ratio[index][:, None], factor)[:, 0]
-    field = (_covariance(wanted.float(), known.float()) @ weights.float()).reshape(small.shape)
-    field = torch.nn.functional.interpolate(field[None, None], size=(h, w), mode="bilinear", align_corners=False)[0, 0]
-    return field.exp()
+    return (_BIAS_STD**2 * weights.sum() + _SIGNAL_STD**2 * _field(weights, known, depth)).exp()
+
+
+def _field(weights: Tensor, known: Tensor, depth: Tensor) -> Tensor:
+    """sum_i weights_i exp(-|x - known_i|^2 / 2) at the pixels x of a depth (h,w), float32.
+
+    The kernel is a product over the three coordinates, and smooth: it is tabulated on a grid finer than its length scales, and
+    read between its nodes.
+    """
+    (h, w), nearest = depth.shape, depth.clamp(min=1e-3)
+    ends = [(0.0, (w - 1) / (_PIXEL_LENGTH * w)), (0.0, (h - 1) / (_PIXEL_LENGTH * w))]
+    ends.append(tuple(float(x.log()) / _LOG_DEPTH_LENGTH for x in (nearest.min(), nearest.max())))
+    # Beyond all samples by more than four length scales the function is zero: a single far pixel need not enlarge the table.
+    low, high = float(known[:, 2].min()) - 4, float(known[:, 2].max()) + 4
+    ends[2] = min(max(ends[2][0], low), high), max(min(ends[2][1], high), low)
+    axes = [torch.linspace(a, b, 2 + int((b - a) / _NODE_STEP), dtype=torch.float64) for a, b in ends]
+    u, v, z = (torch.exp(-0.5 * (axis[:, None] - known[:, k]) ** 2) for k, axis in enumerate(axes))
+    table = (z * weights) @ (v[:, None] * u).flatten(0, 1).T  # (Z, V * U)
+    across = torch.linspace(-1, 1, w).expand(h, w)
+    down = torch.linspace(-1, 1, h)[:, None].expand(h, w)
+    middle, half = sum(ends[2]) / 2, max((ends[2][1] - ends[2][0]) / 2, 1e-6)
+    deep = (nearest.float().log() / _LOG_DEPTH_LENGTH - middle) / half
+    places = torch.stack([across, down, deep], -1)[None, None]
+    table = table.float().reshape(1, 1, len(z), len(v), len(u))
+    return torch.nn.functional.grid_sample(table, places, padding_mode="border", align_corners=True)[0, 0, 0]
 
 
 def triangulated(matches: RayMatches, pose: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,5 +95,5 @@ def _features(pixels: Tensor, depth: Tensor, width: int) -> Tensor:
     return torch.cat([pixels / (_PIXEL_LENGTH * width), depth.log()[:, None] / _LOG_DEPTH_LENGTH], -1)
 
 
-def _covariance(a: Tensor, b: Tensor) -> Tensor:
-    return _BIAS_STD**2 + _SIGNAL_STD**2 * torch.exp(-0.5 * torch.cdist(a, b).square())
+def _kernel(a: Tensor, b: Tensor) -> Tensor:
+    return torch.exp(-0.5 * torch.cdist(a, b).square())

@@ -24,6 +24,7 @@ _ENOUGH_KEYPOINTS = 60  # matches whose agreement says, without the network's, t
 _CLOSED_FORM_SIGMA = 0.15  # relative to depth
 _HYPOTHESIS_ITERATIONS = 6  # from every hypothesis, before the best one is refined further
 _HYPOTHESIS_MATCHES = 200  # matches that score the hypotheses
+_SURE = 0.6  # mean weight of the matches from which no other hypothesis is tried: there is no room for a better one
 _ITERATIONS = 8  # of the best one, with all matches
 _REMATCH_KEYFRAMES = 3  # keyframes, the first ones, whose keypoints are matched once more
 _DEPTH_RANGE = 1.5  # times the depth, and a share of it, between which a keypoint is searched once the pose is known
@@ -85,7 +86,6 @@ def refine_by_matches(
     intrinsics = pinhole(focal, w, h) if keypoints is None else keypoints.intrinsics
     scale, rotation, translation = (x.cpu() for x in split_sim3(pose))
     depth = points[..., 2].double().cpu() * scale
-    hypotheses = [make_sim3(1.0, rotation, translation)]
     by_keypoints: list[_MatchSet] = []
     if keypoints is not None:
         by_keypoints = [
@@ -93,15 +93,16 @@ def refine_by_matches(
             for k, m in zip(keypoints.keyframes, keypoints.matches, strict=True)
             if m is not None
         ]
-        hypotheses += _rotation_hypothesis(by_keypoints, intrinsics)
     by_descriptors = _descriptor_sets(prediction, keyframes, depth, settings.descriptor_sigma, intrinsics)
     if not by_keypoints and not by_descriptors:
         return None
     joint = _all_rays(by_keypoints + by_descriptors)
     few = joint.subsample(_HYPOTHESIS_MATCHES)
-    hypotheses.append(_closed_form(few))
-    scored = [refine_by_rays(few, start, _HYPOTHESIS_ITERATIONS) for start in hypotheses]
-    best, _ = max(scored, key=lambda found: float(found[1].sum()))
+    best, agreed = refine_by_rays(few, make_sim3(1.0, rotation, translation), _HYPOTHESIS_ITERATIONS)
+    if agreed.mean() < _SURE:
+        rivals = [*_rotation_hypothesis(by_keypoints, intrinsics), _closed_form(few)]
+        scored = [(best, agreed), *(refine_by_rays(few, start, _HYPOTHESIS_ITERATIONS) for start in rivals)]
+        best, _ = max(scored, key=lambda found: float(found[1].sum()))
     found, weights = refine_by_rays(joint, best, _ITERATIONS, gnc_start=1.0)
     if not weights.any():
         return None
