@@ -10,7 +10,9 @@ from sab3r_ros.affordance.regions import AffordanceRegion, region_of
 
 _APART = 0.02  # metres between the grasps of a region
 _HELD = 0.02  # metres about a contact: the points that a finger covers
-_ASKED = 0.3  # how much the asked part counts where none of it can be grasped
+_ASKED = 0.3  # how much the asked part counts where none of it can be grasped well
+_HALF_ON_IT = 0.6  # what a grasp counts with one contact on the region, against one with both
+_WORTH = 0.6  # of the likeliest grasp's score: an asked part that offers less comes after another part
 
 
 def offer_grasps(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp], points: np.ndarray, count: int) -> None:
@@ -20,8 +22,16 @@ def offer_grasps(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp], p
     touched = cKDTree(points).query(np.array([g.contacts for g in grasps]))[1]  # (G,2)
     for region in regions:
         on_it = np.isin(touched, region.rows).sum(1)
-        both, one = ([g for g, n in zip(grasps, on_it, strict=True) if n == wanted] for wanted in (2, 1))
-        region.grasps = apart([*both, *one], count, _APART)
+        value = [g.score * (0, _HALF_ON_IT, 1)[n] for g, n in zip(grasps, on_it, strict=True)]
+        order = [k for k in np.argsort(-np.array(value), kind="stable") if on_it[k]]
+        region.grasps = apart([grasps[k] for k in order], count, _APART)
+
+
+def hardly_holds(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp]) -> bool:
+    """Whether the first grasp that regions offer is much less likely to lift than another one of the object, or there is none."""
+    offered = [g for region in regions for g in region.grasps]
+    best = max((g.score for g in grasps), default=0.0)
+    return not offered or offered[0].score < _WORTH * best
 
 
 def other_regions(

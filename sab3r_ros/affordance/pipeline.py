@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sab3r_ros.affordance.clouds import PreparedCloud, prepare
-from sab3r_ros.affordance.grasp_regions import offer_grasps, other_regions
+from sab3r_ros.affordance.grasp_regions import hardly_holds, offer_grasps, other_regions
 from sab3r_ros.affordance.grasps import Gripper, find_grasps, why_none
 from sab3r_ros.affordance.regions import AffordanceRegion, find_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
@@ -79,8 +79,9 @@ def affordance_regions(
         if not grasps:
             cloud.notes.append(why_none(surface, request.gripper or Gripper(max_width=_ANY_WIDTH)))
         offer_grasps(regions, grasps, surface, request.max_grasps)
-        if not any(region.grasps for region in regions) and _HOLDING.search(prompt):
-            regions += other_regions(grasps, surface, normals, scores, request.max_grasps)
+        if _HOLDING.search(prompt) and hardly_holds(regions, grasps):
+            other = other_regions(grasps, surface, normals, scores, request.max_grasps)
+            regions = other + regions
     for region in regions:
         _restore(region, cloud)
     return AffordanceAnswer(regions, points, cloud.spread(scores), cloud.spread(normals), cloud.notes)
