@@ -12,13 +12,14 @@ from sab3r_ros.affordance.surface import densified
 
 _THINNED = 1200  # points that stand for the object where hands are fitted
 _EXAMINED = 12_000  # points that stand for it where they are looked at closely
-_LOOKED_AT = 300  # hands looked at closely
+_LOOKED_AT, _LOOKED_AT_ASKED = 300, 120  # hands looked at closely: anywhere, and at the asked part
+_SOME, _MOST = 0.4, 0.7  # scores from which on points belong to the asked part, and share of the object that is no part
 _GAP = 0.003  # metres between an open finger and a surface that is known exactly
 _GAP_PER_NOISE = 2.0  # further metres per metre of the surface's standard deviation
 _FEWEST = 4  # points between the fingers
 _DENSE = 0.003  # metres between points from which on a surface is filled up
 _STRAYS = 2  # points that may lie in a finger's way: noise, not surface
-_TABLE_GAP = 0.003  # metres between an open hand and the table
+_TABLE_GAP = 0.001  # metres between an open hand and the table, whose height many points tell
 _OPENING_GAP = 0.002  # metres that the hand opens beyond the object at least
 _CONTACT = 0.005  # metres: points this near to the outermost ones are touched
 _NEIGHBOUR = 0.012  # metres about a hand's part in which other things' points count as a collision
@@ -85,13 +86,15 @@ def fitting_grasps(
     measured = points
     points, origin = densified(points, normals, _DENSE)
     normals, scores = normals[origin], scores[origin]
-    fits = fit_hands(points[evenly(points, _THINNED)], gripper, gap, _TABLE_GAP + noise, support)
+    thin = evenly(points, _THINNED)
+    fits = fit_hands(points[thin], gripper, gap, _TABLE_GAP + noise / 2, support, _is_asked(scores[thin]))
     kept = evenly(points, _EXAMINED)
     points, normals, scores, measured = points[kept], normals[kept], scores[kept], measured[origin[kept]]
     middle, foot = points.mean(0), float(points[:, 2].min()) if support is None else support
     extent = float(np.linalg.norm(np.ptp(points, axis=0)))
     found, features = [], []
-    for k in np.argsort(-_promise(fits, middle), kind="stable")[:_LOOKED_AT]:
+    order = np.argsort(-_promise(fits, middle), kind="stable")
+    for k in np.concatenate([order[~fits.asked[order]][:_LOOKED_AT], order[fits.asked[order]][:_LOOKED_AT_ASKED]]):
         looked_at = _examine(
             fits.rotation[k],
             fits.tips[k],
@@ -134,6 +137,12 @@ def support_height(points: np.ndarray, around: np.ndarray) -> float | None:
     values, counts = np.unique(np.round(heights / _MAP_SPACING).astype(int), return_counts=True)
     level = values[counts.argmax()] * _MAP_SPACING
     return float(np.median(heights[np.abs(heights - level) < _MAP_SPACING]))
+
+
+def _is_asked(scores: np.ndarray) -> np.ndarray | None:
+    """Points (N,) bool of the part that affords what was asked; None where there is none, or where it is nearly everything."""
+    asked = scores >= _SOME
+    return asked if 0 < asked.mean() < _MOST else None
 
 
 def _promise(fits, middle: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ _TILTS = (0.0, np.radians(30), np.radians(60), np.radians(88))  # of the approac
 _AROUND, _TURNS, _TURNS_DOWN = 8, 6, 12  # directions of a tilt, closing angles about an approach
 _DEPTHS = (0.04, 0.028, 0.018, 0.01)  # metres that the tips go past the front of what is between them
 _CENTRES = 28  # places on the object
+_ASKED_CENTRES = 16  # further ones on the part that was asked for
 _MIN_DEPTH = 0.006
 PALM_DEPTH = 0.05  # metres along the approach
 _NEAR = 0.015  # metres about a centre in which the front is looked for
@@ -24,12 +25,13 @@ _NEAR = 0.015  # metres about a centre in which the front is looked for
 @dataclass(frozen=True)
 class Fits:
     """Hands that fit, one per row: rotation (F,3,3), tips (F,3) in metres, width between the surfaces (F,), depth of the tips
-    past the front (F,)."""
+    past the front (F,), and whether they were looked for at the asked part (F,)."""
 
     rotation: np.ndarray
     tips: np.ndarray
     width: np.ndarray
     depth: np.ndarray
+    asked: np.ndarray
 
 
 def orientations(axis: np.ndarray) -> np.ndarray:
@@ -71,17 +73,24 @@ def footprint_axis(points: np.ndarray) -> np.ndarray:
     return np.array([np.cos(turn), np.sin(turn)])
 
 
-def fit_hands(points: np.ndarray, gripper, gap: float, table_gap: float, support: float | None) -> Fits:
+def fit_hands(
+    points: np.ndarray, gripper, gap: float, table_gap: float, support: float | None, asked: np.ndarray | None = None
+) -> Fits:
     """Hands around an object (N,3), in metres, z up, that touch neither it while they come nor the table.
 
-    gap: metres between an open finger and the surface, table_gap: and the table; support: its height, None where there is none. What else is in
-    the way is not looked at here.
+    gap: metres between an open finger and the surface, table_gap: and the table; support: its height, None where there is none;
+    asked (N,) bool: points of a part at which further hands are looked for. What else is in the way is not looked at here.
     """
     axis = footprint_axis(points) if len(points) > 2 else np.array([1.0, 0])
     middle = points[:, :2].mean(0)
     centres = np.concatenate([points[spread_rows(points, _CENTRES)], [[*middle, np.quantile(points[:, 2], 0.9)]]])
+    general = len(centres)
+    if asked is not None and asked.any():
+        part = points[asked]
+        centres = np.concatenate([centres, part[spread_rows(part, _ASKED_CENTRES)]])
     found = [_fit(points, centres, rotation, gripper, gap, table_gap, support) for rotation in orientations(axis)]
-    return Fits(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    *columns, centre = (np.concatenate(column) for column in zip(*found, strict=True))
+    return Fits(*columns, centre >= general)
 
 
 def _fit(points, centres, rotation, gripper, gap, table_gap, support):
@@ -109,7 +118,7 @@ def _fit(points, centres, rotation, gripper, gap, table_gap, support):
     k, d = np.nonzero(fits)
     local = np.stack([at[k, 0], at[k, 1] - half + (low[k, d] + high[k, d]) / 2 * _BIN, tips[k, d]], 1)
     count = len(k)
-    return np.broadcast_to(rotation, (count, 3, 3)), local @ rotation.T, width[k, d], depth[k, d]
+    return np.broadcast_to(rotation, (count, 3, 3)), local @ rotation.T, width[k, d], depth[k, d], k
 
 
 def _between(taken: np.ndarray, finger: int, bins: int) -> tuple[np.ndarray, np.ndarray]:

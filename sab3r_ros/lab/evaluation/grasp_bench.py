@@ -7,6 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from sab3r_ros.affordance.grasps import Grasp, Gripper
@@ -21,16 +22,22 @@ _POINTS = {"whole": 4096, "two": 3000, "one": 3000}  # of the surface, or a view
 _DISTANCE, _ELEVATION = 0.6, (25.0, 60.0)  # metres, degrees: where cameras stand
 _TABLE, _GRID = 0.25, 0.01  # metres: half side and spacing of the table's points around the object
 _TOP = 5
+_SURFACE = 20_000  # points of a mesh among which the one nearest to a contact tells its face
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One object seen one way: the outcomes of the grasps that were offered, best first, and their scores."""
+    """One object seen one way: the outcomes of the grasps that were offered, best first, and their scores.
+
+    right_part: whether both contacts of the first lie on parts that afford what was asked; None where that is not known, or
+    where all parts do.
+    """
 
     name: str
     cloud: str
     outcomes: tuple[Outcome, ...]
     scores: tuple[float, ...]
+    right_part: bool | None = None
 
     @property
     def best_lifts(self) -> bool:
@@ -143,8 +150,22 @@ def trials_of(
             points = observe(item, cloud, noise, rng)
             grasps = plan(points, table_points(points, rng, noise))[:_TOP]
             outcomes = tuple(try_grasp(item, g, gripper) for g in grasps)
-            out.append(Trial(item.name, cloud, outcomes, tuple(g.score for g in grasps)))
+            right = on_right_part(item, grasps[0], prompt) if grasps and prompt else None
+            out.append(Trial(item.name, cloud, outcomes, tuple(g.score for g in grasps), right))
     return out
+
+
+def on_right_part(item: Body, grasp: Grasp, asked: str) -> bool | None:
+    """Whether the faces nearest to both contacts afford what is asked; None where none or all of the object's do."""
+    import trimesh
+
+    affords = item.affording.get(asked)
+    if affords is None or affords.all():
+        return None
+    surface, face = trimesh.sample.sample_surface(
+        trimesh.Trimesh(item.vertices, item.faces, process=False), _SURFACE, seed=0
+    )
+    return bool(affords[face[cKDTree(surface).query(grasp.contacts)[1]]].all())
 
 
 _LOADED: dict[str, AffordanceSegmenter] = {}
@@ -168,7 +189,8 @@ def run_bench(
 
 
 def figures(trials: Sequence[Trial], prefix: str = "") -> dict[str, float]:
-    """Percent of the trials in which the best grasp lifts, one of the top five does, and one was offered at all."""
+    """Percent of the trials in which the best grasp lifts, one of the top five does, one was offered at all, and the best one
+    lies on the part that was asked for."""
     out = {}
     for cloud in CLOUDS:
         own = [t for t in trials if t.cloud == cloud]
@@ -176,6 +198,9 @@ def figures(trials: Sequence[Trial], prefix: str = "") -> dict[str, float]:
             out[f"{prefix}lift_{cloud}"] = 100 * float(np.mean([t.best_lifts for t in own]))
             out[f"{prefix}top5_{cloud}"] = 100 * float(np.mean([t.any_lifts for t in own]))
             out[f"{prefix}offered_{cloud}"] = 100 * float(np.mean([bool(t.outcomes) for t in own]))
+        parts = [t.right_part for t in own if t.right_part is not None]
+        if parts:
+            out[f"{prefix}right_part_{cloud}"] = 100 * float(np.mean(parts))
     best = [t.outcomes[0] for t in trials if t.outcomes]
     if best:
         out[f"{prefix}table_hits"] = 100 * float(np.mean([o.reason == "enters the table" for o in best]))

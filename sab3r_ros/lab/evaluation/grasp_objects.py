@@ -22,10 +22,14 @@ def household_object(label: str, seed: int) -> Body:
 
     item = build_object(label, np.random.default_rng(seed))
     vertices, faces, hulls, count = [], [], [], 0
+    names = sorted({name for piece in item.parts for name in piece.affordances})
+    affording: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for piece in item.parts:
         v, f = piece.mesh()
         vertices.append(np.asarray(v, float))
         faces.append(np.asarray(f) + count)
+        for name in names:
+            affording[name].append(np.full(len(f), name in piece.affordances))
         count += len(v)
         mesh = trimesh.Trimesh(v, f, process=True)
         hull = mesh.convex_hull
@@ -38,7 +42,10 @@ def household_object(label: str, seed: int) -> Body:
     middle = np.array([*(corners.min(0) + corners.max(0))[:2] / 2, down])
     volume = sum(trimesh.convex.convex_hull(h).volume for h in hulls)
     mass = float(np.clip(_DENSITY * volume, *_MASS))
-    return Body(f"{label}-{seed}", corners - middle, np.concatenate(faces), [h - middle for h in hulls], mass)
+    return Body(
+        f"{label}-{seed}", corners - middle, np.concatenate(faces), [h - middle for h in hulls], mass,
+        {name: np.concatenate(of_part) for name, of_part in affording.items()},
+    )  # fmt: skip
 
 
 def _plates(mesh) -> list[np.ndarray]:

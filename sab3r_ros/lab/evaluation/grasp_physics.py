@@ -1,6 +1,6 @@
 """Grasps tried in MuJoCo: does the thing come up, and stay in the gripper when it is shaken?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ class Body:
     """An object as it stands on a table at z = 0.
 
     vertices (V,3) metres, faces (F,3); hulls: convex parts (vertices, faces) for contacts; mass in kg. All in the world.
+    affording: by the name of an affordance which faces (F,) afford it, where that is known.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Body:
     faces: np.ndarray
     hulls: list[np.ndarray]
     mass: float
+    affording: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

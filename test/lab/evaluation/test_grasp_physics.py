@@ -15,6 +15,7 @@ from sab3r_ros.lab.evaluation.grasp_bench import (
     household_paths,
     load_object,
     observe,
+    on_right_part,
     table_points,
     trials_of,
 )
@@ -122,3 +123,18 @@ def test_a_file_that_is_no_object_says_so(tmp_path):
     np.savez(tmp_path / "a.npz", points=np.zeros(3))
     with pytest.raises(ValueError, match="no object for the bench"):
         read_body(tmp_path / "a.npz")
+
+
+def test_the_right_part_is_the_one_that_affords_what_was_asked():
+    item = load_object(f"hammer-{HOUSEHOLD_FIRST}")
+    affords = item.affording["grasp"]
+    assert 0 < affords.sum() < len(affords) == len(item.faces)
+    found = {}
+    for on_it in (True, False):
+        corners = item.vertices[item.faces[affords == on_it]].reshape(-1, 3)
+        contacts = np.stack([corners[corners[:, 1].argmin()], corners[corners[:, 1].argmax()]])
+        found[on_it] = on_right_part(item, Grasp(np.eye(4), contacts, 0.02, 0.02, 0.1, 1.0), "grasp")
+    assert found == {True: True, False: False}
+    assert on_right_part(item, Grasp(np.eye(4), contacts, 0.02, 0.02, 0.1, 1.0), "no such affordance") is None
+    trials = [Trial("a", "one", (), (), right) for right in (True, True, False, None)]
+    assert figures(trials)["right_part_one"] == pytest.approx(66.667, abs=0.001)
