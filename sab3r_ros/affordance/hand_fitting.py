@@ -89,8 +89,8 @@ def fit_hands(
         part = points[asked]
         centres = np.concatenate([centres, part[spread_rows(part, _ASKED_CENTRES)]])
     found = [_fit(points, centres, rotation, gripper, gap, table_gap, support) for rotation in orientations(axis)]
-    *columns, centre = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Fits(*columns, centre >= general)
+    rotation, tips, width, depth, centre = (np.concatenate(column) for column in zip(*found, strict=True))
+    return Fits(rotation, tips, width, depth, centre >= general)
 
 
 def _fit(points, centres, rotation, gripper, gap, table_gap, support):

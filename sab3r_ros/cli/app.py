@@ -294,7 +294,7 @@ def affordance_command(
         for k, region in enumerate(answer["regions"]):
             print(
                 f"{k}: score {region['score']:.2f}, {region['points']} points, at {region['centroid']} m, {len(region['grasps'])} grasps"
-                + (" (another part: the asked one offers no grasp)" if region["fallback"] else "")
+                + (" (another part, which holds better than the asked one)" if region["fallback"] else "")
             )
         if not answer["regions"]:
             print(f"no part of it affords {affordance or image} with a score of {min_score}; try a lower --min-score")

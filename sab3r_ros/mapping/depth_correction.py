@@ -58,17 +58,17 @@ def _field(weights: Tensor, known: Tensor, depth: Tensor) -> Tensor:
     read between its nodes.
     """
     (h, w), nearest = depth.shape, depth.clamp(min=1e-3)
-    ends = [(0.0, (w - 1) / (_PIXEL_LENGTH * w)), (0.0, (h - 1) / (_PIXEL_LENGTH * w))]
-    ends.append(tuple(float(x.log()) / _LOG_DEPTH_LENGTH for x in (nearest.min(), nearest.max())))
+    near, far = (float(x.log()) / _LOG_DEPTH_LENGTH for x in (nearest.min(), nearest.max()))
     # Beyond all samples by more than four length scales the function is zero: a single far pixel need not enlarge the table.
     low, high = float(known[:, 2].min()) - 4, float(known[:, 2].max()) + 4
-    ends[2] = min(max(ends[2][0], low), high), max(min(ends[2][1], high), low)
+    near, far = min(max(near, low), high), max(min(far, high), low)
+    ends = [(0.0, (w - 1) / (_PIXEL_LENGTH * w)), (0.0, (h - 1) / (_PIXEL_LENGTH * w)), (near, far)]
     axes = [torch.linspace(a, b, 2 + int((b - a) / _NODE_STEP), dtype=torch.float64) for a, b in ends]
     u, v, z = (torch.exp(-0.5 * (axis[:, None] - known[:, k]) ** 2) for k, axis in enumerate(axes))
     table = (z * weights) @ (v[:, None] * u).flatten(0, 1).T  # (Z, V * U)
     across = torch.linspace(-1, 1, w).expand(h, w)
     down = torch.linspace(-1, 1, h)[:, None].expand(h, w)
-    middle, half = sum(ends[2]) / 2, max((ends[2][1] - ends[2][0]) / 2, 1e-6)
+    middle, half = (near + far) / 2, max((far - near) / 2, 1e-6)
     deep = (nearest.float().log() / _LOG_DEPTH_LENGTH - middle) / half
     places = torch.stack([across, down, deep], -1)[None, None]
     table = table.float().reshape(1, 1, len(z), len(v), len(u))

@@ -121,7 +121,7 @@ class AffordanceServerNode(ManagedNode):
         middles = [transform(to_target, region.middle) for region in answer.regions]
         self._markers.publish(region_markers(response.regions, middles, response.header))
         if response.regions:
-            other = "the part that was asked for offers no grasp, another one does (fallback)"
+            other = "another part holds better than the one that was asked for, or that one offers no grasp (fallback)"
             notes = [other if any(r.fallback for r in answer.regions) else "", item.note, *answer.notes]
             _set(response, _STATUS.SUCCESS, "; ".join(filter(None, [f"{len(response.regions)} regions", *notes])))
         else:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.query.map_query import MapQuery, label_voxels
-from sab3r_ros.query.vocabulary import UNLABELLED
+from sab3r_ros.query.vocabulary import UNLABELLED, Vocabulary
 from sab3r_ros.types import MapSnapshot
 
 _NEVER = -1  # a version before all
@@ -27,7 +27,8 @@ class MapLabels:
     """The newest labels of a map's voxels, by their row. Not safe for several threads."""
 
     def __init__(self) -> None:
-        self._map_uid, self._vocabulary = -1, None
+        self._map_uid = -1
+        self._vocabulary: Vocabulary | None = None
         self._at = torch.zeros(0, dtype=torch.long)  # the version of the map at which a row was labelled
         self._label, self._score = np.zeros(0, np.uint16), np.zeros(0, np.float32)
 
@@ -43,9 +44,9 @@ class MapLabels:
             self._grow(shown.rows)
             stale = shown.rows[self._at[shown.rows] < scene.grid.changed(shown.rows)]
             changed = scene.snapshot(columns=("feature",), rows=stale)
-        rows, stale = shown.rows.numpy(), stale.numpy()
-        self._label[stale], self._score[stale] = label_voxels(query, changed)
-        self._at[stale] = changed.version
+        anew, rows = changed.rows.numpy(), shown.rows.numpy()
+        self._label[anew], self._score[anew] = label_voxels(query, changed)
+        self._at[anew] = changed.version
         return LabelledVoxels(shown, self._label[rows], self._score[rows])
 
     def _grow(self, rows: Tensor) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from sab3r_ros.geometry.projection import pinhole
 from sab3r_ros.geometry.ray_refinement import RayMatches
 from sab3r_ros.geometry.sim3 import make_sim3, transform_points
-from sab3r_ros.mapping.depth_correction import depth_correction, triangulated
+from sab3r_ros.mapping.depth_correction import _field, depth_correction, triangulated
 
 WIDTH, HEIGHT = 128, 96
 INTRINSICS = pinhole(110.0, WIDTH, HEIGHT)
@@ -96,3 +96,20 @@ def test_wrong_matches_that_seem_to_agree_do_little_harm(share):
     factors = depth_correction(matches, torch.ones(len(matches)), pose, depth, INTRINSICS)
     assert float(factors.log().abs().mean()) < 0.15
     assert float(factors.log().abs().max()) < 0.7
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6), st.booleans())
+def test_the_table_is_read_as_the_formula_says(seed, with_far_pixel):
+    """The Gaussian process worked out pixel by pixel, with a pixel that would stretch the table a hundredfold, or without."""
+    _, depth, _, _ = scene(seed, lambda true: 1.0)
+    rng = np.random.default_rng(seed)
+    if with_far_pixel:
+        depth[0, 0] = 1e3
+    known = torch.from_numpy(rng.uniform([0, 0, 0.5], [6, 5, 4], (60, 3)))
+    weights = torch.from_numpy(rng.normal(0, 0.3, 60))
+    row, column = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    places = torch.stack([column / (0.15 * WIDTH), row / (0.15 * WIDTH), depth.log() / 0.25], -1).reshape(-1, 1, 3)
+    wanted = (weights * torch.exp(-0.5 * (places - known).square().sum(-1))).sum(-1).reshape(depth.shape)
+    assert torch.allclose(_field(weights, known, depth).double(), wanted, atol=0.012 * float(weights.abs().sum()))
+    assert float((_field(weights, known, depth) - wanted).abs().max()) < 0.03

@@ -5,10 +5,10 @@ import pytest
 import torch
 from oracle import oracle
 
-from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.config import QuerySettings, settings_from_dotted
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.nodes.map_labels import MapLabels
 from sab3r_ros.query.map_query import MapQuery

@@ -23,7 +23,8 @@ def part_first(points: np.ndarray, regions: list[AffordanceRegion], target: np.n
 
     points (N,3), target (N,) in [0, 1]; False where there is no region.
     """
-    return bool(regions) and bool(target[cKDTree(points).query(regions[0].centroid)[1]] >= 0.5)
+    asked = [region for region in regions if not region.fallback]  # what holds better is another question
+    return bool(asked) and bool(target[cKDTree(points).query(asked[0].centroid)[1]] >= 0.5)
 
 
 def evaluate_affordance(
