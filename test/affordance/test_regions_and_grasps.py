@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sab3r_ros.affordance.grasps import Gripper, apart, find_grasps, support_height
+from sab3r_ros.affordance.grasp_regions import hardly_holds, offer_grasps
+from sab3r_ros.affordance.grasps import Grasp, Gripper, apart, find_grasps, support_height
 from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
-from sab3r_ros.affordance.regions import find_regions, surface_frame
+from sab3r_ros.affordance.regions import find_regions, region_of, surface_frame
 from sab3r_ros.affordance.segmenter import AffordanceRequestError, AffordanceSegmenter, checked_prompt
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, smoothed, spacing
 from sab3r_ros.lab.evaluation.grasp_physics import lowest_point
@@ -223,6 +224,32 @@ class Always(AffordanceSegmenter):
     def score(self, points, prompt, _image=None):
         finite = np.isfinite(points).all(-1)
         return np.where(finite & (points[:, 2] > np.nanmean(points[:, 2])), 0.9, 0.0).astype(np.float32)
+
+
+def hand(score, contacts):
+    pose = np.eye(4)
+    pose[:3, 3] = np.mean(contacts, axis=0)
+    return Grasp(pose, np.array(contacts), 0.05, 0.03, 0.1, score)
+
+
+def test_an_asked_part_that_holds_badly_comes_after_one_that_holds():
+    cloud = cylinder()
+    points = cloud.points
+    rows = np.flatnonzero(points[:, 2] > 0.15)
+    region = region_of(points, points, np.ones(len(points)), rows)
+    top, foot = ([[-0.025, 0, z], [0.025, 0, z]] for z in (0.18, 0.03))
+    half = [[-0.025, 0, 0.18], [0.025, 0, 0.1]]
+    for scores, first, badly in (
+        ((0.5, 0.8, 0.1), 0.5, False), ((0.4, 0.8, 0.1), 0.4, True), ((0.4, 0.2, 0.9), 0.9, False), ((0.4, 0.2, 0.5), 0.4, False),
+    ):  # fmt: skip
+        grasps = [hand(s, c) for s, c in zip(scores, (top, foot, half), strict=True)]
+        offer_grasps([region], grasps, points, 5)
+        assert region.grasps[0].score == first
+        assert len(region.grasps) == 2  # the hand at the foot is none of this part's
+        assert hardly_holds([region], grasps) == badly
+    assert hardly_holds([], grasps)
+    offer_grasps([region], grasps[1:2], points, 5)
+    assert hardly_holds([region], grasps)
 
 
 def test_answers_name_rows_of_the_callers_cloud():
