@@ -26,6 +26,7 @@ _MIN_WEIGHT = 0.3  # robust weight
 _BEARING_STD = 0.01  # radians, of the cameras' estimated orientations
 _MAX_LOG_RATIO = 0.7  # log ratio beyond which a sample is a wrong match
 _MAX_SAMPLES, _MIN_SAMPLES = 250, 12
+_STEP = 2  # pixels between those at which the function is read
 _NODE_STEP = 0.25  # length scales between the nodes of the table that the function is read from
 
 
@@ -48,11 +49,16 @@ def depth_correction(
     noise = torch.diag(error[index] ** 2 + _NOISE_STD**2)
     factor = torch.linalg.cholesky(_BIAS_STD**2 + _SIGNAL_STD**2 * _kernel(known, known) + noise)
     weights = torch.cholesky_solve(ratio[index][:, None], factor)[:, 0]
-    return (_BIAS_STD**2 * weights.sum() + _SIGNAL_STD**2 * _field(weights, known, depth)).exp()
+    # Between pixels, so that one pixel's own noise does not decide what it is corrected by.
+    field = _field(weights, known, depth, _STEP)
+    field = torch.nn.functional.interpolate(field[None, None], size=depth.shape, mode="bilinear", align_corners=False)[
+        0, 0
+    ]
+    return (_BIAS_STD**2 * weights.sum() + _SIGNAL_STD**2 * field).exp()
 
 
-def _field(weights: Tensor, known: Tensor, depth: Tensor) -> Tensor:
-    """sum_i weights_i exp(-|x - known_i|^2 / 2) at the pixels x of a depth (h,w), float32.
+def _field(weights: Tensor, known: Tensor, depth: Tensor, step: int = 1) -> Tensor:
+    """sum_i weights_i exp(-|x - known_i|^2 / 2) at every step-th pixel x of a depth (h,w), float32.
 
     The kernel is a product over the three coordinates, and smooth: it is tabulated on a grid finer than its length scales, and
     read between its nodes.
@@ -66,13 +72,14 @@ def _field(weights: Tensor, known: Tensor, depth: Tensor) -> Tensor:
     axes = [torch.linspace(a, b, 2 + int((b - a) / _NODE_STEP), dtype=torch.float64) for a, b in ends]
     u, v, z = (torch.exp(-0.5 * (axis[:, None] - known[:, k]) ** 2) for k, axis in enumerate(axes))
     table = (z * weights) @ (v[:, None] * u).flatten(0, 1).T  # (Z, V * U)
-    across = torch.linspace(-1, 1, w).expand(h, w)
-    down = torch.linspace(-1, 1, h)[:, None].expand(h, w)
+    places = nearest[::step, ::step].float()
+    across = torch.linspace(-1, 1, w)[::step].expand(places.shape)
+    down = torch.linspace(-1, 1, h)[::step, None].expand(places.shape)
     middle, half = (near + far) / 2, max((far - near) / 2, 1e-6)
-    deep = (nearest.float().log() / _LOG_DEPTH_LENGTH - middle) / half
-    places = torch.stack([across, down, deep], -1)[None, None]
+    deep = (places.log() / _LOG_DEPTH_LENGTH - middle) / half
     table = table.float().reshape(1, 1, len(z), len(v), len(u))
-    return torch.nn.functional.grid_sample(table, places, padding_mode="border", align_corners=True)[0, 0, 0]
+    at = torch.stack([across, down, deep], -1)[None, None]
+    return torch.nn.functional.grid_sample(table, at, padding_mode="border", align_corners=True)[0, 0, 0]
 
 
 def triangulated(matches: RayMatches, pose: Tensor) -> tuple[Tensor, Tensor]:
