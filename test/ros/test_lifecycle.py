@@ -86,15 +86,15 @@ def test_a_clean_up_waits_for_the_map_in_hand(mapper, caller, monkeypatch):
     caller.create_subscription(PointCloud2, "/inside/semantic_mapper/map", lambda _: None, LATCHED)
     mapper.trigger_configure()
     tick, making, done = mapper.while_configured(mapper._map_tick), threading.Event(), []
-    snapshot = mapper.mapper.snapshot
+    labelled = mapper._labels
 
-    def slow(**asked):
+    def slow(*asked):
         making.set()
         time.sleep(0.3)
         done.append(mapper.map_publishers)
-        return snapshot(**asked)
+        return labelled(*asked)
 
-    monkeypatch.setattr(mapper.mapper, "snapshot", slow)
+    monkeypatch.setattr(mapper, "_labels", slow)
     assert spin_until(caller, lambda: mapper.map_publishers.map.get_subscription_count() > 0, 30)
     thread = threading.Thread(target=tick)
     thread.start()
