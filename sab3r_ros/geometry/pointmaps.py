@@ -8,19 +8,16 @@ import torch
 from torch import Tensor
 
 
-def focal_from_pointmap(
-    points: Tensor, method: str = "weiszfeld", clip: tuple[float, float] | None = None, step: int = 1
-) -> float:
+def focal_from_pointmap(points: Tensor, method: str = "weiszfeld", clip: tuple[float, float] | None = None) -> float:
     """Focal length in pixels of a pointmap (H,W,3) in its own camera, principal point in the middle.
 
     method: "weiszfeld" (robust mean direction, 10 rounds) or "median". clip: bounds in units of the focal
-    length of a 60-degree camera. step: pixels between those that are asked. Raises ValueError for an unknown method.
+    length of a 60-degree camera. Raises ValueError for an unknown method.
     """
     h, w = points.shape[:2]
-    rows, columns = (torch.arange(0, n, step, device=points.device) for n in (h, w))
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    y, x = torch.meshgrid(torch.arange(h, device=points.device), torch.arange(w, device=points.device), indexing="ij")
     pixels = torch.stack([x - w / 2, y - h / 2], -1).reshape(-1, 2).to(points.dtype)
-    flat = points[::step, ::step].reshape(-1, 3)
+    flat = points.reshape(-1, 3)
     if method == "median":
         votes = (pixels * flat[:, 2:] / flat[:, :2]).flatten()
         focal = votes[~votes.isnan()].median()

@@ -19,7 +19,6 @@ from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
 _AGREES_WELL = 0.7  # inliers with one keyframe from which others would tell nothing new
-_SPARSE = 3  # pixels between those that tell focal length and overlap: shares and medians need no more
 _ENOUGH_PIXELS = 5000  # of a pointmap, for a pose without matches
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
 
@@ -56,7 +55,7 @@ class Tracker:
             return self._begin(frame, first_pose, focals, self._known_intrinsics(frame, lens))
         some = references[:1] if cfg.window.one_first and not self._geometry.device.startswith("cuda") else references
         prediction = self._predict(frame, some)
-        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS, step=_SPARSE))
+        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
         intrinsics = self._known_intrinsics(frame, lens)
         focal = None if intrinsics is None else float(intrinsics[0, 0])
         keypoints = self._match_keypoints(frame, candidates, focals, intrinsics)
@@ -71,7 +70,7 @@ class Tracker:
     ) -> tuple[PoseEstimate, PairPrediction]:
         """A frame that begins a map, predicted against itself."""
         prediction = self._geometry.predict_pairs(frame.tokens, [frame.tokens], False, 0)
-        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS, step=_SPARSE))
+        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
         pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
         estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
         return estimate if intrinsics is None else _on_rays(estimate, intrinsics), prediction
@@ -152,7 +151,7 @@ def estimate_pose(
     inliers = float((weight * robust).sum() / weight.sum())
     scaled = prediction.frame_points * torch.stack(ratios).to(prediction.frame_points)[:, None, None, None]
     points = weighted_mean_pointmap(scaled, prediction.frame_conf)
-    focal = focal_from_pointmap(points, clip=_FOCAL_BOUNDS, step=_SPARSE)
+    focal = focal_from_pointmap(points, clip=_FOCAL_BOUNDS)
     refined = refine_by_matches(prediction, keyframes, points, pose, settings, focal, keypoints)
     edges: tuple[Edge, ...] = ()
     depth_factor = 1.0
@@ -161,11 +160,10 @@ def estimate_pose(
         if refined.correction is not None:
             points = points * refined.correction[..., None].to(points)
             depth_factor = float(refined.correction.median())
-    conf = prediction.frame_conf.mean(0)
     to_camera = torch.linalg.inv(pose)
-    sparse = [k.points[::_SPARSE, ::_SPARSE] for k in window]
-    seen = [transform_points((to_camera @ k.pose).to(p), p) for k, p in zip(window, sparse, strict=True)]
-    overlap = tuple(_overlap(points_in_frame, conf.shape, known_focal or focal) for points_in_frame in seen)
+    seen = [transform_points((to_camera @ k.pose).to(k.points), k.points) for k in window]
+    overlap = tuple(_overlap(points_in_frame, known_focal or focal) for points_in_frame in seen)
+    conf = prediction.frame_conf.mean(0)
     return PoseEstimate(pose, inliers, overlap, points, conf, focal, relative_scale, edges, depth_factor)
 
 
@@ -201,9 +199,9 @@ def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> 
     return _Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
 
 
-def _overlap(seen: Tensor, size: tuple[int, ...], focal: float) -> float:
-    """Share of a keyframe's points (...,3), given in the new camera, that fall inside the new image of this size (h,w)."""
-    h, w = size
+def _overlap(seen: Tensor, focal: float) -> float:
+    """Share of a keyframe's points (h,w,3), given in the new camera, that fall inside the new image."""
+    h, w = seen.shape[:2]
     z = seen[..., 2]
     pixel = seen[..., :2] / z.clamp(min=1e-3)[..., None] * focal
     inside = (z > 0) & (pixel[..., 0].abs() < w / 2) & (pixel[..., 1].abs() < h / 2)

@@ -77,12 +77,6 @@ def test_focal(recorded, key, options):
     )
 
 
-def test_a_third_of_the_pixels_tells_the_same_focal_length(recorded):
-    (points,) = tensors(recorded, "focal/pts3d")
-    whole = pointmaps.focal_from_pointmap(points)
-    assert pointmaps.focal_from_pointmap(points, step=3) == pytest.approx(whole, rel=0.02)
-
-
 def test_similarity_between_pointmaps(recorded):
     src, dst, weights = tensors(recorded, "rigid/src", "rigid/dst", "rigid/weights")
     pose = sim3.fit_sim3(src.reshape(-1, 3), dst.reshape(-1, 3), weights.flatten())
