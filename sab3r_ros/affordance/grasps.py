@@ -87,7 +87,7 @@ def fitting_grasps(
     points, origin = densified(points, normals, _DENSE)
     normals, scores = normals[origin], scores[origin]
     thin = evenly(points, _THINNED)
-    fits = fit_hands(points[thin], gripper, gap, _TABLE_GAP + noise / 2, support, _is_asked(scores[thin]))
+    fits = fit_hands(points[thin], gripper, gap, _TABLE_GAP + noise / 2, support, _asked_part(scores[thin]))
     kept = evenly(points, _EXAMINED)
     points, normals, scores, measured = points[kept], normals[kept], scores[kept], measured[origin[kept]]
     middle, foot = points.mean(0), float(points[:, 2].min()) if support is None else support
@@ -139,10 +139,10 @@ def support_height(points: np.ndarray, around: np.ndarray) -> float | None:
     return float(np.median(heights[np.abs(heights - level) < _MAP_SPACING]))
 
 
-def _is_asked(scores: np.ndarray) -> np.ndarray | None:
-    """Points (N,) bool of the part that affords what was asked; None where there is none, or where it is nearly everything."""
+def _asked_part(scores: np.ndarray) -> np.ndarray:
+    """Points (N,) bool of the part that affords what was asked; none of them where that is nearly everything."""
     asked = scores >= _SOME
-    return asked if 0 < asked.mean() < _MOST else None
+    return asked & (asked.mean() < _MOST)
 
 
 def _promise(fits, middle: np.ndarray) -> np.ndarray:

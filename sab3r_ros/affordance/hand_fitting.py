@@ -74,7 +74,7 @@ def footprint_axis(points: np.ndarray) -> np.ndarray:
 
 
 def fit_hands(
-    points: np.ndarray, gripper, gap: float, table_gap: float, support: float | None, asked: np.ndarray | None = None
+    points: np.ndarray, gripper, gap: float, table_gap: float, support: float | None, asked: np.ndarray
 ) -> Fits:
     """Hands around an object (N,3), in metres, z up, that touch neither it while they come nor the table.
 
@@ -85,7 +85,7 @@ def fit_hands(
     middle = points[:, :2].mean(0)
     centres = np.concatenate([points[spread_rows(points, _CENTRES)], [[*middle, np.quantile(points[:, 2], 0.9)]]])
     general = len(centres)
-    if asked is not None and asked.any():
+    if asked.any():
         part = points[asked]
         centres = np.concatenate([centres, part[spread_rows(part, _ASKED_CENTRES)]])
     found = [_fit(points, centres, rotation, gripper, gap, table_gap, support) for rotation in orientations(axis)]

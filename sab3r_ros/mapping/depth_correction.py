@@ -50,10 +50,8 @@ def depth_correction(
     factor = torch.linalg.cholesky(_BIAS_STD**2 + _SIGNAL_STD**2 * _kernel(known, known) + noise)
     weights = torch.cholesky_solve(ratio[index][:, None], factor)[:, 0]
     # Between pixels, so that one pixel's own noise does not decide what it is corrected by.
-    field = _field(weights, known, depth, _STEP)
-    field = torch.nn.functional.interpolate(field[None, None], size=depth.shape, mode="bilinear", align_corners=False)[
-        0, 0
-    ]
+    field = _field(weights, known, depth, _STEP)[None, None]
+    field = torch.nn.functional.interpolate(field, size=depth.shape, mode="bilinear", align_corners=False)[0, 0]
     return (_BIAS_STD**2 * weights.sum() + _SIGNAL_STD**2 * field).exp()
 
 

@@ -138,7 +138,7 @@ class TextScorer:
         unit, seen = unit_features(snapshot)
         texts = self.embed(labels)
         words = self.embed(CANONICAL_NEGATIVES)
-        negative = (words @ texts.T <= _SYNONYM).float().T.contiguous()  # (L,Q): every label has other synonyms
+        negative = (~self._synonyms(texts.T)).float().T.contiguous()  # (L,Q): every label has other synonyms
         both = in_basis(torch.cat([texts, words]), snapshot.basis, unit.shape[1]).T.contiguous()
         best, relevancy = torch.zeros(len(unit), dtype=torch.long), torch.zeros(len(unit))
         for start in range(0, len(unit), _CHUNK):
@@ -151,7 +151,7 @@ class TextScorer:
         return torch.where(seen, best, 0), torch.where(seen, relevancy, 0.0), seen
 
     def _synonyms(self, target: Tensor) -> Tensor:
-        """Which canonical words (Q,) are no negatives of a prompt's embedding (C,)."""
+        """Which canonical words (Q,) are no negatives of a prompt's embedding (C,); (Q,T) of those of several (C,T)."""
         return self.embed(CANONICAL_NEGATIVES) @ target > _SYNONYM
 
 

@@ -210,7 +210,7 @@ def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.n
     NaN where it has none, and at edges of depth, where it lies between what is near and what is far.
     """
     column, row = np.round(pixels).astype(int).T
-    depth = np.nan_to_num(keyframe.host_depth.numpy(), copy=True)
+    depth = np.nan_to_num(keyframe.host_depth.numpy())
     around = np.ones([2 * max(1, round(_EDGE_REACH * depth.shape[-1])) + 1] * 2, np.uint8)
     largest, smallest = cv2.dilate(depth, around), cv2.erode(depth, around)
     found = depth[row, column]
