@@ -22,6 +22,7 @@ from sab3r_ros.srv import LocateObject, QueryAffordance, SaveMap
 
 _MAPPER, _SERVER = "/semantic_mapper", "/affordance_server"
 _QUESTIONS = 2
+_LOADING, _ASK_AGAIN = 60.0, 0.5  # seconds that the affordance server may take to load, and between two looks
 _QUIET = 3.0  # seconds without news after which the stream has ended
 
 
@@ -88,12 +89,22 @@ def _rate(times: list[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
+def _when_active(collector: Collector, request: QueryAffordance.Request) -> QueryAffordance.Response | None:
+    """The affordance server's answer once it is active: while its model is loading it answers that it is not yet."""
+    end = time.monotonic() + _LOADING
+    while True:
+        answer = collector.call(QueryAffordance, f"{_SERVER}/query_affordance", request)
+        if answer is None or answer.status != answer.NOT_ACTIVE or time.monotonic() > end:
+            return answer
+        time.sleep(_ASK_AGAIN)
+
+
 def _asked(collector: Collector, questions: list[dict]) -> list[dict]:
     """What the affordance server answers to each question about an object of the map."""
     answers = []
     for question in questions:
         request = QueryAffordance.Request(**question, max_grasps=1, allow_unscaled=True)
-        answer = collector.call(QueryAffordance, f"{_SERVER}/query_affordance", request)
+        answer = _when_active(collector, request)
         if answer is not None:
             answers.append(
                 question | {"status": answer.status, "regions": len(answer.regions), "elapsed_ms": answer.elapsed_ms}

@@ -26,7 +26,7 @@ from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
 from sab3r_ros.query.object_store import load_objects
-from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
+from sab3r_ros.srv import LoadMap, LocateObject, QueryAffordance, SaveMap, SetVocabulary
 
 NAME = "/semantic_mapper"
 
@@ -463,7 +463,13 @@ def test_the_demo_of_the_nodes_collects_what_they_publish(tmp_path):
         cv2.imwrite(str(tmp_path / f"{k}.png"), view.rgb[..., ::-1])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "summary.json").write_text(
-        json.dumps({"frames": 12, "located": [{"query": "wall", "iou": 0.5}]})
+        json.dumps(
+            {
+                "frames": 12,
+                "located": [{"query": "wall", "iou": 0.5}],
+                "affords": [{"object": "wall", "affordance": "push"}],
+            }
+        )
     )
     script = Path(__file__).resolve().parents[2] / "scripts" / "sab3r_demo"
     command = [sys.executable, str(script), str(tmp_path / "out"), "--input", str(tmp_path), "--rate", "4"]
@@ -476,6 +482,10 @@ def test_the_demo_of_the_nodes_collects_what_they_publish(tmp_path):
     assert summary["ros"]["frames_received"] > 6
     assert summary["ros"]["odometry"] == summary["ros"]["transforms"] > 0
     assert summary["ros"]["map_points"] > 100
+    (answer,) = summary["ros"][
+        "affords"
+    ]  # of a server that was started a moment before, and whose model takes its time
+    assert answer["status"] != QueryAffordance.Response.NOT_ACTIVE
     assert (tmp_path / "out" / "ros_map" / "map.safetensors").stat().st_size > 0
     missing = subprocess.run(
         [*command[:-4], "--input", "/nowhere", "--timeout", "60"],
