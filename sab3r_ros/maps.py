@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sab3r_ros.config import Settings
-from sab3r_ros.mapping.session import MapFile, MapFileError, read_map
+from sab3r_ros.mapping.map_file import MapFile, MapFileError, read_map
 from sab3r_ros.models.backends import load_feature_model
 from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, MapQuery, query_for

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sab3r_ros.mapping.export import write_ply, write_tum
+from sab3r_ros.mapping.map_file import map_mark
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.mapping.session import map_mark, save_map
+from sab3r_ros.mapping.session import save_map
 from sab3r_ros.query.map_query import MapQuery, label_voxels
 from sab3r_ros.query.object_store import save_objects
 from sab3r_ros.query.objects import LocatedObject
@@ -14,13 +15,21 @@ from sab3r_ros.viewer.preview import draw_preview
 
 
 def write_outputs(
-    mapper: Mapper, query: MapQuery | None, out: Path, overwrite: bool, objects: Sequence[LocatedObject] = ()
+    mapper: Mapper,
+    query: MapQuery | None,
+    out: Path,
+    overwrite: bool,
+    objects: Sequence[LocatedObject] = (),
+    registry: ObjectRegistry | None = None,
 ) -> None:
-    """The map's own format with its things, map.ply, trajectory.txt and preview.png. Raises as `save_map`."""
+    """The map's own format with its things, map.ply, trajectory.txt and preview.png; registry: things whose ids go on.
+
+    Raises as `save_map`.
+    """
     save_map(mapper, out, overwrite)
     snapshot, trajectory = mapper.snapshot(), mapper.trajectory
     if query is not None:
-        registry = ObjectRegistry()
+        registry = registry or ObjectRegistry()
         registry.update(query, snapshot, mapper.state.graph.keyframes)
         save_objects(out, map_mark(out), registry)
     label, score = label_voxels(query, snapshot)

@@ -171,7 +171,7 @@ class Keyframe:
     id: unique within a map; stamp in ns; pose (4,4) float64: similarity, camera to map; points (h,w,3): pointmap in its own
     camera, conf (h,w); image (h,w,3) uint8; descriptor (C,): global, of unit length; keypoints of the camera's own image;
     tokens: 1 sample, None where they were let go (`FrameEncoder.restore_keyframe` makes them again); depth_factor: of `points`
-    over what the network predicted, on the whole.
+    over what the network predicted, on the whole; session: of several recordings joined in one map, which it is from.
     """
 
     id: int
@@ -184,6 +184,7 @@ class Keyframe:
     keypoints: Keypoints | None = None
     tokens: EncodedView | None = None
     depth_factor: float = 1.0
+    session: int = 0
 
     @cached_property
     def host_depth(self) -> Tensor:

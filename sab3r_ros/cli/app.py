@@ -62,6 +62,9 @@ def map_command(
     ] = 0.0,
     topic: Annotated[str, typer.Option(help="Image topic of a bag that has several")] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace a map that is in the folder")] = False,
+    onto: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Continue this map: the camera must see a place of it")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -73,7 +76,7 @@ def map_command(
     from sab3r_ros.cli.mapping import map_input
 
     settings = settings_of(config, overrides, checkpoint)
-    summary = map_input(source, out, settings, rate, limit, depth, topic, overwrite, depth_scale)
+    summary = map_input(source, out, settings, rate, limit, depth, topic, overwrite, depth_scale, onto)
     if as_json:
         print(json.dumps(summary))
     else:
@@ -112,6 +115,39 @@ def map_all_command(
     done = map_all(sources, out, settings, rate, limit, depth, workers, cluster, gpus)
     print(json.dumps(finite(done)) if as_json else table(done["recordings"]))
     if any(row["ended"] != "complete" for row in done["recordings"]):
+        raise typer.Exit(1)
+
+
+@app.command("merge")
+def merge_command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Two or more maps; the first one's frame stays")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the joined map and its exports")],
+    overwrite: Annotated[bool, typer.Option(help="Replace a map that is in the folder")] = False,
+    adjust: Annotated[bool, typer.Option(help="Adjust the keyframes of all maps together")] = True,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Join maps that share a place, also those of several robots; the places are found by what the cameras saw.
+
+    Example: sab3r merge monday tuesday --out week
+    """
+    from sab3r_ros.cli.merge import merge_maps
+
+    if len(folders) < 2:
+        raise typer.BadParameter("give two maps or more")
+    summary = merge_maps(folders, out, settings_of(config, overrides, checkpoint), overwrite, adjust)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        joined = sum(row["joined"] for row in summary["maps"])
+        print(
+            f"{joined} of {len(folders)} maps joined: {summary['keyframes']} keyframes, {summary['points']} points -> {out}"
+        )
+    if not all(row["joined"] for row in summary["maps"]):
         raise typer.Exit(1)
 
 

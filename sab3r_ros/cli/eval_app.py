@@ -220,6 +220,27 @@ def evaluate_trajectory_command(
     print_metrics(trajectory_metrics(settings_of(config, overrides, checkpoint), folder, out, limit), as_json)
 
 
+@evaluate.command("sessions")
+def evaluate_sessions_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A recording with true poses: TUM, 7-Scenes, ScanNet, Replica or EuRoC"),
+    ],
+    rooms: Annotated[int, typer.Option(min=0, help="Made-up rooms that must not be found in the recording's map")] = 10,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Saved maps that go on: two halves merged, the camera found in a map of before, and not found in one of another place.
+
+    Example: sab3r eval sessions FOLDER --json
+    """
+    from sab3r_ros.lab.evaluation.commands import sessions_metrics
+
+    print_metrics(sessions_metrics(settings_of(config, overrides, checkpoint), folder, rooms), as_json)
+
+
 @evaluate.command("loops")
 def evaluate_loops_command(
     walks: Annotated[int, typer.Option(min=1, help="Long walks through held-out rooms")] = 20,

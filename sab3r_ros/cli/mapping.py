@@ -14,16 +14,18 @@ from sab3r_ros.cli.errors import one_line
 from sab3r_ros.cli.interrupts import Interrupts
 from sab3r_ros.config import Settings
 from sab3r_ros.files import finite, write_json
+from sab3r_ros.mapping.map_file import EmptyMap, MapFileError, check_target, map_mark, read_map
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.mapping.session import EmptyMap, MapFileError, check_target
+from sab3r_ros.mapping.session import load_map
 from sab3r_ros.mapping.stream import Run, map_stream
 from sab3r_ros.maps import Map
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend
 from sab3r_ros.outputs import write_outputs
 from sab3r_ros.query.map_query import query_for, ranked
+from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject
-from sab3r_ros.query.registry import MapObject
+from sab3r_ros.query.registry import MapObject, ObjectRegistry
 from sab3r_ros.sources.base import Source
 from sab3r_ros.sources.open import open_source
 from sab3r_ros.viewer.preview import draw_preview
@@ -31,9 +33,16 @@ from sab3r_ros.viewer.preview import draw_preview
 log = logging.getLogger(__name__)
 
 
-def map_source(source: Source, settings: Settings, backend: Backend, limit: int = 0) -> tuple[Mapper, Run]:
-    """Map every frame of a source, with a progress bar; what was mapped is kept whatever ends it, `Run.ended` says what."""
+def map_source(
+    source: Source, settings: Settings, backend: Backend, limit: int = 0, onto: Path | None = None
+) -> tuple[Mapper, Run]:
+    """Map every frame of a source, with a progress bar; what was mapped is kept whatever ends it, `Run.ended` says what.
+
+    onto: a saved map that is continued. Raises as `load_map` where there is one.
+    """
     mapper, run = Mapper(settings, backend), Run()
+    if onto is not None:
+        load_map(mapper, onto)
     total = min(limit, len(source)) if limit and len(source) else limit or len(source) or None
     frames = islice(source, limit) if limit else source
     with Interrupts() as interrupts, tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
@@ -66,10 +75,12 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
 
 def map_input(
     source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool,
-    depth_scale: float = 0.0,
+    depth_scale: float = 0.0, onto: Path | None = None,
 ) -> dict:  # fmt: skip
     """`sab3r map`: returns the summary. Raises for unreadable inputs, a place that cannot be written, and nothing mapped."""
     check_target(out, overwrite)
+    if onto is not None:
+        settings = with_voxels_of(onto, settings)
     opened = open_source(source, rate, depth or bool(depth_scale), topic, depth_scale)
     for note in opened.notes:
         print(note, file=sys.stderr)
@@ -77,14 +88,16 @@ def map_input(
     backend = load_backend(settings.model, settings.window.size)
     query = query_for(backend.features, settings.query)
     print(f"model {backend.geometry.id}, licence {backend.licence}", file=sys.stderr)
-    mapper, run = map_source(opened, settings, backend, limit)
+    mapper, run = map_source(opened, settings, backend, limit, onto)
     for note in opened.notes[told:]:
         print(note, file=sys.stderr)
     for text, count in run.notes.most_common(3):
         print(f"{count} frames: {text}", file=sys.stderr)
     reasons = [text for faults in (opened.faults, run.faults) if (text := faults.summary())]
+    if onto is not None and not any(pose is not None for pose in run.poses):
+        raise MapFileError(f"the camera was not found in {onto}: begin where it has been; nothing was written")
     try:
-        write_outputs(mapper, query, out, overwrite)
+        write_outputs(mapper, query, out, overwrite, registry=registry_of(onto))
     except EmptyMap as error:
         why = "; ".join(reasons) or run.ended or "it has no frames"
         raise MapFileError(f"nothing could be mapped from {source}: {why}") from error
@@ -93,6 +106,24 @@ def map_input(
     summary = summarise(mapper, run, opened)
     write_json(out / "summary.json", finite(summary))
     return summary
+
+
+def with_voxels_of(path: Path, settings: Settings) -> Settings:
+    """Settings with the voxel size of a saved map. Raises as `read_map`."""
+    size = read_map(path).info["voxel_size"]
+    return settings.model_copy(update={"map": settings.map.model_copy(update={"voxel_size": size})})
+
+
+def registry_of(path: Path | None) -> ObjectRegistry | None:
+    """The things of a saved map, whose ids go on; None where there is no map or they were not saved with it."""
+    if path is None:
+        return None
+    try:
+        stored = load_objects(path, map_mark(path))
+    except ValueError as error:
+        log.warning("%s: its things get new ids", error)
+        return None
+    return None if stored is None else new_registry(stored)
 
 
 def locate_in(

@@ -51,6 +51,11 @@ class FeatureCodec:
         compressed = features.float() @ self.basis.T
         return torch.nn.functional.pad(compressed, (0, self.rank - compressed.shape[-1]))
 
+    def take_basis(self, basis: Tensor) -> None:
+        """Begin with the directions (r,dim) of another codec, where none are known yet: its features then stay as they are."""
+        if not len(self.basis) and basis.shape[1] == self.dim:
+            self.basis = basis[: self.rank].float().to(self.basis.device)
+
     def reproject(self, compressed: Tensor, basis: Tensor) -> Tensor:
         """Features (N,F) compressed with another basis (r,dim) in this codec's coordinates (N,rank).
 

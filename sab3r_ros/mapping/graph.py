@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from sab3r_ros.geometry.sim3 import rigid_part, split_sim3
 from sab3r_ros.mapping.adjustment.sightings import Sightings, sightings_of
 from sab3r_ros.types import Edge, Keyframe
+
+_PER_TURN = 2.0  # metres that a camera with its back to another counts as half as far away
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class KeyframeGraph:
         self._kept = kept
         self._keyframes: dict[int, Keyframe] = {}
         self._tracked: list[TrackedPose] = []
+        self._heavy: list[int] = []  # ids of those with tokens, the ones wanted last at the end
         self.edges: list[Edge] = []
 
     def __len__(self) -> int:
@@ -52,7 +56,7 @@ class KeyframeGraph:
         return self._keyframes[keyframe]
 
     def add(self, keyframe: Keyframe, edges: Iterable[Edge] = ()) -> None:
-        """Add a keyframe and the edges from it to older ones; lets go of the heavy tensors of the oldest that has some.
+        """Add a keyframe and the edges from it to older ones; lets go of the heavy tensors of the one unused for longest.
 
         Raises ValueError for an id that is taken, or an edge to a keyframe that is not there.
         """
@@ -63,30 +67,37 @@ class KeyframeGraph:
             raise ValueError(f"edges lead to keyframes that are not there: {unknown}")
         self._keyframes[keyframe.id] = keyframe
         self.edges += edges
-        heavy = [k for k in self._keyframes.values() if k.tokens is not None]
-        for oldest in heavy[: -self._kept]:
-            self._keyframes[oldest.id] = oldest.without_heavy_tensors()
+        self._keep(keyframe)
+
+    def _keep(self, keyframe: Keyframe) -> None:
+        if keyframe.tokens is None:
+            return
+        self._heavy = [*(k for k in self._heavy if k != keyframe.id), keyframe.id]
+        for oldest in self._heavy[: -self._kept]:
+            self._keyframes[oldest] = self._keyframes[oldest].without_heavy_tensors()
+        self._heavy = self._heavy[-self._kept :]
 
     def revive(self, keyframe: Keyframe) -> None:
         """Put a keyframe with its tokens in the place of the same without. Raises KeyError where there is none."""
         if keyframe.id not in self._keyframes:
             raise KeyError(keyframe.id)
         self._keyframes[keyframe.id] = keyframe
+        self._keep(keyframe)
 
     def move(self, keyframe: int, pose: Tensor) -> None:
         """Give a keyframe another pose (4,4), a similarity; frames that were tracked beside it move with it."""
         self._keyframes[keyframe] = replace(self._keyframes[keyframe], pose=pose)
 
-    def track(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = ()) -> None:
-        """Add a frame's pose (4,4), a similarity, to the trajectory, beside the newest keyframe. Needs a keyframe.
+    def track(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = (), beside: int | None = None) -> None:
+        """Add a frame's pose (4,4), a similarity, to the trajectory, beside a keyframe: the newest where none is given.
 
-        edges: its matches, of which the keypoints it saw are kept.
+        edges: its matches, of which the keypoints it saw are kept. Needs a keyframe.
         """
-        newest = next(reversed(self._keyframes.values()))
+        anchor = next(reversed(self._keyframes.values())) if beside is None else self._keyframes[beside]
         edges = list(edges)
         theirs = {e.target: self._keyframes[e.target].keypoints for e in edges}
         seen = sightings_of(edges, {number: keypoints for number, keypoints in theirs.items() if keypoints is not None})
-        self._tracked.append(TrackedPose(stamp, newest.id, torch.linalg.inv(newest.pose).to(pose) @ pose, seen))
+        self._tracked.append(TrackedPose(stamp, anchor.id, torch.linalg.inv(anchor.pose).to(pose) @ pose, seen))
 
     @property
     def tracked_poses(self) -> list[TrackedPose]:
@@ -118,28 +129,39 @@ class KeyframeGraph:
         """The keyframe that every frame of the trajectory hangs on."""
         return [t.keyframe for t in self._tracked]
 
-    def restore_trajectory(self, poses: Iterable[tuple[int, np.ndarray]], beside: Iterable[int]) -> None:
-        """Replace the trajectory by stamps and poses (4,4) in the map; `beside`: their keyframes, -1 = the first one."""
+    def restore_trajectory(
+        self, poses: Iterable[tuple[int, np.ndarray]], beside: Iterable[int], sightings: Iterable[Sightings | None] = ()
+    ) -> None:
+        """Put frames of a file before the trajectory: stamps and poses (4,4) in the map; `beside`: their keyframes, -1 = the
+        first one; what they saw, where that is known."""
         first = next(iter(self._keyframes))
-        self._tracked = []
-        for (stamp, pose), keyframe in zip(poses, beside, strict=True):
+        restored = []
+        for (stamp, pose), keyframe, seen in zip_longest(poses, beside, sightings):
             number = keyframe if keyframe in self._keyframes else first
             anchor = self._keyframes[number].pose
             relative = torch.linalg.inv(anchor) @ torch.from_numpy(pose).to(anchor)
-            self._tracked.append(TrackedPose(stamp, number, relative))
+            restored.append(TrackedPose(stamp, number, relative, seen))
+        self._tracked = restored + self._tracked
 
     @property
     def tracked(self) -> int:
         """Number of tracked frames."""
         return len(self._tracked)
 
-    def candidates(self, descriptor: Tensor | None) -> list[Keyframe]:
-        """Keyframes to compare a frame with, best first, all of one image size.
+    def candidates(self, descriptor: Tensor | None = None, near: Tensor | None = None) -> list[Keyframe]:
+        """Keyframes to compare a frame with, best first, all of one image size: the newest come first.
 
-        descriptor (C,): of a frame whose place is not known; then the most similar come first, else the newest.
+        descriptor (C,): of a frame whose place is not known; then the most similar come first. near (4,4): a camera's pose; then
+        those that look at the same from nearby.
         """
         found = self.keyframes[::-1]
-        if descriptor is not None and found:
+        if near is not None and found:
+            poses = torch.stack([rigid_part(k.host_pose) for k in found])
+            here = rigid_part(near.cpu())
+            turned = 1 - poses[:, :3, 2] @ here[:3, 2]
+            distance = (poses[:, :3, 3] - here[:3, 3]).norm(dim=1) + _PER_TURN * turned
+            found = [found[i] for i in distance.argsort(stable=True).tolist()]
+        elif descriptor is not None and found:
             similarity = torch.stack([k.descriptor for k in found]) @ descriptor
             found = [found[i] for i in similarity.argsort(descending=True, stable=True).tolist()]
         return [k for k in found if k.points.shape == found[0].points.shape]

@@ -15,6 +15,7 @@ from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
+from sab3r_ros.mapping.recognition import is_near, shares_a_place
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
 from sab3r_ros.mapping.superpixels import pool_over_superpixels, segment_superpixels
@@ -23,6 +24,7 @@ from sab3r_ros.mapping.up import find_up, rotation_to_z
 from sab3r_ros.mapping.voxel_grid import surface_mask
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend, PairPrediction
+from sab3r_ros.models.preprocess import Framing
 from sab3r_ros.types import (
     COLUMNS,
     Cloud,
@@ -106,7 +108,8 @@ class Mapper:
     def empty_state(self) -> MapState:
         """The state of a map of nothing."""
         scene = SceneMap(self.settings.map, self.backend.feature_dim, self.geometry.device)
-        return MapState(KeyframeGraph(self.settings.window.kept_keyframes), scene)
+        window = self.settings.window
+        return MapState(KeyframeGraph(max(window.kept_keyframes, window.size)), scene)
 
     def replace_state(self, state: MapState) -> None:
         """Put another map in the place of the present one."""
@@ -136,6 +139,7 @@ class Mapper:
         if restarted:
             self.relocalise()
         encoded = self.encode(checked)
+        lost = state.tracking == Tracking.LOST
         candidates = self._candidates(state, encoded)
         estimate, prediction = self._track(
             encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens
@@ -149,11 +153,9 @@ class Mapper:
                 )
             state.last_stamp = frame.stamp
             state.frames += 1
-            if not self._track.agrees(estimate, candidates):
+            message = self._doubt(estimate, encoded, candidates, lost, state.last_pose)
+            if message:
                 state.tracking = Tracking.LOST
-                message = (
-                    f"tracking lost: {estimate.inliers:.2f} of the confidence agrees; move back to a place seen before"
-                )
                 return _result(frame, estimate, state.tracking, started, message)
             state.tracking = Tracking.OK
             estimate = state.follow(estimate, candidates)
@@ -161,7 +163,9 @@ class Mapper:
             state.newest = (estimate, encoded)
             if encoded.intrinsics is not None and self.settings.tracking.use_intrinsics:
                 state.believe_calibration(encoded.intrinsics)
-            keyframe = self._insert(state, encoded, estimate, wanted)
+            keyframe = state.insert(encoded, estimate) if wanted else None
+            edges = estimate.edges if self.adjusts else ()
+            state.track(encoded, estimate, candidates, keyframe, self.settings.window.size, edges)
             if keyframe is not None:
                 state.scene.integrate(keyframe, Observation(keyframe.points, keyframe.conf, keyframe.image, features))
             return _result(frame, estimate, state.tracking, started, message, keyframe)
@@ -170,7 +174,8 @@ class Mapper:
         """Keyframes to compare with, best first; those of the window with their tokens."""
         with self.lock:
             lost = state.tracking == Tracking.LOST
-            found = state.graph.candidates(frame.descriptor if lost else None)
+            near = None if lost or state.near_newest else state.last_pose
+            found = state.graph.candidates(frame.descriptor if lost else None, near)
         for k, keyframe in enumerate(found[: self.settings.window.size]):
             if keyframe.tokens is None:
                 found[k] = self.encode.restore_keyframe(keyframe)
@@ -187,11 +192,41 @@ class Mapper:
             return features
         return pool_over_superpixels(features, segment_superpixels(frame.image))
 
-    def _insert(self, state: MapState, frame: EncodedFrame, estimate: PoseEstimate, wanted: bool) -> Keyframe | None:
-        """Add the frame to the graph, as a keyframe or beside one."""
-        keyframe = state.insert(frame, estimate) if wanted else None
-        state.graph.track(frame.stamp, estimate.pose, estimate.edges if self.adjusts else ())
-        return keyframe
+    def _doubt(
+        self,
+        estimate: PoseEstimate,
+        frame: EncodedFrame,
+        candidates: list[Keyframe],
+        lost: bool,
+        last: torch.Tensor | None,
+    ) -> str:
+        """Why a pose is not to be believed, "" where it is; last: the camera's pose before it was lost, where that is known."""
+        if not self._track.agrees(estimate, candidates):
+            return f"tracking lost: {estimate.inliers:.2f} of the confidence agrees; move back to a place seen before"
+        if not lost or (last is not None and is_near(estimate.pose, last)):
+            return ""
+        if shares_a_place(frame.keypoints, candidates[: self.settings.window.size]):
+            return ""
+        return "tracking lost: the place is not recognised for sure; move back to a place seen before"
+
+    def recognise(self, keyframe: Keyframe) -> PoseEstimate | None:
+        """Where in the map a keyframe of another map would be; None where its place is not recognised."""
+        keyframe = self.encode.restore_keyframe(keyframe)
+        assert keyframe.tokens is not None
+        size = keyframe.image.shape[1], keyframe.image.shape[0]
+        frame = EncodedFrame(
+            keyframe.image, keyframe.stamp, Framing(size, size, (0, 0), size), keyframe.tokens, keyframe.descriptor,
+            keypoints=keyframe.keypoints,
+        )  # fmt: skip
+        with self.lock:
+            state = self.state
+            candidates = state.graph.candidates(frame.descriptor)[: self.settings.window.size]
+            focals, expected, lens = state.focals.copy(), state.expected_scale, state.lens
+        candidates = [self.encode.restore_keyframe(k) for k in candidates if k.points.shape == keyframe.points.shape]
+        if not candidates:
+            return None
+        estimate, _ = self._track(frame, candidates, self.first_pose, focals, expected, lens)
+        return None if self._doubt(estimate, frame, candidates, True, None) else estimate
 
     def adjust(self, whole: bool = True, stop: threading.Event | None = None) -> AdjustmentReport | None:
         """Adjust keyframes, the frames between them and the focal length jointly over tracks of keypoints; voxels follow.

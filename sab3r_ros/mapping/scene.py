@@ -1,7 +1,8 @@
 """The fused map: what every keyframe contributed, so that it can be taken out again, or moved."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,26 @@ from sab3r_ros.geometry.sim3 import transform_points
 from sab3r_ros.mapping.feature_codec import FeatureCodec
 from sab3r_ros.mapping.voxel_grid import Contribution, VoxelGrid, surface_mask
 from sab3r_ros.types import COLUMNS, Keyframe, MapSnapshot, Observation, Region
+
+_LEAST_WEIGHT = 1e-4  # of what is left of a voxel: a difference of sums may round to nothing
+
+
+@dataclass(frozen=True)
+class KeyframeVoxels:
+    """What one keyframe contributed to a map, voxel by voxel, together with a snapshot of the whole map.
+
+    keyframe: its id; pose (4,4) at which it was fused; rows (M,): positions in the snapshot; xyz (M,3) metres in the map; rgb (M,3);
+    weight (M,); feature (M,F) in the snapshot's coordinates, None without; stamp in ns.
+    """
+
+    keyframe: int
+    pose: Tensor
+    rows: Tensor
+    xyz: Tensor
+    rgb: Tensor
+    weight: Tensor
+    feature: Tensor | None
+    stamp: int
 
 
 class SceneMap:
@@ -126,16 +147,73 @@ class SceneMap:
         """A copy on the CPU of the voxels in a region, with the asked columns; see `VoxelGrid.snapshot`."""
         return self.grid.snapshot(self.codec.basis, self.has_features, region, columns, max_points, rows)
 
-    def restore(self, snapshot: MapSnapshot, with_features: bool) -> None:
-        """Add a snapshot's voxels; features only where they are of the same model."""
-        count = len(snapshot)
-        if with_features and snapshot.has_features:
-            feature = self.codec.reproject(snapshot.column("feature"), snapshot.basis)
-            self.has_features = True
-        else:
-            feature = torch.zeros(count, self.codec.rank)
-        self.grid.restore(replace(snapshot, feature=feature))
+    def contributions(self, snapshot: MapSnapshot) -> list[KeyframeVoxels]:
+        """What every keyframe contributed to a snapshot of the whole map as it is now."""
+        position = torch.full((int(snapshot.rows.max()) + 1 if len(snapshot) else 0,), -1)
+        position[snapshot.rows] = torch.arange(len(snapshot))
+        out = []
+        for keyframe, (part, pose) in self._contributions.items():
+            xyz = self.grid.positions(self.grid.cells(part.rows.to(self.grid.device)).cpu(), part.offset)
+            rows = position[part.rows]
+            out.append(KeyframeVoxels(keyframe, pose, rows, xyz, part.rgb, part.weight, part.feature, part.stamp))
+        return out
+
+    def restore(self, snapshot: MapSnapshot, with_features: bool, contributions: Sequence[KeyframeVoxels] = ()) -> int:
+        """Add a snapshot's voxels, as what keyframes contributed and the rest of them; features only where they are of the
+        same model.
+
+        Returns how many voxels hold something that no keyframe is known to have contributed: this can never move.
+        """
+        with_features = with_features and snapshot.has_features
+        rest = _without(snapshot, contributions)
+        if with_features:
+            self.codec.take_basis(snapshot.basis)
+        self.has_features |= with_features
+
+        def feature_of(values: Tensor | None, count: int) -> Tensor:
+            if values is None or not with_features:
+                return torch.zeros(count, self.codec.rank, device=self.grid.device)
+            return self.codec.reproject(values, snapshot.basis)
+
+        if len(rest):
+            self.grid.restore(replace(rest, feature=feature_of(rest.column("feature"), len(rest))))
+        for part in contributions:
+            feature = None if part.feature is None or not with_features else feature_of(part.feature, len(part.rows))
+            device = self.grid.device
+            xyz, rgb, weight = (t.float().to(device) for t in (part.xyz, part.rgb, part.weight))
+            self._add(part.keyframe, part.pose, xyz, rgb, weight, feature, part.stamp)
+        return len(rest)
 
     def megabytes(self) -> float:
         """Memory of the voxels and of what keyframes contributed, in MiB."""
         return self.grid.megabytes() + self._held / 2**20
+
+
+def _without(snapshot: MapSnapshot, contributions: Sequence[KeyframeVoxels]) -> MapSnapshot:
+    """What is left of a snapshot without what keyframes contributed to it."""
+    if not contributions:
+        return snapshot
+    left = snapshot.column("hits").clone().long()
+    for part in contributions:
+        left[part.rows] -= 1
+    kept = (left > 0).nonzero()[:, 0]
+    columns: dict[str, Any] = {name: snapshot.column(name)[kept] for name in COLUMNS}
+    if not len(kept):
+        return replace(snapshot, rows=snapshot.rows[kept], **columns)
+    position = torch.full((len(snapshot),), -1)
+    position[kept] = torch.arange(len(kept))
+    weight = columns["weight"].double()
+    sums = {name: columns[name].double() * weight[:, None] for name in ("xyz", "rgb", "feature")}
+    for part in contributions:
+        at = position[part.rows]
+        mine = at >= 0
+        at, own = at[mine], part.weight[mine].double()
+        weight[at] -= own
+        for name in ("xyz", "rgb", "feature"):
+            values = getattr(part, name)
+            if values is not None:
+                sums[name][at, : values.shape[1]] -= values[mine].double() * own[:, None]
+    share = weight.clamp(min=_LEAST_WEIGHT)[:, None]
+    columns |= {name: (values / share).float() for name, values in sums.items()}
+    columns |= {"weight": weight.clamp(min=_LEAST_WEIGHT).float(), "hits": left[kept].int()}
+    return replace(snapshot, rows=snapshot.rows[kept], **columns)

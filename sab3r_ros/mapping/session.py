@@ -1,79 +1,29 @@
-"""Saving and opening maps: a directory with map.safetensors and map.json, written as a whole or not at all.
+"""Saving a mapper's map and loading it again."""
 
-Format 2 holds the voxels, every keyframe, the edges between them and the ids of both models;
-format 1, which had one model and no edges, is read too.
-"""
-
-import contextlib
-import glob
-import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sab3r_ros.files import sha256
+from sab3r_ros.mapping.joining import Join, PlaceNotRecognised, find_join, moved_by
+from sab3r_ros.mapping.map_file import (
+    FORMAT,
+    VERSION,
+    EmptyMap,
+    MapFile,
+    MapFileError,
+    check_target,
+    contribution_tensors,
+    keyframe_tensors,
+    read_map,
+    sighting_tensors,
+    write_map,
+)
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.state import MapState
-from sab3r_ros.types import COLUMNS, Edge, Keyframe, MapSnapshot, Scale, ScaleSource, Tracking
-
-FORMAT, VERSION = "sab3r_map", 2
-_FILES = ("map.safetensors", "map.json")
-_NEXT = ".next"  # folder inside a map's: a whole new map on its way to its place
-_KEYFRAME = ("points", "conf", "pose", "image", "stamp")
-_EDGE = ("source_pixels", "target_pixels", "weights", "target_from_source")
-
-
-class MapFileError(ValueError):
-    """A map that cannot be read or written; the message says why. What was there before is untouched."""
-
-
-class EmptyMap(MapFileError):
-    """There is nothing to save yet."""
-
-
-class PathExists(MapFileError):
-    """Something is there already and overwriting was not asked for."""
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """A map read from disk.
-
-    snapshot: all voxels; keyframes: without tokens, descriptors of length 0; trajectory: stamps (ns) and poses (4,4), and per
-    entry the keyframe it was tracked beside (-1 in format 1); info: the content of map.json.
-    """
-
-    snapshot: MapSnapshot
-    keyframes: list[Keyframe]
-    edges: list[Edge]
-    trajectory: list[tuple[int, np.ndarray]]
-    beside: list[int]
-    info: dict
-
-    @property
-    def geometry_model(self) -> str:
-        """Id of the model that made the geometry."""
-        return self.info["geometry_model"]
-
-    @property
-    def feature_model(self) -> str:
-        """Id of the model that made the features; "" where there are none."""
-        return self.info["feature_model"]
-
-    @property
-    def scale(self) -> Scale:
-        """Where the map's unit comes from."""
-        stddev = self.info["scale_stddev"]
-        return Scale(ScaleSource[self.info["scale_source"].upper()], float("nan") if stddev is None else stddev)
+from sab3r_ros.types import COLUMNS, Edge, Keyframe, MapSnapshot, Tracking
 
 
 def save_map(mapper: Mapper, path: Path, overwrite: bool = False, include_features: bool = True) -> int:
@@ -86,8 +36,9 @@ def save_map(mapper: Mapper, path: Path, overwrite: bool = False, include_featur
         state, revision = mapper.state, mapper.revision
         snapshot = state.scene.snapshot()
         keyframes, edges, trajectory = state.graph.keyframes, list(state.graph.edges), state.graph.trajectory
-        beside = state.graph.beside
-        scale = state.scale
+        beside, sightings = state.graph.beside, [t.sightings for t in state.graph.tracked_poses]
+        parts = state.scene.contributions(snapshot)
+        scale, lens = state.scale, state.lens
     if not len(snapshot):
         raise EmptyMap("the map is empty; there is nothing to save")
     check_target(path, overwrite)
@@ -101,18 +52,12 @@ def save_map(mapper: Mapper, path: Path, overwrite: bool = False, include_featur
         "edges": [
             {"source": e.source, "target": e.target, "kind": e.kind, "sigma": e.sigma, "matches": len(e)} for e in edges
         ],
-        "features": with_features,
+        "features": with_features, "lens": None if lens is None else [lens.focal, lens.k1, lens.u, lens.v],
+        "lens_is_known": state.lens_is_known,
     }  # fmt: skip
-    tensors = _voxel_tensors(snapshot, with_features)
+    tensors = _voxel_tensors(snapshot, with_features) | contribution_tensors(parts, snapshot.voxel_size, with_features)
     for k, frame in enumerate(keyframes):
-        values = (
-            frame.points.half(),
-            frame.conf.half(),
-            frame.pose,
-            torch.from_numpy(frame.image),
-            torch.tensor(frame.stamp),
-        )
-        tensors |= {f"keyframe.{k}.{name}": value for name, value in zip(_KEYFRAME, values, strict=True)}
+        tensors |= keyframe_tensors(k, frame)
     if edges:
         columns = {
             name: [np.atleast_2d(getattr(e, name)) for e in edges] for name in ("source_pixels", "target_pixels")
@@ -126,30 +71,8 @@ def save_map(mapper: Mapper, path: Path, overwrite: bool = False, include_featur
     tensors["trajectory.stamp"] = torch.tensor([s for s, _ in trajectory], dtype=torch.int64)
     tensors["trajectory.pose"] = torch.from_numpy(np.array([p for _, p in trajectory]).reshape(-1, 4, 4))
     tensors["trajectory.keyframe"] = torch.tensor(beside, dtype=torch.int64)
-    return _write(path, {k: v.cpu().contiguous() for k, v in tensors.items()}, info)
-
-
-def check_target(path: Path, overwrite: bool) -> None:
-    """Raise where a map may not or cannot be written; asked before the work, not after it.
-
-    PathExists: something is there that was not to be overwritten, or is no map (an empty folder is used); MapFileError: the
-    place cannot be written to.
-    """
-    path = Path(path).expanduser()
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        if not (path.is_dir() and ((path / "map.json").is_file() or (path / _NEXT).is_dir())):
-            raise PathExists(f"{path} exists and is not a map; it will not be overwritten: give another path")
-        if not overwrite:
-            raise PathExists(f"{path} holds a map already: ask for overwriting (--overwrite) or give another path")
-    place = path if path.is_dir() else path.parent
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
-            pass
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise MapFileError(f"cannot write to {place}: {error.strerror or error}") from error
+    tensors |= sighting_tensors(sightings)
+    return write_map(path, {k: v.cpu().contiguous() for k, v in tensors.items()}, info)
 
 
 def _voxel_tensors(snapshot: MapSnapshot, with_features: bool) -> dict[str, Tensor]:
@@ -160,157 +83,62 @@ def _voxel_tensors(snapshot: MapSnapshot, with_features: bool) -> dict[str, Tens
     return tensors
 
 
-def _write(path: Path, tensors, info) -> int:
-    """Write into a folder beside the target, then put it in place by one rename."""
-    work = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent))
-        work.chmod(0o755)
-        save_file(tensors, work / "map.safetensors")
-        (work / "map.safetensors").chmod(0o644)
-        info["sha256"] = sha256(work / "map.safetensors")
-        (work / "map.json").write_text(json.dumps(info, indent=1) + "\n")
-        for name in _FILES:
-            with (work / name).open("rb+") as stream:
-                os.fsync(stream.fileno())
-        size = sum(f.stat().st_size for f in work.iterdir())
-        if path.is_dir() and any(path.iterdir()):
-            finish_exchange(path)  # one that was interrupted before
-            work.rename(path / _NEXT)  # from here on the new map is the one that is read
-            finish_exchange(path)
-        else:
-            work.rename(path)
-        return size
-    except (OSError, SafetensorError) as error:
-        raise MapFileError(f"cannot write the map to {path}: {error}") from error
-    finally:
-        if work is not None and work.exists():
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def finish_exchange(path: Path) -> None:
-    """Bring a whole new map that waits inside a map's folder to its place; other files of the folder (a PLY) stay.
-
-    Every step can be interrupted and done again, by the next save or when the map is opened.
-    """
-    waiting = path / _NEXT
-    if not waiting.is_dir():
-        return
-    for name in _FILES:  # map.json last: while it waits, the exchange is not finished
-        with contextlib.suppress(FileNotFoundError):
-            (waiting / name).replace(path / name)
-    shutil.rmtree(waiting, ignore_errors=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Folders of saves that were killed on this machine."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
-        number = left.name[len(path.name) + 2 :].partition(".")[0]
-        if number.isdigit() and not Path(f"/proc/{number}").exists() and Path("/proc").exists():
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def map_mark(path: Path) -> str:
-    """SHA-256 of a saved map's tensors, by which what lies beside it knows that it belongs to it. Raises as `read_map`."""
-    try:
-        return str(json.loads((Path(path).expanduser() / "map.json").read_text())["sha256"])
-    except (OSError, ValueError, KeyError) as error:
-        raise MapFileError(f"{path} has no readable map.json: {error}") from error
-
-
-def read_map(path: Path) -> MapFile:
-    """Read and verify a map. Raises FileNotFoundError where there is none, MapFileError where it is damaged."""
-    path = Path(path).expanduser()
-    with contextlib.suppress(OSError):  # a disk that is read-only: see below
-        finish_exchange(path)
-    files = {name: path / _NEXT / name if (path / _NEXT / name).is_file() else path / name for name in _FILES}
-    if not files["map.json"].is_file():
-        if (path / "map.safetensors").is_file():
-            raise MapFileError(f"{path} has no map.json: the map is half-written")
-        raise FileNotFoundError(f"no map at {path} (a map is a folder with map.json and map.safetensors)")
-    try:
-        info = json.loads(files["map.json"].read_text())
-        if info.get("format") != FORMAT:
-            raise MapFileError(f"{path}/map.json is not of a {FORMAT}")
-        if info["version"] > VERSION:
-            raise MapFileError(f"{path} has format version {info['version']}; this release reads up to {VERSION}")
-        if sha256(files["map.safetensors"]) != info["sha256"]:
-            raise MapFileError(f"{path}/map.safetensors is damaged or half-written: its checksum differs")
-        tensors = load_file(files["map.safetensors"])
-        if info["version"] == 1:
-            _from_version_1(info, tensors)
-        if {len(tensors[name]) for name in COLUMNS} != {info["voxels"]}:
-            raise MapFileError(f"{path} is inconsistent: its arrays differ in length")
-        trajectory = list(zip(tensors["trajectory.stamp"].tolist(), tensors["trajectory.pose"].numpy(), strict=True))
-        content = MapFile(
-            _snapshot(info, tensors), _keyframes(tensors), _edges(info, tensors), trajectory,
-            tensors["trajectory.keyframe"].tolist(), info,
-        )  # fmt: skip
-        _ = content.scale, content.geometry_model, content.feature_model  # unusable values are found here
-    except (
-        OSError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError, KeyError, AttributeError, TypeError,
-    ) as error:  # fmt: skip
-        raise MapFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    return content
-
-
-def _from_version_1(info: dict, tensors: dict[str, Tensor]) -> None:
-    """Bring the content of format 1 to that of format 2, in place."""
-    info["geometry_model"] = info["model"]
-    info["feature_model"] = info["model"] if info["features"] else ""
-    info["edges"] = []
-    for k in range(info["keyframes"]):
-        tensors[f"keyframe.{k}.image"] = tensors.pop(f"keyframe.{k}.rgb")
-    tensors["keyframe_ids"] = torch.arange(info["keyframes"])
-    tensors["trajectory.keyframe"] = torch.full_like(tensors["trajectory.stamp"], -1)
-
-
-def _snapshot(info: dict, tensors: dict[str, Tensor]) -> MapSnapshot:
-    columns: dict[str, Any] = {name: tensors[name] for name in COLUMNS}
-    columns["rgb"], columns["feature"] = columns["rgb"].float(), columns["feature"].float()
-    rows, basis = torch.arange(info["voxels"]), tensors["basis"].float()
-    return replace(MapSnapshot(info["voxel_size"], rows, basis, bool(info["feature_model"])), **columns)
-
-
-def _keyframes(tensors: dict[str, Tensor]) -> list[Keyframe]:
-    keyframes = []
-    for k, number in enumerate(tensors["keyframe_ids"].tolist()):
-        points, conf, pose, image, stamp = (tensors[f"keyframe.{k}.{name}"] for name in _KEYFRAME)
-        keyframes.append(
-            Keyframe(number, int(stamp), pose.double(), points.float(), conf.float(), image.numpy(), torch.zeros(0))
-        )
-    return keyframes
-
-
-def _edges(info: dict, tensors: dict[str, Tensor]) -> list[Edge]:
-    if not info["edges"]:
-        return []
-    source, target, weights, poses = (tensors[f"edges.{name}"].numpy().astype(float) for name in _EDGE)
-    ends = np.cumsum([about["matches"] for about in info["edges"]])
-    edges = []
-    for about, pose, start, end in zip(info["edges"], poses, [0, *ends[:-1]], ends, strict=True):
-        part = slice(start, end)
-        about = {name: about[name] for name in ("source", "target", "kind", "sigma")}
-        edges.append(
-            Edge(
-                **about,
-                source_pixels=source[part],
-                target_pixels=target[part],
-                weights=weights[part],
-                target_from_source=pose,
-            )  # fmt: skip
-        )
-    return edges
-
-
 def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
     """Load a map into a mapper; returns False when its features are of another model and were left out.
 
-    clear: replace what is mapped; otherwise the loaded voxels are fused into it, both being in one frame.
-    Raises as `read_map`, and MapFileError when the voxel sizes differ; the mapper is then untouched.
+    clear: replace what is mapped; otherwise it is joined to it, at a place that both have seen (see `join_map`).
+    Raises as `read_map`, and MapFileError when the voxel sizes differ or no common place is recognised; the mapper is then
+    untouched.
     """
+    if not clear and mapper.status().points:
+        return join_map(mapper, path).same_features
+    content, same_features = _read_for(mapper, path)
+    state = mapper.empty_state()
+    _restore_keyframes(state, content, _keyframes_for(mapper, content), same_features)
+    state.tracking = Tracking.LOST if content.keyframes else state.tracking
+    state.scale = content.scale
+    state.lens, state.lens_is_known = content.lens
+    state.session = 1 + max((k.session for k in content.keyframes), default=-1)
+    state.upright = True  # others may know places in it
+    mapper.replace_state(state)
+    return same_features
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A map that was joined to another: how, how many keyframes and voxels it brought, and whether with its features."""
+
+    join: Join
+    keyframes: int
+    voxels: int
+    same_features: bool
+
+
+def join_map(mapper: Mapper, path: Path) -> Joined:
+    """Join a saved map to the one in the mapper, which keeps its frame and its unit: at places that both have seen.
+
+    Keyframes, edges and voxels of both can be adjusted together afterwards (`Mapper.adjust`). Raises as `read_map`, MapFileError
+    when the voxel sizes differ, and PlaceNotRecognised; the mapper is then untouched.
+    """
+    content, same_features = _read_for(mapper, path)
+    if not content.keyframes or not mapper.status().keyframes:
+        raise PlaceNotRecognised(f"{path} and the present map need keyframes to be joined by what they see")
+    keyframes = _keyframes_for(mapper, content)
+    join = find_join(mapper, content, keyframes)
+    with mapper.lock:
+        state = mapper.state
+        session = 1 + max(k.session for k in state.graph.keyframes)
+        before = len(state.scene)
+        moved = moved_by(content, keyframes, join, state.graph.next_id, session)
+        _restore_keyframes(state, moved, moved.keyframes, same_features)
+        state.session, state.near_newest = session + 1 + max(k.session for k in keyframes), False
+        mapper.revision += 1
+        voxels = len(state.scene) - before
+    return Joined(join, len(keyframes), voxels, same_features)
+
+
+def _read_for(mapper: Mapper, path: Path) -> tuple[MapFile, bool]:
+    """A map that a mapper can take, and whether its features are of the mapper's model."""
     content = read_map(path)
     wanted = mapper.settings.map.voxel_size
     if abs(content.info["voxel_size"] - wanted) > 1e-6:
@@ -318,29 +146,33 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
             f"{path} has voxels of {content.info['voxel_size']} m, this mapper {wanted} m; set map.voxel_size"
         )
     features = mapper.backend.features
-    same_features = content.feature_model in ("", features.id if features else "")
-    if clear or not mapper.status().points:
-        state = mapper.empty_state()
-        state.scene.restore(content.snapshot, same_features)
-        _restore_graph(mapper, state, content)
-        state.hold()
-        mapper.replace_state(state)
-    else:
-        with mapper.lock:
-            mapper.state.scene.restore(content.snapshot, same_features)
-            mapper.state.hold()
-            mapper.revision += 1
-    return same_features
+    return content, content.feature_model in ("", features.id if features else "")
 
 
-def _restore_graph(mapper: Mapper, state: MapState, content: MapFile) -> None:
-    """Keyframes encoded again by the mapper's own model, so that the camera can be found in the loaded map."""
+def _keyframes_for(mapper: Mapper, content: MapFile) -> list[Keyframe]:
+    """Keyframes as the mapper's own model sees them: encoded again where the file has not what it needs."""
+    device = mapper.geometry.device
+    out = []
+    for keyframe in content.keyframes:
+        known = content.geometry_model == mapper.geometry.id and len(keyframe.descriptor)
+        if known and (keyframe.keypoints is not None or not mapper.settings.tracking.max_keypoints):
+            keyframe = keyframe.without_heavy_tensors()
+            out.append(replace(keyframe, pose=keyframe.pose.to(device), descriptor=keyframe.descriptor.to(device)))
+        else:
+            out.append(mapper.encode.restore_keyframe(keyframe))
+    return out
+
+
+def _restore_keyframes(state: MapState, content: MapFile, keyframes: list[Keyframe], same_features: bool) -> None:
+    """Add voxels, keyframes, edges and trajectory of a file to a state."""
+    rest = state.scene.restore(content.snapshot, same_features, content.contributions)
     by_source: dict[int | None, list[Edge]] = {}
     for edge in content.edges:
         by_source.setdefault(edge.source, []).append(edge)
-    for keyframe in content.keyframes:
-        state.graph.add(mapper.encode.restore_keyframe(keyframe), by_source.get(keyframe.id, ()))
-    if content.keyframes:
-        state.graph.restore_trajectory(content.trajectory, content.beside)
-        state.tracking = Tracking.LOST
-    state.scale = content.scale
+    for keyframe in keyframes:
+        state.graph.add(keyframe, by_source.get(keyframe.id, ()))
+    if keyframes:
+        state.graph.restore_trajectory(content.trajectory, content.beside, content.sightings)
+    if rest:  # of an older release: who contributed what is not known
+        moving = {part.keyframe for part in content.contributions}
+        state.hold(k.id for k in keyframes if k.id not in moving)

@@ -1,23 +1,26 @@
 """Everything that a mapper knows of one map: replaced as a whole by a reset or a load, so that no frame sees half of it."""
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sab3r_ros.geometry.pointmaps import focal_from_pointmap
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.back_end import MatchStore
 from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
-from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
+from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
 
 _DOUBTFUL_SCALE = 2.0  # factor between measured depth and the network's metres beyond which one of them is wrong
 _REACH = 3.0  # metres before a camera at which its motion is measured
 _NOTICEABLE = 0.25  # of a voxel: keyframes that move less keep their voxels where they are
+_TOLD_BY = 20  # keyframes that tell a focal length
 _HISTORY = 50  # frames over which scale and focal length are averaged
 
 
@@ -38,6 +41,11 @@ class MapState:
     adjusted_keyframes: int = 0
     upright: bool = False
     held: frozenset[int] = frozenset()  # keyframes that must stay: their voxels came from a file and cannot move
+    near_newest: bool = (
+        True  # whether the camera is near the newest keyframes, not somewhere in an older part of the map
+    )
+    session: int = 0
+    last_pose: Tensor | None = None  # (4,4) of the newest tracked frame; None where the camera may be anywhere
     matches: MatchStore = field(default_factory=MatchStore)
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
@@ -48,18 +56,20 @@ class MapState:
 
     def believed_lens(self) -> tuple[Lens | None, bool]:
         """The lens of the network's images as far as it is known, None before the first frame; whether it is a calibration."""
-        if self.lens is not None or self.newest is None or not self.focals:
+        if self.lens is not None or not len(self.graph):
             return self.lens, self.lens_is_known
-        h, w = self.newest[1].image.shape[:2]
-        return Lens(float(np.median(self.focals)), 0.0, (w - 1) / 2, (h - 1) / 2), False
+        newest = self.graph.keyframes[-1]
+        focal = float(np.median(self.focals)) if self.focals else typical_focal(self.graph.keyframes)
+        h, w = newest.image.shape[:2]
+        return Lens(focal, 0.0, (w - 1) / 2, (h - 1) / 2), False
 
-    def hold(self) -> None:
-        """Leave all keyframes where they are from now on: some of what they see came from a file and cannot move."""
-        self.upright, self.held = True, frozenset(k.id for k in self.graph.keyframes)
+    def hold(self, keyframes: Iterable[int]) -> None:
+        """Leave these keyframes where they are from now on: some of what they see came from a file and cannot move."""
+        self.held |= frozenset(keyframes)
 
     def look_for_camera(self) -> None:
         """Keep the map, but find the camera anew."""
-        self.last_stamp = None
+        self.last_stamp = self.last_pose = None
         if len(self.graph):
             self.tracking = Tracking.LOST
 
@@ -93,10 +103,26 @@ class MapState:
         """Make a keyframe of a tracked frame and add it, with its matches as edges, to the graph."""
         keyframe = Keyframe(
             self.graph.next_id, frame.stamp, estimate.pose, estimate.points, estimate.conf, frame.image, frame.descriptor,
-            frame.keypoints, frame.tokens, estimate.depth_factor,
+            frame.keypoints, frame.tokens, estimate.depth_factor, self.session,
         )  # fmt: skip
         self.graph.add(keyframe, estimate.edges)
         return keyframe
+
+    def track(
+        self, frame: EncodedFrame, estimate: PoseEstimate, references: list[Keyframe], keyframe: Keyframe | None,
+        window: int, edges: Iterable[Edge] = (),
+    ) -> None:  # fmt: skip
+        """Add a frame to the trajectory: beside the keyframe it became, the newest one if that is among the `window` newest that
+        it was compared with, else the one it sees most of."""
+        beside = None
+        self.last_pose = estimate.pose
+        if keyframe is not None or not references:
+            self.near_newest = True
+        else:
+            best = references[int(np.argmax(estimate.overlap))].id
+            self.near_newest = best in {k.id for k in self.graph.keyframes[-window:]}
+            beside = None if self.near_newest else best
+        self.graph.track(frame.stamp, estimate.pose, edges, beside)
 
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:
         """Give keyframes other poses (4,4), similarities; the frames beside them follow, voxels by `move_voxels`.
@@ -108,15 +134,18 @@ class MapState:
         if later := [k for k in self.graph.keyframes if k.id > last >= 0]:
             moved = poses[last].to(self.graph[last].pose) @ torch.linalg.inv(self.graph[last].pose)
             poses = poses | {k.id: moved @ k.pose for k in later}
-        newest = self.graph.keyframes[-1] if len(self.graph) else None
+        beside = self.graph.beside[-1:]  # the keyframe that the newest frame hangs on
+        anchor = self.graph[beside[0]] if beside else None
         for number, pose in poses.items():
             before = self.graph[number].pose
             motions.append(_motion(before, pose.to(before)))
             self.graph.move(number, pose.to(before))
-        if self.newest is not None and newest is not None and newest.id in poses:
+        if self.newest is not None and anchor is not None and anchor.id in poses:
             estimate, frame = self.newest
-            moved = self.graph[newest.id].pose @ torch.linalg.inv(newest.pose)
+            moved = self.graph[anchor.id].pose @ torch.linalg.inv(anchor.pose)
             self.newest = (replace(estimate, pose=moved @ estimate.pose), frame)
+            if self.last_pose is not None:
+                self.last_pose = moved.to(self.last_pose) @ self.last_pose
         return max(motions)
 
     def follow(self, estimate: PoseEstimate, references: list[Keyframe]) -> PoseEstimate:
@@ -137,6 +166,11 @@ class MapState:
     def move_voxels(self, keyframes: list[int]) -> None:
         """Bring the voxels of keyframes to where these stand now."""
         self.scene.move({number: self.graph[number].pose for number in keyframes})
+
+
+def typical_focal(keyframes: Sequence[Keyframe]) -> float:
+    """Focal length in pixels of the network's image that the pointmaps of the newest keyframes tell; there must be one."""
+    return float(np.median([focal_from_pointmap(k.points.float()) for k in keyframes[-_TOLD_BY:]]))
 
 
 def _motion(before: Tensor, after: Tensor) -> float:

@@ -16,6 +16,7 @@ from sab3r_ros.types import COLUMNS, MapSnapshot, Region
 _BLOCK = 8
 _LEAST_WEIGHT = 1e-4  # a confidence may round to nothing; a voxel whose points all weigh nothing would have no mean
 _UIDS = itertools.count()
+_ROUNDING = 1e-5  # metres: what float32 makes of positions a hundred metres away
 _OFFSET = 1 << 20  # block coordinates are packed into 21 bits each
 
 
@@ -268,7 +269,13 @@ class VoxelGrid:
         return set(columns) | ({"offset", "cell"} if "xyz" in columns else set())
 
     def _positions(self, cell: Tensor, offset: Tensor, share: Tensor) -> Tensor:
-        return ((cell.double() + 0.5) * self.voxel_size + (offset / share).double()).float()
+        return self.positions(cell, offset / share)
+
+    def positions(self, cell: Tensor, offset: Tensor) -> Tensor:
+        """Where (M,3) what is `offset` from the middles of voxels (M,3) lies; never so near to their faces that rounding would
+        put it into the next voxel."""
+        limit = self.voxel_size / 2 - _ROUNDING
+        return ((cell.double() + 0.5) * self.voxel_size + offset.double().clamp(-limit, limit)).float()
 
     def changed(self, rows: Tensor) -> Tensor:
         """The version (M,), on the CPU, at which the blocks of rows (M,) changed last."""

@@ -7,7 +7,8 @@ import numpy as np
 from std_srvs.srv import SetBool, Trigger
 
 from sab3r_ros.geometry.projection import transform
-from sab3r_ros.mapping import session
+from sab3r_ros.mapping import map_file, session
+from sab3r_ros.mapping.joining import PlaceNotRecognised
 from sab3r_ros.msg import ObjectInstance, Presence
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.object_messages import place_object
@@ -149,11 +150,11 @@ class MapServices:
         response.path = str(path)
         try:
             response.num_bytes = session.save_map(self._node.mapper, path, request.overwrite, request.include_features)
-        except session.EmptyMap as error:
+        except map_file.EmptyMap as error:
             return _fail(response, "EMPTY_MAP", str(error))
-        except session.PathExists as error:
+        except map_file.PathExists as error:
             return _fail(response, "PATH_EXISTS", str(error))
-        except session.MapFileError as error:
+        except map_file.MapFileError as error:
             return _fail(response, "PATH_INVALID", str(error))
         lost = ""
         if self._node.query is not None:
@@ -171,7 +172,9 @@ class MapServices:
             same_model = session.load_map(self._node.mapper, Path(request.path), request.clear)
         except FileNotFoundError as error:
             response = _fail(response, "NOT_FOUND", str(error))
-        except session.MapFileError as error:
+        except PlaceNotRecognised as error:
+            response = _fail(response, "NOT_RECOGNISED", str(error))
+        except map_file.MapFileError as error:
             response = _fail(response, "INVALID_DATA", str(error))
         else:
             self._node.map_replaced()

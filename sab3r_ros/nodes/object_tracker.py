@@ -4,8 +4,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+from sab3r_ros.mapping.map_file import map_mark
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.mapping.session import map_mark
 from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.object_store import load_objects, new_registry, save_objects
 from sab3r_ros.query.registry import MapObject, ObjectRegistry

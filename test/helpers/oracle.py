@@ -21,7 +21,7 @@ class OracleGeometry:
     is than its right, and the right of the others, `unit` scales each frame's metres."""
 
     device = "cpu"
-    id, licence = "oracle-1", "none"
+    licence = "none"
     image_size, patch, square_ok = 128, 16, False
 
     def __init__(self, views, noise=0.0, unit=1.0, blind=(), bend=0.0):
@@ -29,6 +29,7 @@ class OracleGeometry:
         self.blind = set(blind)  # views whose predictions are rubbish
         self.rng = np.random.default_rng(0)
         self.encoded = 0
+        self.id = f"oracle-{len(views)}"  # its descriptors have a number for every view
         self._numbers = {view.rgb.tobytes(): k for k, view in enumerate(views)}
 
     def memory_mb(self):

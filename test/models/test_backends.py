@@ -10,7 +10,8 @@ from random_models import FEATURES, write_dune, write_maskclip, write_models
 import sab3r_ros
 from sab3r_ros.config import ModelSettings, settings_from_dotted
 from sab3r_ros.lab.synthetic.sequence import render_sequence
-from sab3r_ros.mapping.session import MapFileError, load_map, save_map
+from sab3r_ros.mapping.map_file import MapFileError
+from sab3r_ros.mapping.session import load_map, save_map
 from sab3r_ros.models.backends import load_backend, load_feature_model
 from sab3r_ros.models.catalogue import CheckpointError
 from sab3r_ros.models.two_view import TwoViewModel

@@ -21,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from sab3r_ros.lab.synthetic.sequence import render_sequence
-from sab3r_ros.mapping.session import map_mark
+from sab3r_ros.mapping.map_file import map_mark
 from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos

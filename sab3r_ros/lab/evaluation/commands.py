@@ -19,6 +19,7 @@ from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
 from sab3r_ros.lab.evaluation.segmentation_sets import evaluate_segmentation
+from sab3r_ros.lab.evaluation.sessions import evaluate_sessions
 from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend
@@ -101,6 +102,18 @@ def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
     return figures
+
+
+def sessions_metrics(settings: Settings, folder: Path, rooms: int) -> dict:
+    """Halves of a recording merged, a second pass, and rooms that are elsewhere. Raises SourceError without true poses."""
+    backend = load_backend(settings.model, settings.window.size)
+    with tqdm(unit="step") as bar:
+
+        def told(step: str) -> None:
+            bar.set_postfix_str(step)
+            bar.update()
+
+        return evaluate_sessions(settings, backend, folder, rooms, progress=told)
 
 
 def presence_metrics(

@@ -1,5 +1,6 @@
 """Adjustment of a mapper's map: poses get better, voxels and frames follow, and nothing stands in the way of tracking."""
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import oracle
+from safetensors.torch import load_file
 
 from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
@@ -15,6 +17,7 @@ from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping import mapper as mapper_module
 from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
+from sab3r_ros.mapping.map_file import write_map
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.session import load_map, save_map
 from sab3r_ros.mapping.stream import map_stream
@@ -182,11 +185,34 @@ def test_a_keyframe_and_a_frame_that_came_meanwhile_move_with_the_others(views, 
     assert result.pose[0, 3] == pytest.approx(float(later[0][0, 3]) + 5.0, abs=1e-6)
 
 
-def test_a_map_from_a_file_holds_its_keyframes_in_place(views, tmp_path):
+def continued(views, path, first=8):
+    """A mapper that goes on in a map of a file: the poses its keyframes had, and itself."""
+    again = make(views)
+    load_map(again, path)
+    before = {k.id: k.pose.clone() for k in again.state.graph.keyframes}
+    map_stream(again, [Frame(v.rgb, round((100 + k) * 1e8)) for k, v in enumerate(views[first:], first)])
+    return before, again
+
+
+def test_keyframes_of_a_file_are_adjusted_with_the_new_ones_and_their_voxels_follow(views, tmp_path):
     mapper, _ = mapped(views[:14])
     save_map(mapper, tmp_path / "map")
-    again = make(views)
-    load_map(again, tmp_path / "map")
-    before = {k.id: k.pose.clone() for k in again.state.graph.keyframes}
-    map_stream(again, [Frame(v.rgb, round((100 + k) * 1e8)) for k, v in enumerate(views[8:], 8)])
+    before, again = continued(views, tmp_path / "map")
+    graph = again.state.graph
+    assert len(graph) > len(before)
+    assert any(not torch.equal(graph[n].pose, pose) for n, pose in before.items())
+    assert again.state.lagging() == []
+    assert on_voxels(again) > on_voxels(mapper)
+
+
+def test_keyframes_of_an_older_file_stay_because_their_voxels_cannot_move(views, tmp_path):
+    """Maps of older releases do not tell which keyframe contributed what."""
+    mapper, _ = mapped(views[:14])
+    save_map(mapper, tmp_path / "map")
+    tensors = load_file(tmp_path / "map" / "map.safetensors")
+    kept = {name: value for name, value in tensors.items() if not name.startswith("contributions.")}
+    write_map(tmp_path / "old", kept, json.loads((tmp_path / "map" / "map.json").read_text()))
+    before, again = continued(views, tmp_path / "old")
+    assert again.state.held == frozenset(before)
+    assert len(again.state.graph) > len(before)
     assert all(torch.equal(again.state.graph[n].pose, pose) for n, pose in before.items())
