@@ -150,6 +150,9 @@ class TrackingSettings(Group):
     use_intrinsics: bool = Field(
         True, description="Where the camera's intrinsics are known, put the points on their rays"
     )
+    use_odometry: bool = Field(
+        True, description="Where the camera's pose in a frame of odometry is known, take the map's unit from it"
+    )
     max_stamp_disorder: float = Field(
         0.5,
         ge=0.0,

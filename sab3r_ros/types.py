@@ -75,13 +75,15 @@ class Frame:
     """One image of the stream.
 
     rgb (H,W,3) uint8; stamp in nanoseconds; depth (H,W) float32 metres along z in the same camera, NaN or 0 where unknown, or
-    None; camera: its calibration, or None.
+    None; camera: its calibration, or None; odometry (4,4): the camera's pose in a frame of wheel or visual odometry at that
+    stamp, in metres, or None: from it comes the map's unit.
     """
 
     rgb: np.ndarray
     stamp: int
     depth: np.ndarray | None = None
     camera: Camera | None = None
+    odometry: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

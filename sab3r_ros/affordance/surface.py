@@ -4,14 +4,32 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 _THINNED = 1024  # points that stand for the whole cloud where only its coarse shape matters
-_NEIGHBOURS = 16
+_NEIGHBOURS, _MOST_NEIGHBOURS = 16, 128
+_REACH_PER_NOISE = (
+    1.25  # of a neighbourhood, in twice the distance between points, per standard deviation across the surface
+)
 _SAME_SIDE = 0.7  # cosine between normals: neighbours through a thin wall or round an edge are none
 
 
 def neighbourhoods(points: np.ndarray) -> np.ndarray:
-    """Rows (N,K) of the nearest 16 points of every point (N,3), itself first; fewer where there are fewer."""
-    count = min(_NEIGHBOURS, len(points))
-    return cKDTree(points).query(points, k=count)[1].reshape(len(points), count)
+    """Rows (N,K) of the nearest points of every point (N,3), itself first: 16, more where points scatter across the surface by more
+    than they lie apart, up to 128; fewer where there are fewer.
+
+    The plane through neighbours that scatter as far as they reach has no direction that means anything.
+    """
+    tree = cKDTree(points)
+
+    def nearest(count: int) -> np.ndarray:
+        count = min(count, len(points))
+        return tree.query(points, k=count)[1].reshape(len(points), count)
+
+    near = nearest(_NEIGHBOURS)
+    distance = spacing(points)
+    if not distance:
+        return near
+    reach = _REACH_PER_NOISE * roughness(points, estimate_normals(points, near), near) / distance
+    wanted = min(round(_NEIGHBOURS * reach**2), _MOST_NEIGHBOURS)
+    return nearest(wanted) if wanted > _NEIGHBOURS else near
 
 
 def estimate_normals(points: np.ndarray, near: np.ndarray, viewpoint: np.ndarray | None = None) -> np.ndarray:

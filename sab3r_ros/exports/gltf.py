@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sab3r_ros.exports.content import Cell, ExportContent, octree
+from sab3r_ros.geometry.walks import walks
 from sab3r_ros.query.objects import BOX_EDGES, box_corners
 
 _CAMERA_PATH = (255, 140, 0, 255)
@@ -19,11 +20,11 @@ def write_glb(content: ExportContent, path: Path) -> None:
 
     scene = trimesh.Scene()
     scene.add_geometry(_cloud(trimesh, content, np.arange(len(content.points))), geom_name="points")
-    positions = np.array([pose[:3, 3] for _, pose in content.trajectory])
-    if len(positions) > 1:
-        line = trimesh.load_path(_y_up(positions))
-        line.colors = [_CAMERA_PATH] * len(line.entities)
-        scene.add_geometry(line, geom_name="camera path")
+    for number, positions in enumerate(walks(content.trajectory)):
+        if len(positions) > 1:
+            line = trimesh.load_path(_y_up(positions))
+            line.colors = [_CAMERA_PATH] * len(line.entities)
+            scene.add_geometry(line, geom_name="camera path" if not number else f"camera path {number + 1}")
     for item in content.objects:
         edges = box_corners(item.box_pose, np.maximum(item.size, _THIN))[BOX_EDGES]
         scene.add_geometry(trimesh.load_path(_y_up(edges)), geom_name=f"{item.label} ({item.id})")

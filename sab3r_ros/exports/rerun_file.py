@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sab3r_ros.exports.content import ExportContent
+from sab3r_ros.geometry.walks import walks
 
 _RADIUS = 0.01  # metres
 
@@ -28,9 +29,8 @@ def write_rrd(content: ExportContent, path: Path) -> None:
             centers=poses[:, :3, 3], half_sizes=np.stack([o.size for o in content.objects]) / 2,
             quaternions=Rotation.from_matrix(poses[:, :3, :3]).as_quat(), labels=[f"{o.label} ({o.id})" for o in content.objects],
         ), static=True)  # fmt: skip
-    positions = np.array([pose[:3, 3] for _, pose in content.trajectory])
-    if len(positions) > 1:
-        recording.log("map/path", rr.LineStrips3D([positions]), static=True)
+    if ways := [way for way in walks(content.trajectory) if len(way) > 1]:
+        recording.log("map/path", rr.LineStrips3D(ways), static=True)
     for stamp, pose in content.trajectory:
         recording.set_time("stamp", timestamp=np.datetime64(stamp, "ns"))
         recording.log("map/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))

@@ -84,6 +84,22 @@ class MapFile:
         return Scale(ScaleSource[self.info["scale_source"].upper()], float("nan") if stddev is None else stddev)
 
     @property
+    def sessions(self) -> np.ndarray:
+        """The session (N,) int of every voxel: that of the keyframe that contributed most to it; 0 where that is not known."""
+        of_keyframe = {k.id: k.session for k in self.keyframes}
+        best, session = torch.zeros(len(self.snapshot)), torch.zeros(len(self.snapshot), dtype=torch.int64)
+        for part in self.contributions:
+            more = part.weight > best[part.rows]
+            best[part.rows[more]] = part.weight[more]
+            session[part.rows[more]] = of_keyframe.get(part.keyframe, 0)
+        return session.numpy()
+
+    @property
+    def unit(self) -> float:
+        """The map's unit over the geometry model's own: 1 unless depth or odometry measured it."""
+        return float(self.info.get("unit", 1.0))
+
+    @property
     def lens(self) -> tuple[Lens | None, bool]:
         """The lens of the keyframes' images, None where no adjustment or calibration told it; whether it is a calibration."""
         values = self.info.get("lens")
@@ -201,7 +217,13 @@ def read_map(path: Path) -> MapFile:
             snapshot := _snapshot(info, tensors), _contributions(tensors, snapshot), _keyframes(tensors), _edges(info, tensors),
             trajectory, tensors["trajectory.keyframe"].tolist(), _sightings(tensors), info, path,
         )  # fmt: skip
-        _ = content.scale, content.lens, content.geometry_model, content.feature_model  # unusable values are found here
+        _ = (
+            content.scale,
+            content.unit,
+            content.lens,
+            content.geometry_model,
+            content.feature_model,
+        )  # unusable values are found here
     except (
         OSError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError, KeyError, AttributeError, TypeError,
     ) as error:  # fmt: skip

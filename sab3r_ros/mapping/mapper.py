@@ -37,11 +37,13 @@ from sab3r_ros.types import (
     PoseEstimate,
     Region,
     Scale,
+    ScaleSource,
     Tracking,
 )
 
 _LOG = logging.getLogger("sab3r_ros")
 
+_WORTH_RESCALING = 0.03  # of the log of the map's unit
 _UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
 _VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 
@@ -168,7 +170,27 @@ class Mapper:
             state.track(encoded, estimate, candidates, keyframe, self.settings.window.size, edges)
             if keyframe is not None:
                 state.scene.integrate(keyframe, Observation(keyframe.points, keyframe.conf, keyframe.image, features))
+                if frame.odometry is not None and self.settings.tracking.use_odometry:
+                    state.odometry.add(keyframe.id, frame.odometry)
+                    message = message or self._measure_unit(state)
+                    estimate = state.newest[0]  # in the map's unit as it is now
             return _result(frame, estimate, state.tracking, started, message, keyframe)
+
+    def _measure_unit(self, state: MapState) -> str:
+        """Take the map's unit from odometry, where it has something to say; returns a note where it is doubted. Under the lock.
+
+        Depth images know better, and what came from the file of an older release cannot follow.
+        """
+        measured = state.odometry.measure(state.graph)
+        if measured is None or state.has_depth or state.held:
+            return state.odometry.doubt
+        if abs(np.log(measured.metres)) > max(_WORTH_RESCALING, 2 * measured.stddev):
+            state.rescale(measured.metres)
+            state.move_voxels(state.lagging())
+            self.revision += 1
+            _LOG.info("the map's unit was changed by a factor of %.2f: odometry tells it", measured.metres)
+        state.scale = Scale(ScaleSource.MEASURED, measured.stddev)
+        return ""
 
     def _candidates(self, state: MapState, frame: EncodedFrame) -> list[Keyframe]:
         """Keyframes to compare with, best first; those of the window with their tokens."""
@@ -241,6 +263,8 @@ class Mapper:
             report = self._adjuster(self, whole, stop or threading.Event())
         if report is not None:
             self.adjusted = report
+            with self.lock:
+                self._measure_unit(self.state)
         return report
 
     def turn_upright(self) -> float:

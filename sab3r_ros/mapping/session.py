@@ -53,7 +53,7 @@ def save_map(mapper: Mapper, path: Path, overwrite: bool = False, include_featur
             {"source": e.source, "target": e.target, "kind": e.kind, "sigma": e.sigma, "matches": len(e)} for e in edges
         ],
         "features": with_features, "lens": None if lens is None else [lens.focal, lens.k1, lens.u, lens.v],
-        "lens_is_known": state.lens_is_known,
+        "lens_is_known": state.lens_is_known, "unit": state.expected_scale, "has_depth": state.has_depth,
     }  # fmt: skip
     tensors = _voxel_tensors(snapshot, with_features) | contribution_tensors(parts, snapshot.voxel_size, with_features)
     for k, frame in enumerate(keyframes):
@@ -96,7 +96,7 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
     state = mapper.empty_state()
     _restore_keyframes(state, content, _keyframes_for(mapper, content), same_features)
     state.tracking = Tracking.LOST if content.keyframes else state.tracking
-    state.scale = content.scale
+    state.scale, state.unit = content.scale, content.unit
     state.lens, state.lens_is_known = content.lens
     state.session = 1 + max((k.session for k in content.keyframes), default=-1)
     state.upright = True  # others may know places in it

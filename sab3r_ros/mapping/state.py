@@ -13,6 +13,7 @@ from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.back_end import MatchStore
 from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.graph import KeyframeGraph
+from sab3r_ros.mapping.odometry import OdometryScale
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
 from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
@@ -47,12 +48,15 @@ class MapState:
     session: int = 0
     last_pose: Tensor | None = None  # (4,4) of the newest tracked frame; None where the camera may be anywhere
     matches: MatchStore = field(default_factory=MatchStore)
+    odometry: OdometryScale = field(default_factory=OdometryScale)
+    unit: float = 1.0  # the map's over the network's own, as odometry told it
+    has_depth: bool = False  # whether depth measures every frame's scale
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
     @property
     def expected_scale(self) -> float:
-        """The map's unit over the network's own: one, unless depth has measured it."""
-        return float(np.median(self._scale_ratios)) if self.scale.source == ScaleSource.MEASURED else 1.0
+        """The map's unit over the network's own: one, unless depth or odometry has measured it."""
+        return float(np.median(self._scale_ratios)) if self.has_depth and self._scale_ratios else self.unit
 
     def believed_lens(self) -> tuple[Lens | None, bool]:
         """The lens of the network's images as far as it is known, None before the first frame; whether it is a calibration."""
@@ -80,8 +84,9 @@ class MapState:
             measured = with_measured_scale(estimate.pose, estimate.points, depth)
             if measured is not None:
                 pose, sigma = measured
-                if self.scale.source != ScaleSource.MEASURED:
+                if not self.has_depth:
                     self._scale_ratios.clear()
+                self.has_depth = True
                 self._scale_ratios.append(float(split_sim3(pose)[0]))
                 ratio = float(np.median(self._scale_ratios))
                 doubt = abs(np.log(ratio)) > np.log(_DOUBTFUL_SCALE)
@@ -93,6 +98,13 @@ class MapState:
             sigma = float(np.std(np.log(self._scale_ratios))) if len(self._scale_ratios) > 2 else 0.3
             self.scale = Scale(ScaleSource.PREDICTED, max(sigma, 0.05))
         return estimate, "the depth image has fewer than 50 usable pixels" if frame.depth is not None else ""
+
+    def rescale(self, metres: float) -> None:
+        """Give the map another unit: `metres` to one of before. Voxels follow by `move_voxels`."""
+        similarity = torch.eye(4, dtype=torch.float64)
+        similarity[:3, :3] *= metres
+        self.move_keyframes({k.id: similarity.to(k.pose) @ k.pose for k in self.graph.keyframes})
+        self.unit *= metres
 
     def believe_calibration(self, intrinsics: np.ndarray) -> None:
         """Take intrinsics (3,3) of the network's image for the camera's."""

@@ -3,6 +3,7 @@
 import time
 from functools import partial
 
+import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
@@ -105,6 +106,7 @@ class SemanticMapperNode(ManagedNode):
             cfg.camera_frame,
             self._is_rectified(),
             self._on_result,
+            self._odometry_at if cfg.odom_frame and self.mapper.settings.tracking.use_odometry else None,
         )
         self._adjustment = BackgroundAdjustment(self.mapper) if self.mapper.adjusts else None
         qos = image_qos(cfg.image_reliability)
@@ -169,6 +171,10 @@ class SemanticMapperNode(ManagedNode):
             )
             self.map_publishers.publish_window(self.mapper)
         self.map_publishers.status.publish(self.status())
+
+    def _odometry_at(self, camera_frame: str, stamp: int) -> np.ndarray:
+        """The camera (4,4) in the frame of odometry at an image's stamp. Raises TransformUnavailable."""
+        return self.transforms.lookup(self.settings.odom_frame, camera_frame, stamp, self.settings.tf_timeout)
 
     def _take_gravity(self, camera_frame: str):
         """Once base -> camera is on TF, begin the map anew with z up as the base has it."""

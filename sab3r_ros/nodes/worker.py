@@ -13,6 +13,7 @@ from sab3r_ros.faults import reason_of
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.frame_slot import NewestSlot
+from sab3r_ros.nodes.transforms import TransformUnavailable
 from sab3r_ros.sources.calibration import CalibrationError
 from sab3r_ros.sources.depth_files import fitted
 from sab3r_ros.sources.encodings import ImageDecoder, ImageError
@@ -41,6 +42,7 @@ class MappingWorker:
     def __init__(
         self, mapper: Mapper, logger, clock_ns: Callable[[], int], depth_tolerance: float | None,
         camera_frame: str, rectified: bool, on_result: Callable[[FrameResult, LastFrame], None],
+        odometry: Callable[[str, int], np.ndarray] | None = None,
     ):  # fmt: skip
         self.mapper = mapper
         self.slot: NewestSlot[Image | CompressedImage] = NewestSlot()
@@ -52,6 +54,7 @@ class MappingWorker:
         self._depth_tolerance = depth_tolerance
         self._camera_frame, self._rectified = camera_frame, rectified
         self._logger, self._clock_ns, self._on_result = logger, clock_ns, on_result
+        self._odometry = odometry
         self._decoder = ImageDecoder()
         self._times = FrameTimes(lambda text: self._problem("stamps", text))
         self._told: set[str] = set()
@@ -103,11 +106,22 @@ class MappingWorker:
         if self._size not in (None, size):
             self._problem("size_change", f"the images' size changed from {self._size} to {size}; mapping goes on")
         self._size = size
-        result = self.mapper.register(Frame(rgb, stamp, self._depth_for(header, size), self._camera(size)))
+        frame = self._camera_frame or message.header.frame_id or "camera_optical"
+        odometry = self._odometry_of(frame, stamp)
+        result = self.mapper.register(Frame(rgb, stamp, self._depth_for(header, size), self._camera(size), odometry))
         self._tell(result)
         took = (time.perf_counter() - started) * 1e3
-        frame = self._camera_frame or message.header.frame_id or "camera_optical"
         self._on_result(result, LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6))
+
+    def _odometry_of(self, camera_frame: str, stamp: int) -> np.ndarray | None:
+        """The camera's pose (4,4) in the frame of odometry; None where there is none, or not at this stamp."""
+        if self._odometry is None:
+            return None
+        try:
+            return self._odometry(camera_frame, stamp)
+        except TransformUnavailable as error:
+            self._problem("no_odometry", f"this image is used without odometry: {error}")
+            return None
 
     def _camera(self, size: tuple[int, int]) -> Camera | None:
         """The calibration, as far as it fits images of this size (W,H)."""

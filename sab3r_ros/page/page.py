@@ -48,7 +48,9 @@ class MapPage:
         self._query = opened.query if opened.content.feature_model else None
         snapshot = opened.content.snapshot
         label, _ = label_voxels(self._query, snapshot)
-        self.points = MapPoints(snapshot, label, self._query.vocabulary if self._query else None)
+        self.points = MapPoints(
+            snapshot, label, self._query.vocabulary if self._query else None, opened.content.sessions
+        )
         self._selected: MapObject | None = None
         self._ruler: list[np.ndarray] = []
         self.server.scene.set_up_direction("+z")

@@ -8,8 +8,10 @@ import numpy as np
 from sab3r_ros.query.vocabulary import UNLABELLED, Vocabulary
 from sab3r_ros.types import MapSnapshot
 
-COLOURINGS = ("colour", "label", "confidence", "height", "answer")
+COLOURINGS = ("colour", "label", "confidence", "height", "session", "answer")
 _NOTHING = (150, 150, 150)
+# Okabe and Ito's colours, which are told apart by everyone.
+_SESSIONS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 _CUT = 0.98  # quantile that bounds confidence and height
 
 
@@ -32,9 +34,13 @@ class Shown:
 
 
 class MapPoints:
-    """Positions and colours of a map's voxels for a page. label (N,) uint16: numbers of the vocabulary, or UNLABELLED."""
+    """Positions and colours of a map's voxels for a page. label (N,) uint16: numbers of the vocabulary, or UNLABELLED; session
+    (N,): of the recordings that were joined in the map, the one that told most of a voxel."""
 
-    def __init__(self, snapshot: MapSnapshot, label: np.ndarray, vocabulary: Vocabulary | None):
+    def __init__(
+        self, snapshot: MapSnapshot, label: np.ndarray, vocabulary: Vocabulary | None, session: np.ndarray | None = None
+    ):
+        self.session = np.zeros(len(snapshot), int) if session is None else session
         self.snapshot, self.label, self.vocabulary = snapshot, label, vocabulary
         self.points, self.colours = snapshot.points, snapshot.colours
         self.weight = snapshot.column("weight").numpy()
@@ -62,6 +68,8 @@ class MapPoints:
             return self._labels(index)
         if shown.colouring == "confidence":
             return _scale(self.weight[index], self.weight)
+        if shown.colouring == "session":
+            return np.array(_SESSIONS, np.uint8)[self.session[index] % len(_SESSIONS)]
         if shown.colouring == "height":
             return _scale(self.points[index, 2], self.points[:, 2])
         if shown.colouring == "answer" and shown.heat is not None:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sab3r_ros.geometry.sim3 import rigid_part
+from sab3r_ros.geometry.walks import walks
 from sab3r_ros.query.objects import BOX_EDGES, box_corners
 from sab3r_ros.types import Edge, Keyframe
 
@@ -20,9 +21,8 @@ def box_lines(pose: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def path_lines(trajectory: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-    """The camera's way (T-1,2,3)."""
-    places = np.array([pose[:3, 3] for _, pose in trajectory]).reshape(-1, 3)
-    return np.stack([places[:-1], places[1:]], 1) if len(places) > 1 else np.zeros((0, 2, 3))
+    """The camera's ways (T,2,3), without lines between those of different recordings."""
+    return np.concatenate([np.zeros((0, 2, 3)), *(np.stack([way[:-1], way[1:]], 1) for way in walks(trajectory))])
 
 
 def edge_lines(edges: Sequence[Edge], keyframes: Sequence[Keyframe]) -> np.ndarray:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.files import replacing
+from sab3r_ros.geometry.walks import walks
 from sab3r_ros.query.objects import BOX_EDGES, LocatedObject, box_corners
 from sab3r_ros.query.vocabulary import UNLABELLED, Vocabulary
 from sab3r_ros.types import MapSnapshot
@@ -35,7 +36,8 @@ def draw_preview(
 ) -> None:
     """Write the picture; label (N,) uint16: of every voxel, UNLABELLED for none."""
     points, colours = snapshot.points.astype(np.float64), snapshot.colours.astype(np.float64)
-    walked = np.array([pose[:3, 3] for _, pose in trajectory]).reshape(-1, 3)
+    gap = np.full((1, 3), np.nan)  # between the ways of different recordings
+    walked = np.concatenate([np.zeros((0, 3)), *(part for way in walks(trajectory) for part in (way, gap))])
     perspective = render_view(points, colours, snapshot.voxel_size, walked, objects)
     plan = _plan(points, _label_colours(label, vocabulary, len(points)), snapshot.voxel_size, walked, objects)
     canvas = np.concatenate([perspective, np.full((_SIZE[1], 12, 3), 255, np.uint8), plan], 1)
@@ -85,7 +87,7 @@ def render_view(
 
 def _direction(walked: np.ndarray, target: np.ndarray, turn: float) -> np.ndarray:
     """From the middle of the map to the viewer: over the shoulder of who walked, looking down by 35 degrees."""
-    back = (walked.mean(0) - target)[:2] if len(walked) else np.array([-1.0, -0.6])
+    back = (np.nanmean(walked, 0) - target)[:2] if len(walked) else np.array([-1.0, -0.6])
     if np.linalg.norm(back) < 0.2:
         back = np.array([-1.0, -0.6])
     angle = np.arctan2(back[1], back[0]) + 0.45 + turn
@@ -136,12 +138,13 @@ def _plan(points, colours, voxel_size, walked, objects) -> np.ndarray:
 
 
 def _path(image, depth, walked, to_pixels) -> None:
-    """The camera's way: where it began is a disc; hidden parts are left out where there is a depth image."""
+    """The camera's way (T,3), with rows of NaN where another recording begins: where it began is a disc; hidden parts are left out
+    where there is a depth image."""
     if not len(walked):
         return
     pixels = to_pixels(walked)
     for a, b in zip(pixels[:-1], pixels[1:], strict=True):
-        if depth is None or min(a[2], b[2]) > 0:
+        if np.isfinite([a, b]).all() and (depth is None or min(a[2], b[2]) > 0):
             cv2.line(
                 image, tuple(np.round(a[:2]).astype(int)), tuple(np.round(b[:2]).astype(int)), _PATH, 2, cv2.LINE_AA
             )

@@ -9,6 +9,7 @@ from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.joining import PlaceNotRecognised
+from sab3r_ros.mapping.map_file import read_map
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.session import join_map, load_map, save_map
 from sab3r_ros.mapping.stream import map_stream
@@ -137,3 +138,16 @@ def test_frames_in_an_older_part_of_the_map_hang_on_its_keyframes(saved, mapper_
         assert result.tracking == Tracking.OK
         assert not mapper.state.near_newest
     assert all(k <= 2 for k in mapper.state.graph.beside[-4:])
+
+
+def test_every_voxel_of_a_joined_map_tells_its_session(saved, mapper_for, tmp_path):
+    mapper = mapper_for(saved / "first")
+    join_map(mapper, saved / "second")
+    save_map(mapper, tmp_path / "both")
+    content = read_map(tmp_path / "both")
+    assert set(content.sessions.tolist()) == {0, 1}
+    assert set(read_map(saved / "first").sessions.tolist()) == {0}
+    # What only the first keyframes of the first map see is of the first session.
+    first = content.contributions[0]
+    alone = content.snapshot.column("hits")[first.rows] == 1
+    assert (content.sessions[first.rows[alone].numpy()] == 0).all()

@@ -228,6 +228,12 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     )
     before, after = (load_objects(p, map_mark(p))[0] for p in map(pathlib.Path, (path, again)))
     assert {o.id: o.label for o in before} == {o.id: o.label for o in after}, "things lost their ids over a reload"
+    keyframes = listener.status.num_keyframes
+    joined = call(listener, LoadMap, f"{NAME}/load_map", path=again, clear=False)  # the same places once more
+    assert joined.status == LoadMap.Response.SUCCESS, joined.message
+    assert joined.map_status.num_keyframes == 2 * keyframes
+    assert joined.map_status.num_points < 1.3 * points
+    assert call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True).map_status.num_points == points
     data = (tmp_path / "map" / "map.safetensors").read_bytes()
     (tmp_path / "map" / "map.safetensors").write_bytes(data[:-1000])
     assert call(listener, LoadMap, f"{NAME}/load_map", path=path, clear=True).status == LoadMap.Response.INVALID_DATA

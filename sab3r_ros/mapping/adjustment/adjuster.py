@@ -13,7 +13,6 @@ from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, prepare, r
 from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds
 from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
-from sab3r_ros.types import ScaleSource
 
 if TYPE_CHECKING:
     from sab3r_ros.mapping.mapper import Mapper
@@ -60,7 +59,7 @@ class Adjuster:
             state = mapper.state
             held = state.held
             keyframes, tracked = state.graph.keyframes, state.graph.tracked_poses
-            metres = None if state.scale.source == ScaleSource.MEASURED else state.expected_scale
+            metres = None if state.has_depth else state.expected_scale
             lens, known = state.believed_lens()
         if lens is None:
             return None

@@ -1,0 +1,71 @@
+"""The map's unit from odometry: how far the robot says that it moved against how far the camera did in the map."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from sab3r_ros.geometry.sim3 import rigid_part
+from sab3r_ros.mapping.graph import KeyframeGraph
+
+_BASELINE = 0.4  # metres of odometry between two keyframes that are compared
+_SHORTEST = 0.1  # of it, in the map: a camera that hardly moved tells nothing
+_FEWEST, _LEAST_PATH = 4, 1.5  # pairs, and metres of odometry, before the unit is believed
+_DISAGREEMENT = 0.25  # of the log of the ratio: wheels that slip, a wrong transform, or a camera that is lost
+_FLOOR = 0.01  # relative error of good odometry
+
+
+@dataclass(frozen=True)
+class MeasuredUnit:
+    """Metres of odometry a unit of the map, its relative standard error, and the pairs of keyframes that tell it."""
+
+    metres: float
+    stddev: float
+    pairs: int
+
+
+class OdometryScale:
+    """Cameras' poses in a frame of odometry, and what they tell about the map's unit. Only distances are used, not directions."""
+
+    def __init__(self) -> None:
+        self._at: dict[int, np.ndarray] = {}
+        self.doubt = ""  # why odometry is not used, "" where it is or has too little to say
+
+    def add(self, keyframe: int, pose: np.ndarray) -> None:
+        """A keyframe's camera (4,4) in the frame of odometry; ignored where it is not finite."""
+        if np.isfinite(pose).all():
+            self._at[keyframe] = np.asarray(pose, np.float64)[:3, 3]
+
+    def measure(self, graph: KeyframeGraph) -> MeasuredUnit | None:
+        """The unit of a graph's map; None where too little is known, or where odometry and camera do not fit each other.
+
+        The median over pairs of keyframes that lie at least 0.4 m of odometry apart: single slips and jumps do not count.
+        """
+        numbers = sorted(self._at)
+        here = np.array([self._at[n] for n in numbers]).reshape(-1, 3)
+        there = np.array([_position(graph[n].host_pose) for n in numbers]).reshape(-1, 3)
+        logs = []
+        for first in range(len(numbers)):
+            apart = np.linalg.norm(here[first + 1 :] - here[first], axis=1)
+            far = np.flatnonzero(apart >= _BASELINE)
+            if not len(far):
+                continue
+            second = first + 1 + far[0]
+            moved = float(np.linalg.norm(there[second] - there[first]))
+            if moved > _SHORTEST * _BASELINE:
+                logs.append(np.log(apart[far[0]] / moved))
+        path = float(np.linalg.norm(np.diff(here, axis=0), axis=1).sum()) if len(here) > 1 else 0.0
+        self.doubt = ""
+        if len(logs) < _FEWEST or path < _LEAST_PATH:
+            return None
+        middle = float(np.median(logs))
+        spread = 1.4826 * float(np.median(np.abs(np.array(logs) - middle)))
+        if spread > _DISAGREEMENT:
+            self.doubt = "odometry and camera disagree about how far the robot moved: do the wheels slip, is its transform right?"
+            return None
+        independent = max(path / _BASELINE, 1.0)
+        return MeasuredUnit(float(np.exp(middle)), max(_FLOOR, spread / independent**0.5), len(logs))
+
+
+def _position(pose: Tensor) -> np.ndarray:
+    return rigid_part(pose)[:3, 3].numpy()
