@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sab3r_ros.affordance.segmenter import AffordanceSegmenter
     from sab3r_ros.config import Settings, load_settings
     from sab3r_ros.mapping.mapper import Mapper
-    from sab3r_ros.mapping.session import load_map, save_map
+    from sab3r_ros.mapping.session import join_map, load_map, save_map
     from sab3r_ros.mapping.stream import map_stream
     from sab3r_ros.maps import Map, open_map
     from sab3r_ros.models.backends import load_backend
@@ -38,7 +38,7 @@ _PUBLIC = {
     "Camera": "types", "Frame": "types", "FrameResult": "types", "LocatedObject": "query.objects", "Map": "maps",
     "MapQuery": "query.map_query", "MapSnapshot": "types", "Mapper": "mapping.mapper", "Region": "types",
     "RegionRequest": "affordance.pipeline", "Settings": "config", "Tracking": "types",
-    "affordance_regions": "affordance.pipeline", "load_backend": "models.backends", "load_map": "mapping.session",
+    "affordance_regions": "affordance.pipeline", "load_backend": "models.backends", "join_map": "mapping.session", "load_map": "mapping.session",
     "load_settings": "config", "map_stream": "mapping.stream", "open_map": "maps", "open_source": "sources.open",
     "query_for": "query.map_query", "save_map": "mapping.session",
 }  # fmt: skip
@@ -60,6 +60,7 @@ __all__ = [
     "Tracking",
     "affordance_regions",
     "load_backend",
+    "join_map",
     "load_map",
     "load_settings",
     "map_stream",

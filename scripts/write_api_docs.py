@@ -8,7 +8,7 @@ import sab3r_ros
 
 GROUPS = {
     "Mapping": ("Mapper", "Frame", "Camera", "FrameResult", "BadFrame", "Tracking", "map_stream", "open_source"),
-    "Maps": ("save_map", "load_map", "open_map", "Map", "MapSnapshot", "Region"),
+    "Maps": ("save_map", "load_map", "join_map", "open_map", "Map", "MapSnapshot", "Region"),
     "Questions": ("MapQuery", "query_for", "LocatedObject"),
     "Affordances": ("AffordanceSegmenter", "affordance_regions", "RegionRequest", "AffordanceAnswer"),
     "Settings and models": ("Settings", "load_settings", "load_backend"),

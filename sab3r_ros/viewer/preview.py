@@ -12,7 +12,7 @@ from sab3r_ros.geometry.walks import walks
 from sab3r_ros.query.objects import BOX_EDGES, LocatedObject, box_corners
 from sab3r_ros.query.vocabulary import UNLABELLED, Vocabulary
 from sab3r_ros.types import MapSnapshot
-from sab3r_ros.viewer.shading import look_at, project_points, render_points, shaded
+from sab3r_ros.viewer.shading import look_at, project_points, render_points, shaded, splat
 
 _SIZE = (960, 720)  # of the perspective view; the plan is as high
 _PLAN = 720
@@ -120,14 +120,13 @@ def _plan(points, colours, voxel_size, walked, objects) -> np.ndarray:
         return np.column_stack([xy, -p[:, 2]])
 
     below = points[:, 2] <= np.quantile(points[:, 2], _CEILING)
-    order = np.argsort(points[below, 2])
-    x, y = np.round(to_pixels(points[below][order])[:, :2]).astype(int).T
+    x, y, depth_below = to_pixels(points[below]).T
+    x, y = np.round(x).astype(int), np.round(y).astype(int)
     half = max(1, round(voxel_size * scale / 2))
-    painted = colours[below][order].astype(np.uint8)
+    nearest = np.full(image.shape[:2], np.inf)
     for dy in range(-half, half + 1):
         for dx in range(-half, half + 1):
-            inside = (x + dx >= 0) & (x + dx < _PLAN) & (y + dy >= 0) & (y + dy < _PLAN)
-            image[y[inside] + dy, x[inside] + dx] = painted[inside]
+            splat(image, nearest, x + dx, y + dy, depth_below, colours[below])
     _path(image, None, walked, to_pixels)
     for k, item in enumerate(objects):
         _box(image, item, to_pixels, _OBJECT_COLOURS[k % len(_OBJECT_COLOURS)])

@@ -61,12 +61,13 @@ def render_points(
             for dx in range(-half, half + 1):
                 if dx * dx + dy * dy > half * half + 1:
                     continue
-                _splat(image, depth, x + dx, y + dy, projected[chosen, 2], colours[chosen])
+                splat(image, depth, x + dx, y + dy, projected[chosen, 2], colours[chosen])
     return _with_edges(image, depth), depth
 
 
-def _splat(image, depth, x, y, z, colours) -> None:
-    """Write points where they are nearer than what is there."""
+def splat(image, depth, x, y, z, colours) -> None:
+    """Write points at pixels x, y (N,) and depth z (N,) into an image (H,W,3) and its depth (H,W), where they are nearer than what is
+    there."""
     inside = (x >= 0) & (x < image.shape[1]) & (y >= 0) & (y < image.shape[0])
     x, y, z, colours = x[inside], y[inside], z[inside], colours[inside]
     order = np.argsort(-z, kind="stable")  # the nearest is written last

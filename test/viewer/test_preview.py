@@ -105,3 +105,16 @@ def test_the_view_turns():
         for turn in (0.0, 1.0)
     )
     assert np.abs(first.astype(int) - second).mean() > 5
+
+
+def test_the_plan_shows_what_lies_on_top_alone(tmp_path):
+    grid = np.stack(np.meshgrid(np.arange(0, 2, 0.03), np.arange(0, 2, 0.03)), -1).reshape(-1, 2)
+    points = np.concatenate([np.column_stack([grid + 0.015 * k, np.full(len(grid), 0.3 * k)]) for k in range(2)])
+    ceiling = np.array([[1.0, 1, 9]] * 700)  # of which the plan is freed
+    points = np.concatenate([points, ceiling])
+    label = np.repeat(np.uint16([UNLABELLED, 0]), len(grid))
+    label = np.concatenate([label, np.full(len(ceiling), UNLABELLED, np.uint16)])
+    draw_preview(tmp_path / "p.png", snapshot(points, np.zeros((len(points), 3), np.uint8)), label, RED, [])
+    plan = cv2.imread(str(tmp_path / "p.png"))[:720, 972:, ::-1].astype(int)
+    middle = plan[250:470, 250:470]  # well inside of the upper layer, which is red
+    assert ((middle[..., 0] > 200) & (middle[..., 1] < 60)).all()
