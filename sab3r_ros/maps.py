@@ -1,6 +1,7 @@
 """A saved map, opened to be asked: what Python programs and the command line use."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,23 @@ from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, MapQuery, query_for
 from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject, surroundings
+from sab3r_ros.query.places import parse_place, thing_at, things_in_box, things_in_view, things_related
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.types import Keyframe
+from sab3r_ros.query.visibility import View
+from sab3r_ros.types import Frame, Keyframe, Region
 
 if TYPE_CHECKING:
     from sab3r_ros.affordance.pipeline import AffordanceAnswer, RegionRequest
     from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+    from sab3r_ros.mapping.mapper import Mapper
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a picture was taken: pose (4,4), camera to map, rigid; and the things it shows, with their shares of it, largest first."""
+
+    pose: np.ndarray
+    things: list[tuple[MapObject, float]]
 
 
 class Map:
@@ -29,6 +41,7 @@ class Map:
         self._query: MapQuery | None = None
         self._exploration = Exploration()
         self._objects: list[MapObject] | None = None
+        self._mapper: Mapper | None = None
 
     @property
     def points(self) -> np.ndarray:
@@ -85,8 +98,12 @@ class Map:
 
         Left and right are said from the last place of the camera.
         """
-        viewpoint = self.trajectory[-1][1][:3, 3] if self.trajectory else None
-        return self.query.ask(self.content.snapshot, question, negatives, min_score, self.explored, viewpoint)
+        return self.query.ask(self.content.snapshot, question, negatives, min_score, self.explored, self._viewpoint)
+
+    @property
+    def _viewpoint(self) -> np.ndarray | None:
+        """The last place of the camera."""
+        return self.trajectory[-1][1][:3, 3] if self.trajectory else None
 
     @property
     def objects(self) -> list[MapObject]:
@@ -98,6 +115,48 @@ class Map:
                 registry.update(self.query, self.content.snapshot, self.keyframes)
             self._objects = registry.objects
         return self._objects
+
+    def what_is(self, where: str) -> list[tuple[MapObject, float]]:
+        """Things in a place, such as "on the table" or "next to the door and in the shelves", and how far they are there in
+        [0, 1], best first. Raises ValueError for words that do not say where, LookupError where a place is not found."""
+        viewpoint = self._viewpoint
+        left: dict[str, tuple[MapObject, float]] = {o.id: (o, 1.0) for o in self.objects}
+        for relation, place in parse_place(where):
+            anchors = self.query.find(self.content.snapshot, place, viewpoint=viewpoint)
+            if not anchors:
+                raise LookupError(f"nothing in {self.path} answers {str(place)!r}")
+            related = things_related([o for o, _ in left.values()], relation, anchors, viewpoint)
+            left = {o.id: (o, min(score, left[o.id][1])) for o, score in related}
+        return sorted(left.values(), key=lambda pair: -pair[1])
+
+    def thing_at(self, point: Sequence[float], reach: float = 0.1) -> MapObject | None:
+        """The thing nearest to a point (3,) of the map, at most `reach` metres away."""
+        return thing_at(self.objects, np.asarray(point, float), reach)
+
+    def things_in(self, box: Region) -> list[tuple[MapObject, float]]:
+        """Things of which at least half lies in a box, with that share, most first."""
+        return things_in_box(self.objects, box)
+
+    def where_is(self, image: np.ndarray) -> "Whereabouts | None":
+        """Where a picture (H,W,3) uint8 was taken, and what it shows; None where no place of the map is recognised in it.
+
+        Loads the map's model. Raises BadFrame for a picture that cannot be used.
+        """
+        from sab3r_ros.mapping.mapper import Mapper
+        from sab3r_ros.mapping.session import load_map
+
+        if self._mapper is None:
+            settings = self.settings.model_copy(
+                update={"map": self.settings.map.model_copy(update={"voxel_size": self.content.info["voxel_size"]})}
+            )
+            self._mapper = Mapper(settings)
+            load_map(self._mapper, self.path)
+        estimate = self._mapper.place_of(Frame(image, 0))
+        if estimate is None:
+            return None
+        depth = estimate.points[..., 2].float().cpu().numpy()
+        view = View(-1, 0, estimate.pose.cpu().numpy(), estimate.focal, depth)
+        return Whereabouts(estimate.rigid_pose, things_in_view(self.objects, view))
 
     @property
     def explored(self) -> float:

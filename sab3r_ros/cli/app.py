@@ -214,6 +214,39 @@ def locate(
         raise typer.Exit(3)
 
 
+@app.command("what")
+def what_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
+    where: Annotated[str, typer.Argument(help='Where: "on the table", "in the shelves and left of the sink"')] = "",
+    at: Annotated[
+        tuple[float, float, float] | None, typer.Option(metavar="X Y Z", help="A point of the map, in metres")
+    ] = None,
+    box: Annotated[
+        tuple[float, float, float, float, float, float] | None,
+        typer.Option(metavar="X Y Z X Y Z", help="A box of the map: two opposite corners, in metres"),
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture: where was it taken, and what does it show?")] = None,
+    as_json: JsonOption = False,
+    checkpoint: CheckpointOption = "",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """What is there? Things in a place, given in words, as a point, as a box or by a picture. Exit status 3 for nothing.
+
+    Example: sab3r what kitchen "on the table"
+    Another: sab3r what kitchen --image photo.jpg
+    """
+    from sab3r_ros.cli.what import in_words, what_is_there
+
+    given = [value for value in (where, at, box, image) if value]
+    if len(given) != 1:
+        raise typer.BadParameter('give one place: words such as "on the table", --at, --box or --image')
+    answer = what_is_there(folder, settings_of(config, overrides, checkpoint), where, at, box, image)
+    print(json.dumps(answer) if as_json else in_words(answer))
+    if not answer["things"] and not answer.get("recognised"):
+        raise typer.Exit(3)
+
+
 @app.command("view")
 def view_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],

@@ -16,7 +16,7 @@ _FORESEEN = (ValueError, OSError)
 def one_line(error: BaseException) -> str:
     """An error in one line; one that nobody foresaw with its kind and how to get the traceback."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, _FORESEEN):
+    if isinstance(error, _FORESEEN) or type(error) is LookupError:  # KeyError and IndexError are mistakes of ours
         return text
     if isinstance(error, MemoryError):
         return "out of memory: use fewer or smaller images, or a smaller window.size"

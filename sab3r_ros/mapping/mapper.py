@@ -236,15 +236,28 @@ class Mapper:
         keyframe = self.encode.restore_keyframe(keyframe)
         assert keyframe.tokens is not None
         size = keyframe.image.shape[1], keyframe.image.shape[0]
-        frame = EncodedFrame(
+        return self._recognise(EncodedFrame(
             keyframe.image, keyframe.stamp, Framing(size, size, (0, 0), size), keyframe.tokens, keyframe.descriptor,
             keypoints=keyframe.keypoints,
-        )  # fmt: skip
+        ))  # fmt: skip
+
+    def place_of(self, frame: Frame) -> PoseEstimate | None:
+        """Where in the map an image was taken; None where its place is not recognised. The map stays as it is.
+
+        Raises BadFrame for an image that cannot be used.
+        """
+        checked, _ = self._check(frame, None)
+        return self._recognise(self.encode(checked))
+
+    def _recognise(self, frame: EncodedFrame) -> PoseEstimate | None:
+        """A frame's place against the keyframes that look most like it."""
         with self.lock:
             state = self.state
             candidates = state.graph.candidates(frame.descriptor)[: self.settings.window.size]
             focals, expected, lens = state.focals.copy(), state.expected_scale, state.lens
-        candidates = [self.encode.restore_keyframe(k) for k in candidates if k.points.shape == keyframe.points.shape]
+        candidates = [
+            self.encode.restore_keyframe(k) for k in candidates if k.points.shape[:2] == frame.image.shape[:2]
+        ]
         if not candidates:
             return None
         estimate, _ = self._track(frame, candidates, self.first_pose, focals, expected, lens)

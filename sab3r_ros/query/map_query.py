@@ -171,6 +171,14 @@ class MapQuery:
         presence = decide(prompt, best, bool(objects), explored, self.is_calibrated, self.settings.min_explored)
         return Answer(prompt, question, presence, objects, [a for _, a in pairs])
 
+    def find(
+        self, snapshot: MapSnapshot, question: Question, least: float | None = None, viewpoint: np.ndarray | None = None
+    ) -> list[LocatedObject]:
+        """Objects that answer a question that was taken apart, most probable first; least: probability, default as settings say."""
+        least = self.settings.min_score if least is None else least
+        with self._lock:
+            return [o for o, _ in self._answers(snapshot, question, least, viewpoint) if o.probability >= least]
+
     def evidence(self, snapshot: MapSnapshot, name: str) -> tuple[np.ndarray, np.ndarray] | None:
         """What speaks for the likeliest candidate for a name, as EVIDENCE (E,), and the same against words for absent things.
 

@@ -107,6 +107,22 @@ def test_objects_are_listed(mapped):
     assert len(lines) == len(things)
 
 
+def test_what_is_in_a_place(mapped, pictures):
+    things = json.loads(sab3r("objects", mapped, "--json").stdout)
+    first = things[0]
+    x, y, z = first["centroid"]
+    corners = [f"{v}" for v in (x - 9, y - 9, z - 9, x + 9, y + 9, z + 9)]
+    everything = json.loads(sab3r("what", mapped, "--json", "--box", *corners).stdout)["things"]
+    assert {t["id"] for t in everything} == {t["id"] for t in things if t["state"] == "HERE"}
+    seen = json.loads(sab3r("what", mapped, "--json", "--image", pictures / "2.png").stdout)
+    assert seen["recognised"]
+    assert seen["things"]
+    assert "nothing that the map knows" in sab3r("what", mapped, "--at", "90", "90", "90", code=3).stdout
+    assert "does not say where" in last_words(["what", mapped, "table"])
+    assert last_words(["what", mapped, "in the submarine"]).endswith("answers 'submarine'")
+    assert "not a picture" in last_words(["what", mapped, "--image", mapped / "map.json"])
+
+
 def test_a_page_on_a_port_that_is_taken_is_one_line(mapped):
     pytest.importorskip("viser", reason="the page is NOT tested: pip install 'sab3r_ros[view]'")
     with socket.socket() as other:
