@@ -220,6 +220,24 @@ def evaluate_trajectory_command(
     print_metrics(trajectory_metrics(settings_of(config, overrides, checkpoint), folder, out, limit), as_json)
 
 
+@evaluate.command("relations")
+def evaluate_relations_command(
+    rooms: Annotated[int, typer.Option(min=1, help="Held-out rooms")] = 10,
+    first: FirstOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Questions such as "the mug on the table left of the door" to rooms of which it is known what every voxel is.
+
+    Example: sab3r eval relations --rooms 10 --json
+    """
+    from sab3r_ros.lab.evaluation.commands import relations_metrics
+
+    print_metrics(relations_metrics(settings_of(config, overrides, checkpoint), rooms, first), as_json)
+
+
 @evaluate.command("sessions")
 def evaluate_sessions_command(
     folder: Annotated[

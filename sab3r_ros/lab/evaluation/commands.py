@@ -17,6 +17,7 @@ from sab3r_ros.lab.evaluation.models import searchable_models
 from sab3r_ros.lab.evaluation.pose_sets import evaluate_poses
 from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
+from sab3r_ros.lab.evaluation.relations import evaluate_relations
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
 from sab3r_ros.lab.evaluation.segmentation_sets import evaluate_segmentation
 from sab3r_ros.lab.evaluation.sessions import evaluate_sessions
@@ -102,6 +103,12 @@ def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
     return figures
+
+
+def relations_metrics(settings: Settings, rooms: int, first: int) -> dict:
+    """Questions with relations to held-out rooms from number FIRST on."""
+    with tqdm(total=rooms, unit="room") as bar:
+        return evaluate_relations(settings, rooms, first, bar.update)
 
 
 def sessions_metrics(settings: Settings, folder: Path, rooms: int) -> dict:
