@@ -1,5 +1,6 @@
 """The mapper's step `encode`: a frame as the network sees it, encoded once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ class FrameEncoder:
 
     def __init__(self, geometry: GeometryModel, settings: TrackingSettings):
         self._geometry, self._settings = geometry, settings
+        self._beside = ThreadPoolExecutor(1, "keypoints")  # OpenCV works while the network does
 
     def __call__(self, frame: Frame) -> EncodedFrame:
         """Encode a rectified frame. Raises BadFrame for an image that is too narrow."""
@@ -30,9 +32,10 @@ class FrameEncoder:
             depth = plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))
         intrinsics = None if frame.camera is None else plan.intrinsics(frame.camera.intrinsics)
         image = resize_and_crop(frame.rgb, plan)
+        keypoints = self._beside.submit(self._keypoints, frame.rgb, plan)
         tokens = self._geometry.encode(image)
         return EncodedFrame(
-            image, frame.stamp, plan, tokens, global_descriptor(tokens.tokens), depth, intrinsics, self._keypoints(frame.rgb, plan),
+            image, frame.stamp, plan, tokens, global_descriptor(tokens.tokens), depth, intrinsics, keypoints.result(),
         )  # fmt: skip
 
     def _keypoints(self, rgb: np.ndarray, plan: Framing) -> Keypoints | None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,7 @@ class Mapper:
         self._check = FrameCheck(self.settings.tracking)
         self.encode = FrameEncoder(self.geometry, self.settings.tracking)
         self._track = Tracker(self.geometry, self.settings)
+        self._beside = ThreadPoolExecutor(1, "superpixels")  # OpenCV works while the network does
         self.state = self.empty_state()
         self._adjuster = self._make_adjuster()
         self._adjusting = threading.Lock()
@@ -209,10 +211,11 @@ class Mapper:
         """Features (h,w,C) of a new keyframe, None where the backend has none."""
         if self.backend.features is None:
             return None
-        features = self.backend.features.image_features(frame.image, prediction)
         if not self.settings.map.superpixel_pooling:
-            return features
-        return pool_over_superpixels(features, segment_superpixels(frame.image))
+            return self.backend.features.image_features(frame.image, prediction)
+        segments = self._beside.submit(segment_superpixels, frame.image)
+        features = self.backend.features.image_features(frame.image, prediction)
+        return pool_over_superpixels(features, segments.result())
 
     def _doubt(
         self,

@@ -17,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 from sab3r_ros.nodes.callback_guard import CallbackGuard
 
 _LOADING_WAIT = 2.0  # seconds that an end waits for models on their way
+_SWITCH = 2e-4  # seconds
 _END_WITHIN = 3.0  # seconds for a clean end; launch sends SIGTERM after 5
 _ERROR_EVERY = 1.0  # seconds at least between two lines about something that fails again and again
 
@@ -167,6 +168,9 @@ def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, 
     Models are loaded by a thread of its own, so that a node answers meanwhile: its state, and "not configured". SIGINT and
     SIGTERM, however many, end the process in order, while there is still a context to publish with, and within 4 s.
     """
+    # A thread that wants the interpreter's lock waits this long for one that computes: of a frame's thousands of small steps, each
+    # would wait 5 ms (the default) while an adjustment or the map's labels are under way, with both cores half idle.
+    sys.setswitchinterval(_SWITCH)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
