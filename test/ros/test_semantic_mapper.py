@@ -569,3 +569,28 @@ def test_a_base_that_drives_and_turns(start, listener, pictures):
         poses[sorted(poses)[1]].pose.pose
     )  # the map began anew with gravity after the first image
     assert first[2, 2] == pytest.approx(1.0, abs=0.02)  # upright
+
+
+def test_odometry_tells_the_maps_unit(start, listener):
+    """odom -> camera on TF, with lengths twice the true ones: the map takes its unit from there, not from the network."""
+    factor = 2.0
+    views = render_sequence(900_060_033, 10, 320, 240, 1.2).views
+    mapper = start("semantic_mapper", **{"odom_frame": "odom", "publish_tf": False, "window.keyframe_overlap": 1.0})
+    dynamic = listener.create_publisher(TFMessage, "/tf", 100)
+    assert listener.ready(), mapper.output
+    assert spin_until(listener, lambda: dynamic.get_subscription_count() > 0, 10)
+    walked = []
+    for k, view in enumerate(views):
+        pose = view.cam2world.copy()
+        pose[:3, 3] *= factor
+        stamp = (k + 1) * 10**9
+        dynamic.publish(TFMessage(transforms=[convert.to_transform(pose, "odom", "cam", stamp)]))
+        spin_until(listener, lambda: False, 0.1)
+        listener.send(message(view.rgb, stamp), 10)
+        walked.append(pose[:3, 3])
+    assert listener.status.scale_source == MapStatus.SCALE_MEASURED, mapper.output
+    assert listener.status.scale_stddev < 0.15
+    newest = [convert.from_pose(m.pose.pose)[:3, 3] for m in listener.got["odometry"][-4:]]
+    mine = np.linalg.norm(np.diff(newest, axis=0), axis=1).sum()
+    true = np.linalg.norm(np.diff(walked[-4:], axis=0), axis=1).sum()
+    assert mine == pytest.approx(true, rel=0.35)
