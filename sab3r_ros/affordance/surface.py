@@ -9,6 +9,7 @@ _REACH_PER_NOISE = (
     1.25  # of a neighbourhood, in twice the distance between points, per standard deviation across the surface
 )
 _SAME_SIDE = 0.7  # cosine between normals: neighbours through a thin wall or round an edge are none
+_WORTH_WIDENING = 1.4  # of that: more neighbours round off thin things
 
 
 def neighbourhoods(points: np.ndarray) -> np.ndarray:
@@ -28,8 +29,7 @@ def neighbourhoods(points: np.ndarray) -> np.ndarray:
     if not distance:
         return near
     reach = _REACH_PER_NOISE * roughness(points, estimate_normals(points, near), near) / distance
-    wanted = min(round(_NEIGHBOURS * reach**2), _MOST_NEIGHBOURS)
-    return nearest(wanted) if wanted > _NEIGHBOURS else near
+    return nearest(min(round(_NEIGHBOURS * reach**2), _MOST_NEIGHBOURS)) if reach > _WORTH_WIDENING else near
 
 
 def estimate_normals(points: np.ndarray, near: np.ndarray, viewpoint: np.ndarray | None = None) -> np.ndarray:

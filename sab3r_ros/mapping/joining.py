@@ -1,6 +1,5 @@
 """Joining a saved map to the one in the mapper: by one similarity, from places that both have seen."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,6 @@ from sab3r_ros.mapping.scene import KeyframeVoxels
 from sab3r_ros.mapping.state import typical_focal
 from sab3r_ros.types import Keyframe, PoseEstimate
 
-_LOG = logging.getLogger("sab3r_ros")
 _TRIED = 40  # keyframes that are looked for, those first that look most like one of the other map
 _AGREEING, _ENOUGH = 3, 8  # places that must agree, and from which on no more are looked for
 _OTHERS = 0.5  # of these, how many may agree on another similarity

@@ -54,7 +54,8 @@ class MapFile:
 
     snapshot: all voxels; contributions: what keyframes contributed to them, none in maps of older releases; keyframes: without
     tokens, and from older releases with descriptors of length 0; trajectory: stamps (ns) and poses (4,4), and per entry the
-    keyframe it was tracked beside (-1 in format 1); info: the content of map.json.
+    keyframe it was tracked beside (-1 in format 1); sightings: the keypoints it saw, None where that is not known; info: the
+    content of map.json; path: where it was read.
     """
 
     snapshot: MapSnapshot
@@ -224,8 +225,11 @@ def read_map(path: Path) -> MapFile:
             content.geometry_model,
             content.feature_model,
         )  # unusable values are found here
+    except MapFileError:
+        raise
     except (
         OSError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError, KeyError, AttributeError, TypeError,
+        ValueError, IndexError, RuntimeError,
     ) as error:  # fmt: skip
         raise MapFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return content

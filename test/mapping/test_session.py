@@ -169,6 +169,8 @@ def _edit(**changes):
         (_edit(voxels=3), "inconsistent"),
         (_edit(scale_source="guessed"), "damaged"),
         (_edit(voxel_size=0.5), "voxels of 0.5 m"),
+        (_edit(unit="long"), "damaged"),
+        (_edit(lens=[1.0, 2.0]), "damaged"),
     ],
 )
 def test_damaged_maps_are_refused_and_the_present_map_stays(mapper, walk, tmp_path, damage, why):
