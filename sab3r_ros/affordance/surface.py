@@ -5,11 +5,10 @@ from scipy.spatial import cKDTree
 
 _THINNED = 1024  # points that stand for the whole cloud where only its coarse shape matters
 _NEIGHBOURS, _MOST_NEIGHBOURS = 16, 128
-_REACH_PER_NOISE = (
-    1.25  # of a neighbourhood, in twice the distance between points, per standard deviation across the surface
-)
+# How many times as far a neighbourhood reaches, per standard deviation of the points in distances between them; and from which
+# factor on: more neighbours round off thin things.
+_REACH_PER_NOISE, _WORTH_WIDENING = 1.25, 1.4
 _SAME_SIDE = 0.7  # cosine between normals: neighbours through a thin wall or round an edge are none
-_WORTH_WIDENING = 1.4  # of that: more neighbours round off thin things
 
 
 def neighbourhoods(points: np.ndarray) -> np.ndarray:
