@@ -72,7 +72,9 @@ def observe(item: Body, cloud: str, noise: float, rng: np.random.Generator) -> n
 
 def _view(mesh, eye: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Points of a mesh that are visible from `eye` (3,), spread as on a camera's image."""
-    aims, _ = mesh.sample(40 * count // 8, return_index=True)
+    import trimesh
+
+    aims, _ = trimesh.sample.sample_surface(mesh, 40 * count // 8, seed=int(rng.integers(2**31)))
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     aims = np.concatenate([np.asarray(aims), rng.uniform(low, high, (4 * count, 3))])
     rays = aims - eye

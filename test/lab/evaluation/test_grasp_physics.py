@@ -80,6 +80,13 @@ def test_clouds_lie_on_what_cameras_see():
     assert try_grasp(item, best, Gripper()).lifted
 
 
+@pytest.mark.parametrize("cloud", ["whole", "two", "one"])
+def test_the_same_seed_gives_the_same_cloud(cloud):
+    item = load_object("mug-900080000")
+    first, second = (observe(item, cloud, 0.001, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
 def test_figures_count_what_they_say():
     good, bad = Outcome(True, ""), Outcome(False, "not lifted")
     trials = [
