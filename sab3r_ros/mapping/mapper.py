@@ -164,6 +164,7 @@ class Mapper:
             state.tracking = Tracking.OK
             estimate = state.follow(estimate, candidates)
             estimate, message = state.update_scale(estimate, encoded)
+            message = message or state.check_camera()
             state.newest = (estimate, encoded)
             if encoded.intrinsics is not None and self.settings.tracking.use_intrinsics:
                 state.believe_calibration(encoded.intrinsics)

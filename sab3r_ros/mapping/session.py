@@ -98,6 +98,7 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
     state.tracking = Tracking.LOST if content.keyframes else state.tracking
     state.scale, state.unit = content.scale, content.unit
     state.lens, state.lens_is_known = content.lens
+    state.loaded_focal = 0.0 if state.lens is None else state.lens.pinhole_focal
     state.session = 1 + max((k.session for k in content.keyframes), default=-1)
     state.upright = True  # others may know places in it
     mapper.replace_state(state)

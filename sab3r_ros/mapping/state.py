@@ -21,6 +21,7 @@ from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, Scale, S
 _DOUBTFUL_SCALE = 2.0  # factor between measured depth and the network's metres beyond which one of them is wrong
 _REACH = 3.0  # metres before a camera at which its motion is measured
 _NOTICEABLE = 0.25  # of a voxel: keyframes that move less keep their voxels where they are
+_TELL_CAMERA, _OTHER_CAMERA = 5, 0.2  # frames, and of the log of the focal length
 _TOLD_BY = 20  # keyframes that tell a focal length
 _HISTORY = 50  # frames over which scale and focal length are averaged
 
@@ -39,6 +40,9 @@ class MapState:
     newest: tuple[PoseEstimate, EncodedFrame] | None = None
     lens: Lens | None = None
     lens_is_known: bool = False
+    loaded_focal: float = (
+        0.0  # of the lens that came with a map from a file, until it is known whether the camera still has it
+    )
     adjusted_keyframes: int = 0
     upright: bool = False
     held: frozenset[int] = frozenset()  # keyframes that must stay: their voxels came from a file and cannot move
@@ -98,6 +102,27 @@ class MapState:
             sigma = float(np.std(np.log(self._scale_ratios))) if len(self._scale_ratios) > 2 else 0.3
             self.scale = Scale(ScaleSource.PREDICTED, max(sigma, 0.05))
         return estimate, "the depth image has fewer than 50 usable pixels" if frame.depth is not None else ""
+
+    def check_camera(self) -> str:
+        """Whether the camera has the lens that came with a loaded map, once some frames tell; a note where it is another one.
+
+        Older keyframes then lose their keypoints, by which they would be adjusted as if this camera had taken them.
+        """
+        if not self.loaded_focal or len(self.focals) < _TELL_CAMERA:
+            return ""
+        mine, loaded = float(np.median(self.focals)), self.loaded_focal
+        self.loaded_focal = 0.0
+        if abs(np.log(mine / loaded)) < _OTHER_CAMERA:
+            return ""
+        if self.lens is not None and self.lens.pinhole_focal == loaded:  # this camera is not calibrated
+            self.lens, self.lens_is_known = None, False
+        for keyframe in self.graph.keyframes:
+            if keyframe.session != self.session:
+                self.graph.revive(replace(keyframe, keypoints=None))
+        return (
+            f"the camera's focal length is about {mine:.0f} pixels, in the loaded map {loaded:.0f}: another camera, so the loaded "
+            "keyframes are not adjusted with the new ones"
+        )
 
     def rescale(self, metres: float) -> None:
         """Give the map another unit: `metres` to one of before. Voxels follow by `move_voxels`."""

@@ -8,6 +8,7 @@ from oracle import oracle
 from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
 from sab3r_ros.lab.synthetic.sequence import render_sequence
+from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.joining import PlaceNotRecognised
 from sab3r_ros.mapping.map_file import read_map
 from sab3r_ros.mapping.mapper import Mapper
@@ -151,3 +152,28 @@ def test_every_voxel_of_a_joined_map_tells_its_session(saved, mapper_for, tmp_pa
     first = content.contributions[0]
     alone = content.snapshot.column("hits")[first.rows] == 1
     assert (content.sessions[first.rows[alone].numpy()] == 0).all()
+
+
+def test_another_camera_continues_a_map_with_its_own_lens(saved, mapper_for, walk):
+    """As if the map had been made with a longer lens: its focal length must not bend what this camera sees."""
+    mapper = mapper_for(saved / "first")
+    state, old = mapper.state, len(mapper.state.graph)
+    true = float(walk.views[0].intrinsics[0, 0])
+    state.lens = Lens(1.5 * true, 0.0, 63.5, 47.5)
+    state.loaded_focal = state.lens.pinhole_focal
+    run = map_stream(mapper, frames(walk, 0, 20, later=100))
+    assert any("another camera" in note for note in run.notes)
+    assert state.believed_lens()[0].focal == pytest.approx(true, rel=0.05)
+    assert all(k.keypoints is None for k in state.graph.keyframes[:old])
+    assert all(k.keypoints is not None for k in state.graph.keyframes[old:])
+
+
+def test_the_same_camera_keeps_the_lens_of_the_map(saved, mapper_for, walk):
+    mapper = mapper_for(saved / "first")
+    true = float(walk.views[0].intrinsics[0, 0])
+    mapper.state.lens = Lens(1.03 * true, 0.0, 63.5, 47.5)
+    mapper.state.loaded_focal = mapper.state.lens.pinhole_focal
+    run = map_stream(mapper, frames(walk, 0, 8, later=100))
+    assert not run.notes
+    assert mapper.state.loaded_focal == 0.0
+    assert all(k.keypoints is not None for k in mapper.state.graph.keyframes)
