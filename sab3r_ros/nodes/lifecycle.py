@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import rclpy
 from lifecycle_msgs.srv import ChangeState
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -18,6 +19,7 @@ from sab3r_ros.nodes.callback_guard import CallbackGuard
 
 _LOADING_WAIT = 2.0  # seconds that an end waits for models on their way
 _SWITCH = 2e-4  # seconds
+_TOLD_WITHIN = 1.0  # seconds, of a failed callback
 _END_WITHIN = 3.0  # seconds for a clean end; launch sends SIGTERM after 5
 _ERROR_EVERY = 1.0  # seconds at least between two lines about something that fails again and again
 
@@ -181,6 +183,9 @@ def run_nodes(makes: Sequence[Callable[[], ManagedNode]], name: str, args=None, 
         for make in makes:
             nodes.append(make())
             executor.add_node(nodes[-1])
+        # The executor looks at what became of a callback when another one is ready: without this a node that nobody asks
+        # anything would keep a failure to itself.
+        nodes[0].create_timer(_TOLD_WITHIN, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
     except ParameterException as error:
         rclpy.try_shutdown()
         sys.exit(f"{name}: {error}")
