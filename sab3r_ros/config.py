@@ -269,6 +269,11 @@ class Settings(Group):
     map: MapSettings = MapSettings()
     query: QuerySettings = QuerySettings()
 
+    def with_values(self, **groups: dict[str, Any]) -> "Settings":
+        """A copy with other values in some groups, such as map={"voxel_size": 0.02}; the values are not validated again."""
+        changed = {name: getattr(self, name).model_copy(update=values) for name, values in groups.items()}
+        return self.model_copy(update=changed)
+
 
 def dotted_fields(settings: type[Group] | Group = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
     """(dotted name, field, default or current value) of every setting."""

@@ -14,7 +14,7 @@ from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, MapQuery, query_for
 from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject, surroundings
-from sab3r_ros.query.places import parse_place, thing_at, things_in_box, things_in_view, things_related
+from sab3r_ros.query.places import here, parse_place, thing_at, things_in_box, things_in_view, things_related
 from sab3r_ros.query.registry import MapObject
 from sab3r_ros.query.visibility import View
 from sab3r_ros.types import Frame, Keyframe, Region
@@ -131,7 +131,7 @@ class Map:
 
     def thing_at(self, point: Sequence[float], reach: float = 0.1) -> MapObject | None:
         """The thing nearest to a point (3,) of the map, at most `reach` metres away."""
-        return thing_at(self.objects, np.asarray(point, float), reach)
+        return thing_at(here(self.objects), np.asarray(point, float), reach)
 
     def things_in(self, box: Region) -> list[tuple[MapObject, float]]:
         """Things of which at least half lies in a box, with that share, most first."""
@@ -146,10 +146,7 @@ class Map:
         from sab3r_ros.mapping.session import load_map
 
         if self._mapper is None:
-            settings = self.settings.model_copy(
-                update={"map": self.settings.map.model_copy(update={"voxel_size": self.content.info["voxel_size"]})}
-            )
-            self._mapper = Mapper(settings)
+            self._mapper = Mapper(self.settings.with_values(map={"voxel_size": self.content.info["voxel_size"]}))
             load_map(self._mapper, self.path)
         estimate = self._mapper.place_of(Frame(image, 0))
         if estimate is None:
@@ -203,5 +200,5 @@ def open_map(path: str | Path, checkpoint: str = "", settings: Settings | None =
     """
     settings = settings or Settings()
     if checkpoint:
-        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"checkpoint": checkpoint})})
+        settings = settings.with_values(model={"checkpoint": checkpoint})
     return Map(Path(path), read_map(Path(path)), settings)

@@ -45,7 +45,7 @@ def map_all(
         print(f"{len(rows) - len(waiting)} of {len(rows)} recordings were mapped before", file=sys.stderr)
     if not settings.model.threads and not cluster:  # else every process would use all cores
         threads = max(1, (os.cpu_count() or 1) // workers)
-        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"threads": threads})})
+        settings = settings.with_values(model={"threads": threads})
     job = partial(_map_one, settings=settings, rate=rate, limit=limit, depth=depth)
     write_json(out / "summary.json", {"recordings": finite(rows)})
     with tqdm(total=len(waiting), unit="recording") as bar:

@@ -14,7 +14,7 @@ from sab3r_ros.cli.errors import one_line
 from sab3r_ros.cli.interrupts import Interrupts
 from sab3r_ros.config import Settings
 from sab3r_ros.files import finite, write_json
-from sab3r_ros.mapping.map_file import EmptyMap, MapFileError, check_target, map_mark, read_map
+from sab3r_ros.mapping.map_file import EmptyMap, MapFileError, check_target, map_mark, saved_voxel_size
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.session import load_map
 from sab3r_ros.mapping.stream import Run, map_stream
@@ -109,9 +109,8 @@ def map_input(
 
 
 def with_voxels_of(path: Path, settings: Settings) -> Settings:
-    """Settings with the voxel size of a saved map. Raises as `read_map`."""
-    size = read_map(path).info["voxel_size"]
-    return settings.model_copy(update={"map": settings.map.model_copy(update={"voxel_size": size})})
+    """Settings with the voxel size of a saved map. Raises as `saved_voxel_size`."""
+    return settings.with_values(map={"voxel_size": saved_voxel_size(path)})
 
 
 def registry_of(path: Path | None) -> ObjectRegistry | None:

@@ -5,12 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sab3r_ros.cli.mapping import registry_of, with_voxels_of
 from sab3r_ros.config import Settings
 from sab3r_ros.files import finite, write_json
-from sab3r_ros.geometry.sim3 import split_sim3
+from sab3r_ros.geometry.sim3 import rigid_part, split_sim3
 from sab3r_ros.mapping.joining import PlaceNotRecognised
 from sab3r_ros.mapping.map_file import check_target
 from sab3r_ros.mapping.mapper import Mapper
@@ -75,9 +73,7 @@ def merge_maps(paths: Sequence[Path], out: Path, settings: Settings, overwrite: 
 
 def _row(done: Joined) -> dict:
     """How a map was joined, for JSON: the similarity as scale, and as a rigid pose (4,4) in the first map."""
-    scale, rotation, translation = split_sim3(done.join.anchor)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation.numpy(), translation.numpy()
+    scale, pose = split_sim3(done.join.anchor)[0], rigid_part(done.join.anchor).numpy()
     return {
         "places_tried": done.join.tried, "recognised": done.join.recognised, "agree": done.join.agree,
         "same_camera": done.join.same_camera, "scale": round(float(scale), 4), "pose": pose.round(4).tolist(),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, rigid_part, split_sim3, transform_points
+from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, rigid_part, transform_points
 from sab3r_ros.mapping.map_file import MapFile, MapFileError
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.scene import KeyframeVoxels
@@ -145,15 +145,9 @@ def moved_by(content: MapFile, keyframes: Sequence[Keyframe], join: Join, first_
         return anchor.to(pose) @ pose
 
     def part_of(part: KeyframeVoxels) -> KeyframeVoxels:
-        number = renumbered.get(part.keyframe, -1)
-        return replace(part, keyframe=number, pose=pose_of(part.pose), xyz=transform_points(anchor.float(), part.xyz))
+        xyz = transform_points(anchor.float(), part.xyz)
+        return replace(part, keyframe=renumbered[part.keyframe], pose=pose_of(part.pose), xyz=xyz)
 
-    rotation = split_sim3(anchor)[1].numpy()
-    trajectory = []
-    for stamp, pose in content.trajectory:
-        moved = (anchor.numpy() @ pose).copy()
-        moved[:3, :3] = rotation @ pose[:3, :3]
-        trajectory.append((stamp, moved))
     return replace(
         content,
         snapshot=replace(content.snapshot, xyz=transform_points(anchor.float(), content.snapshot.column("xyz"))),
@@ -170,7 +164,9 @@ def moved_by(content: MapFile, keyframes: Sequence[Keyframe], join: Join, first_
             for e in content.edges
             if e.source in renumbered and e.target in renumbered
         ],
-        trajectory=trajectory,
+        trajectory=[
+            (stamp, rigid_part(pose_of(torch.from_numpy(pose).double())).numpy()) for stamp, pose in content.trajectory
+        ],
         beside=[renumbered.get(k, first_id) for k in content.beside],
         sightings=[
             None if s is None or not join.same_camera

@@ -26,11 +26,13 @@ from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.adjustment.sightings import Sightings
 from sab3r_ros.mapping.keypoints import Keypoints
 from sab3r_ros.mapping.scene import KeyframeVoxels
+from sab3r_ros.mapping.voxel_grid import inside_voxel
 from sab3r_ros.types import COLUMNS, Edge, Keyframe, MapSnapshot, Scale, ScaleSource
 
 FORMAT, VERSION = "sab3r_map", 2
 _FILES = ("map.safetensors", "map.json")
 _NEXT = ".next"  # folder inside a map's: a whole new map on its way to its place
+_NO_MAP = "no map at {path} (a map is a folder with map.json and map.safetensors)"
 _KEYFRAME = ("points", "conf", "pose", "image", "stamp")
 _PART = ("rows", "offset", "rgb", "weight", "feature")  # of what keyframes contributed
 _EDGE = ("source_pixels", "target_pixels", "weights", "target_from_source")
@@ -184,9 +186,25 @@ def _remove_leftovers(path: Path) -> None:
 
 def map_mark(path: Path) -> str:
     """SHA-256 of a saved map's tensors, by which what lies beside it knows that it belongs to it. Raises as `read_map`."""
+    return str(_entry(path, "sha256"))
+
+
+def saved_voxel_size(path: Path) -> float:
+    """Edge of a saved map's voxels in metres, without reading its tensors. Raises FileNotFoundError where there is no map,
+    MapFileError where map.json cannot be read."""
+    path = Path(path).expanduser()
+    with contextlib.suppress(OSError):
+        finish_exchange(path)
+    if not (path / "map.json").is_file():
+        raise FileNotFoundError(_NO_MAP.format(path=path))
+    return float(_entry(path, "voxel_size"))
+
+
+def _entry(path: Path, name: str) -> Any:
+    """One value of a saved map's map.json."""
     try:
-        return str(json.loads((Path(path).expanduser() / "map.json").read_text())["sha256"])
-    except (OSError, ValueError, KeyError) as error:
+        return json.loads((Path(path).expanduser() / "map.json").read_text())[name]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise MapFileError(f"{path} has no readable map.json: {error}") from error
 
 
@@ -199,7 +217,7 @@ def read_map(path: Path) -> MapFile:
     if not files["map.json"].is_file():
         if (path / "map.safetensors").is_file():
             raise MapFileError(f"{path} has no map.json: the map is half-written")
-        raise FileNotFoundError(f"no map at {path} (a map is a folder with map.json and map.safetensors)")
+        raise FileNotFoundError(_NO_MAP.format(path=path))
     try:
         info = json.loads(files["map.json"].read_text())
         if info.get("format") != FORMAT:
@@ -218,18 +236,12 @@ def read_map(path: Path) -> MapFile:
             snapshot := _snapshot(info, tensors), _contributions(tensors, snapshot), _keyframes(tensors), _edges(info, tensors),
             trajectory, tensors["trajectory.keyframe"].tolist(), _sightings(tensors), info, path,
         )  # fmt: skip
-        _ = (
-            content.scale,
-            content.unit,
-            content.lens,
-            content.geometry_model,
-            content.feature_model,
-        )  # unusable values are found here
+        # Unusable values are found here.
+        _ = content.scale, content.unit, content.lens, content.geometry_model, content.feature_model
     except MapFileError:
         raise
     except (
-        OSError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError, KeyError, AttributeError, TypeError,
-        ValueError, IndexError, RuntimeError,
+        OSError, SafetensorError, LookupError, AttributeError, TypeError, ValueError, RuntimeError,
     ) as error:  # fmt: skip
         raise MapFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return content
@@ -261,13 +273,14 @@ def contribution_tensors(parts: Sequence[KeyframeVoxels], voxel_size: float, wit
     def joined(name: str) -> Tensor:
         if name == "offset":
             return torch.cat([p.xyz - _middle(p.xyz, voxel_size) for p in parts]).half()
-        if name == "feature":
+        if name == "feature":  # nothing where a keyframe has none: it came from a map of another feature model
             return torch.cat(
-                [p.feature if p.feature is not None else torch.zeros(len(p.rows), 0) for p in parts]
+                [p.feature if p.feature is not None else torch.zeros(len(p.rows), rank) for p in parts]
             ).half()
         return torch.cat([getattr(p, name) for p in parts])
 
-    columns = {name: joined(name) for name in _PART if name != "feature" or _featured(parts, with_features)}
+    rank = max(0 if p.feature is None else p.feature.shape[1] for p in parts) if with_features else 0
+    columns = {name: joined(name) for name in _PART if name != "feature" or rank}
     columns["rows"] = columns["rows"].int()
     columns["rgb"] = columns["rgb"].clamp(0, 255).round().byte()
     columns |= {
@@ -275,11 +288,6 @@ def contribution_tensors(parts: Sequence[KeyframeVoxels], voxel_size: float, wit
         "stamp": torch.tensor([p.stamp for p in parts]), "pose": torch.stack([p.pose.cpu() for p in parts]),
     }  # fmt: skip
     return {f"contributions.{name}": value for name, value in columns.items()}
-
-
-def _featured(parts: Sequence[KeyframeVoxels], with_features: bool) -> bool:
-    """Whether features are written: wanted, and of one length in all parts."""
-    return with_features and len({p.feature.shape[1] if p.feature is not None else 0 for p in parts}) == 1
 
 
 def _middle(xyz: Tensor, voxel_size: float) -> Tensor:
@@ -296,11 +304,10 @@ def _contributions(tensors: dict[str, Tensor], snapshot: MapSnapshot) -> list[Ke
         name: tensors[f"contributions.{name}"].split(counts) for name in _PART if f"contributions.{name}" in tensors
     }
     middle = _middle(snapshot.column("xyz"), snapshot.voxel_size)
-    limit = snapshot.voxel_size / 2 - 1e-5  # rounded to half precision, an offset must not lead to the next voxel
     out = []
     for n, (keyframe, stamp) in enumerate(zip(about["keyframe"].tolist(), about["stamp"].tolist(), strict=True)):
         rows = columns["rows"][n].long()
-        xyz = middle[rows] + columns["offset"][n].float().clamp(-limit, limit)
+        xyz = middle[rows] + inside_voxel(columns["offset"][n].float(), snapshot.voxel_size)
         feature = columns["feature"][n] if "feature" in columns else None
         rgb, weight = columns["rgb"][n].float(), columns["weight"][n]
         out.append(KeyframeVoxels(keyframe, about["pose"][n], rows, xyz, rgb, weight, feature, stamp))

@@ -144,7 +144,7 @@ class Mapper:
             self.relocalise()
         encoded = self.encode(checked)
         lost = state.tracking == Tracking.LOST
-        candidates = self._candidates(state, encoded)
+        candidates = self._candidates(state, encoded, lost)
         estimate, prediction = self._track(
             encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens
         )
@@ -195,10 +195,9 @@ class Mapper:
         state.scale = Scale(ScaleSource.MEASURED, measured.stddev)
         return ""
 
-    def _candidates(self, state: MapState, frame: EncodedFrame) -> list[Keyframe]:
+    def _candidates(self, state: MapState, frame: EncodedFrame, lost: bool) -> list[Keyframe]:
         """Keyframes to compare with, best first; those of the window with their tokens."""
         with self.lock:
-            lost = state.tracking == Tracking.LOST
             near = None if lost or state.near_newest else state.last_pose
             found = state.graph.candidates(frame.descriptor if lost else None, near)
         for k, keyframe in enumerate(found[: self.settings.window.size]):

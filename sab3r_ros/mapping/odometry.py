@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from sab3r_ros.geometry.sim3 import rigid_part
 from sab3r_ros.mapping.graph import KeyframeGraph
 
 _BASELINE = 0.4  # metres of odometry between two keyframes that are compared
@@ -43,7 +41,7 @@ class OdometryScale:
         """
         numbers = sorted(self._at)
         here = np.array([self._at[n] for n in numbers]).reshape(-1, 3)
-        there = np.array([_position(graph[n].host_pose) for n in numbers]).reshape(-1, 3)
+        there = np.array([graph[n].host_pose[:3, 3].numpy() for n in numbers]).reshape(-1, 3)
         logs = []
         for first in range(len(numbers)):
             apart = np.linalg.norm(here[first + 1 :] - here[first], axis=1)
@@ -65,7 +63,3 @@ class OdometryScale:
             return None
         independent = max(path / _BASELINE, 1.0)
         return MeasuredUnit(float(np.exp(middle)), max(_FLOOR, spread / independent**0.5), len(logs))
-
-
-def _position(pose: Tensor) -> np.ndarray:
-    return rigid_part(pose)[:3, 3].numpy()

@@ -11,10 +11,8 @@ from torch import Tensor
 from sab3r_ros.config import MapSettings
 from sab3r_ros.geometry.sim3 import transform_points
 from sab3r_ros.mapping.feature_codec import FeatureCodec
-from sab3r_ros.mapping.voxel_grid import Contribution, VoxelGrid, surface_mask
+from sab3r_ros.mapping.voxel_grid import LEAST_WEIGHT, Contribution, VoxelGrid, surface_mask
 from sab3r_ros.types import COLUMNS, Keyframe, MapSnapshot, Observation, Region
-
-_LEAST_WEIGHT = 1e-4  # of what is left of a voxel: a difference of sums may round to nothing
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ def _without(snapshot: MapSnapshot, contributions: Sequence[KeyframeVoxels]) -> 
             values = getattr(part, name)
             if values is not None:
                 sums[name][at, : values.shape[1]] -= values[mine].double() * own[:, None]
-    share = weight.clamp(min=_LEAST_WEIGHT)[:, None]
+    share = weight.clamp(min=LEAST_WEIGHT)[:, None]
     columns |= {name: (values / share).float() for name, values in sums.items()}
-    columns |= {"weight": weight.clamp(min=_LEAST_WEIGHT).float(), "hits": left[kept].int()}
+    columns |= {"weight": weight.clamp(min=LEAST_WEIGHT).float(), "hits": left[kept].int()}
     return replace(snapshot, rows=snapshot.rows[kept], **columns)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sab3r_ros.types import COLUMNS, MapSnapshot, Region
 
 _BLOCK = 8
-_LEAST_WEIGHT = 1e-4  # a confidence may round to nothing; a voxel whose points all weigh nothing would have no mean
+LEAST_WEIGHT = 1e-4  # a confidence may round to nothing; a voxel whose points all weigh nothing would have no mean
 _UIDS = itertools.count()
 _ROUNDING = 1e-5  # metres: what float32 makes of positions a hundred metres away
 _OFFSET = 1 << 20  # block coordinates are packed into 21 bits each
@@ -97,7 +97,7 @@ class VoxelGrid:
         if not finite.all():
             xyz, rgb, weight = xyz[finite], rgb[finite], weight[finite]
             feature = None if feature is None else feature[finite]
-        weight = weight.clamp(min=_LEAST_WEIGHT)
+        weight = weight.clamp(min=LEAST_WEIGHT)
         cell, packed, inside = self._address(xyz)
         keys, block_of_point = packed.unique(return_inverse=True)
         slots = self._find_blocks(keys)
@@ -250,7 +250,7 @@ class VoxelGrid:
             name: self._rows[name][rows]
             for name in ("weight", *({"offset", "cell", "rgb", "feature", "hits", "stamp"} & self._needs(columns)))
         }
-        share = store["weight"].clamp(min=_LEAST_WEIGHT)[:, None]
+        share = store["weight"].clamp(min=LEAST_WEIGHT)[:, None]
         made: dict[str, Tensor] = {}
         for name in columns:
             if name == "xyz":
@@ -272,10 +272,8 @@ class VoxelGrid:
         return self.positions(cell, offset / share)
 
     def positions(self, cell: Tensor, offset: Tensor) -> Tensor:
-        """Where (M,3) what is `offset` from the middles of voxels (M,3) lies; never so near to their faces that rounding would
-        put it into the next voxel."""
-        limit = self.voxel_size / 2 - _ROUNDING
-        return ((cell.double() + 0.5) * self.voxel_size + offset.double().clamp(-limit, limit)).float()
+        """Where (M,3) what is `offset` from the middles of voxels (M,3) lies; see `inside_voxel`."""
+        return ((cell.double() + 0.5) * self.voxel_size + inside_voxel(offset.double(), self.voxel_size)).float()
 
     def changed(self, rows: Tensor) -> Tensor:
         """The version (M,), on the CPU, at which the blocks of rows (M,) changed last."""
@@ -290,7 +288,7 @@ class VoxelGrid:
             used &= ((cell >= low) & (cell <= high)).all(-1)
         rows = used.nonzero()[:, 0]
         if region is not None:
-            share = self._rows["weight"][rows].clamp(min=_LEAST_WEIGHT)[:, None]
+            share = self._rows["weight"][rows].clamp(min=LEAST_WEIGHT)[:, None]
             rows = rows[region.contains(self._positions(self._rows["cell"][rows], self._rows["offset"][rows], share))]
         return rows
 
@@ -311,6 +309,12 @@ class VoxelGrid:
         self._rows["hits"].index_add_(0, rows, hits.clamp(min=1))
         self._rows["stamp"].index_reduce_(0, rows, stamps, "amax")
         return added
+
+
+def inside_voxel(offset: Tensor, voxel_size: float) -> Tensor:
+    """Offsets (M,3) from the middles of voxels, never so near to their faces that rounding would lead into the next voxel."""
+    limit = voxel_size / 2 - _ROUNDING
+    return offset.clamp(-limit, limit)
 
 
 def surface_mask(

@@ -26,7 +26,7 @@ from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable, make_tr
 from sab3r_ros.nodes.usage import arguments_of
 from sab3r_ros.nodes.worker import LastFrame, MappingWorker
 from sab3r_ros.query.map_query import MapQuery, query_for
-from sab3r_ros.query.registry import ObjectState
+from sab3r_ros.query.places import here
 from sab3r_ros.sources.calibration import is_rectified_topic
 from sab3r_ros.types import FrameResult
 
@@ -208,7 +208,7 @@ class SemanticMapperNode(ManagedNode):
         self.things.update(self.query, self.mapper)
         things = self.things.objects
         self.map_publishers.publish_objects(things, self.mapper.status().scale.stddev, stamp)
-        shown = [o for o in things if o.state == ObjectState.HERE and o.labels[0][1] >= self.settings.marker_min_share]
+        shown = [o for o in here(things) if o.labels[0][1] >= self.settings.marker_min_share]
         self.map_publishers.publish_markers(shown, self.query, stamp)
 
     def _diagnostics_tick(self):

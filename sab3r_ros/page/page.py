@@ -21,6 +21,7 @@ from sab3r_ros.page.scene import (
     thumbnail,
 )
 from sab3r_ros.query.map_query import Answer, label_voxels
+from sab3r_ros.query.places import thing_at
 from sab3r_ros.query.registry import MapObject
 from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.viewer.preview import choose_viewpoint
@@ -285,10 +286,7 @@ class MapPage:
 
     def thing_at(self, place: np.ndarray) -> MapObject | None:
         """The thing that has a voxel at a place (3,)."""
-        reach = self.map.content.snapshot.voxel_size
-        near = [(float(np.linalg.norm(o.points - place, axis=1).min()), name) for name, o in self._things.items()]
-        distance, name = min(near, default=(np.inf, ""))
-        return self._things[name] if distance <= reach else None
+        return thing_at(list(self._things.values()), place, self.map.content.snapshot.voxel_size)
 
     def measure(self, place: np.ndarray) -> str:
         """Take a point; with the second one, the distance between them and its doubt."""

@@ -56,10 +56,10 @@ def things_related(
 
 
 def thing_at(things: Sequence[MapObject], point: np.ndarray, reach: float) -> MapObject | None:
-    """The thing that has a point nearest to a place (3,), within `reach` metres."""
-    near = [(float(np.linalg.norm(thing.points - point, axis=1).min()), k) for k, thing in enumerate(here(things))]
+    """The thing that has a point nearest to a place (3,), within `reach` metres; also one that is gone."""
+    near = [(float(np.linalg.norm(thing.points - point, axis=1).min()), k) for k, thing in enumerate(things)]
     distance, number = min(near, default=(np.inf, -1))
-    return here(things)[number] if distance <= reach else None
+    return things[number] if distance <= reach else None
 
 
 def things_in_box(things: Sequence[MapObject], box: Region) -> list[tuple[MapObject, float]]:

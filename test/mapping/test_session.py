@@ -76,6 +76,17 @@ def test_a_map_without_features_keeps_its_geometry(mapper, walk, tmp_path):
     assert other.status().points == mapper.status().points
 
 
+def test_features_survive_beside_keyframes_that_have_none(mapper, walk, tmp_path):
+    session.save_map(mapper, tmp_path / "plain", include_features=False)
+    session.join_map(mapper, tmp_path / "plain")
+    featured = int(mapper.snapshot().feature.any(1).sum())
+    session.save_map(mapper, tmp_path / "both")
+    other = Mapper(SETTINGS, backend(walk))
+    assert session.load_map(other, tmp_path / "both") is True
+    assert other.snapshot().has_features
+    assert int(other.snapshot().feature.any(1).sum()) == featured > 0
+
+
 def test_loading_without_clearing_adds(mapper, walk, tmp_path):
     session.save_map(mapper, tmp_path / "map")
     other = Mapper(SETTINGS, backend(walk))

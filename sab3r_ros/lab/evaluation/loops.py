@@ -66,8 +66,7 @@ def map_walk(settings: Settings, number: int, oracle: bool, length: float) -> Wa
         backend = Backend(load_backend(settings.model).geometry)  # features would cost time and tell nothing here
     poses = []
     for enabled in (False, True):
-        adjustment = settings.adjustment.model_copy(update={"enabled": enabled})
-        mapper = Mapper(settings.model_copy(update={"adjustment": adjustment}), backend)
+        mapper = Mapper(settings.with_values(adjustment={"enabled": enabled}), backend)
         map_stream(mapper, (Frame(image, nth_stamp(k, _RATE)) for k, image in enumerate(images)))
         poses.append(dict(mapper.trajectory))
     both = [k for k in range(len(images)) if all(nth_stamp(k, _RATE) in p for p in poses)]

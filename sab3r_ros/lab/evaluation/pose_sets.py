@@ -99,8 +99,7 @@ def evaluate_poses(
     """
     started = time.perf_counter()
     sequences = co3d_sequences(folder) if _annotation_files(folder) else recorded_sequences(folder)
-    window = settings.window.model_copy(update={"size": max(settings.window.size, views - 1)})
-    settings = keeping_every_view(settings.model_copy(update={"window": window}))
+    settings = keeping_every_view(settings.with_values(window={"size": max(settings.window.size, views - 1)}))
     faults, errors, lost, count = Faults(), [], 0, 0
     for number, sequence in enumerate(sequences[: limit or None]):
         rng = np.random.default_rng([seed, number])

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sab3r_ros.config import Settings
-from sab3r_ros.lab.evaluation.metrics import root_mean_square
-from sab3r_ros.lab.evaluation.poses import align_positions
+from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error, align_positions
 from sab3r_ros.lab.evaluation.recordings import TrueRecording
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.joining import PlaceNotRecognised
@@ -69,7 +68,7 @@ def _mapped(settings: Settings, backend: Backend, frames: Sequence[Frame]) -> Ma
 
 def _error(mapper: Mapper, truth: dict[int, np.ndarray]) -> float:
     known = [(pose, truth[stamp]) for stamp, pose in mapper.trajectory if stamp in truth]
-    return root_mean_square(align_positions([p for p, _ in known], [t for _, t in known])[1])
+    return absolute_trajectory_error([p for p, _ in known], [t for _, t in known])[0]
 
 
 def _merged(settings: Settings, backend: Backend, first: Path, second: Path, truth: dict[int, np.ndarray]) -> dict:

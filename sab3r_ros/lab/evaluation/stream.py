@@ -22,7 +22,7 @@ VOID = -1  # the label of what has none
 
 def keeping_every_view(settings: Settings) -> Settings:
     """The settings with which every tracked view becomes a keyframe."""
-    return settings.model_copy(update={"window": settings.window.model_copy(update={"keyframe_overlap": 1.0})})
+    return settings.with_values(window={"keyframe_overlap": 1.0})
 
 
 @dataclass
