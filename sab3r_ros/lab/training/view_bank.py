@@ -3,6 +3,7 @@
 The folder may still be growing: `refresh` takes in what has been rendered since.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,14 +114,15 @@ class ViewBank:
             1, 2
         )
         chosen = every[:, :pairs] + (torch.arange(groups, device=self.device) * views)[:, None, None]
-        images = photometric(images, draw) * 2 - 1
+        seed = int(torch.randint(0, 2**31, (), generator=generator))
+        images = photometric(images, draw, seed) * 2 - 1
         return Batch(images, depth, concept, matrix, pose, chosen[..., 0].flatten(), chosen[..., 1].flatten())
 
 
-def photometric(x: Tensor, draw) -> Tensor:
+def photometric(x: Tensor, draw: Callable[..., Tensor], seed: int) -> Tensor:
     """Images (N,3,H,W) in [0, 1] with exposure, colour cast, contrast, blur, noise and vignetting of unknown cameras.
 
-    draw: gives uniform random numbers of a shape.
+    draw: gives uniform random numbers of a shape; seed: of the noise.
     """
     n = len(x)
 
@@ -143,11 +145,7 @@ def photometric(x: Tensor, draw) -> Tensor:
     h, w = x.shape[-2:]
     rows, columns = (torch.linspace(-1, 1, k, device=x.device) for k in (h, w))
     x = sometimes(0.3, x * (1 - uniform(0.1, 0.3) * (rows[:, None] ** 2 + columns**2)), x)
-    noise = torch.randn(x.shape, device=x.device, generator=_noise(x, draw))
+    noise = torch.randn(x.shape, device=x.device, generator=torch.Generator(x.device).manual_seed(seed))
     x = x + noise * uniform(0, 0.045) * x.clamp(0.05, 1).sqrt()
     coarse = F.interpolate(F.avg_pool2d(x, 2), size=(h, w), mode="bilinear", align_corners=False)
     return sometimes(0.12, coarse, x).clamp(0, 1)
-
-
-def _noise(x: Tensor, draw) -> torch.Generator:
-    return torch.Generator(x.device).manual_seed(int(draw(1).item() * 2**31))

@@ -8,7 +8,7 @@ import torch
 
 from sab3r_ros.lab.training import array_folder, joint_objective
 from sab3r_ros.lab.training.joint import averaged_network, train_joint
-from sab3r_ros.lab.training.joint_objective import FeatureTargets, JointConfig, Objective
+from sab3r_ros.lab.training.joint_objective import Draws, FeatureTargets, JointConfig, Objective
 from sab3r_ros.lab.training.scope import TrainableScope
 from sab3r_ros.lab.training.text_tower import concept_codes
 from sab3r_ros.lab.training.view_bank import ViewBank
@@ -48,28 +48,61 @@ def draws(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def unprojected(batch, numbers):
+    rows, columns = (torch.arange(n) for n in batch.depth.shape[-2:])
+    return joint_objective._unprojected(batch.depth[numbers], batch.intrinsics[numbers], rows, columns)
+
+
 def test_the_true_geometry_loses_nothing_but_its_confidence(bank, targets, monkeypatch):
     """Fed with what is there, the regression is at its least, and every visible pixel finds its partner."""
     batch = bank.batch(1, 2, 1, draws())
-    objective = Objective(network(), targets, bank.label_weights(), RUN)
-    truth = joint_objective._unprojected(batch.depth[batch.first], batch.intrinsics[batch.first])
+    net = network()
+    objective = Objective(net, net.encoder.trunk, targets, bank.label_weights(), RUN)
+    truth = unprojected(batch, batch.first)
     motion = torch.linalg.inv(batch.cam2world[batch.first]) @ batch.cam2world[batch.second]
-    other = joint_objective._unprojected(batch.depth[batch.second], batch.intrinsics[batch.second])
+    other = unprojected(batch, batch.second)
     other = other @ motion[0, :3, :3].T + motion[0, :3, 3]
     monkeypatch.setattr(joint_objective, "enlarged", lambda raw: raw.permute(0, 2, 3, 1))
     monkeypatch.setattr(joint_objective, "exp_vector", lambda raw: raw)
     raw = [
         torch.cat([p.permute(0, 3, 1, 2), torch.zeros_like(p[..., :1]).permute(0, 3, 1, 2)], 1) for p in (truth, other)
     ]
+    drawn = Draws.of(batch, draws())
     least = -2 * 0.2 * np.log(2)  # the confidence is 1 + exp(0)
-    assert objective._points(batch, raw, 0, 0).item() == pytest.approx(least, abs=1e-4)
+    assert objective._points(batch, raw, drawn).item() == pytest.approx(least, abs=1e-4)
     raw[0] = raw[0] + 0.1
-    assert objective._points(batch, raw, 0, 0).item() > least + 0.05
+    assert objective._points(batch, raw, drawn).item() > least + 0.05
+
+
+def test_every_pixel_has_its_turn(bank):
+    """Geometry looks at one pixel of every 2 x 2, labels at one of every 6 x 6 (3 x 3 at half size), all of them in the end."""
+    batch = bank.batch(1, 2, 1, draws())
+    height, width = batch.depth.shape[-2:]
+    many = [Draws.of(batch, draws(seed)) for seed in range(200)]
+    assert {tuple(d.rows.shape) for d in many} == {(height // 2,)}
+    assert {tuple(d.label_columns.shape) for d in many} == {(width // 6,)} or width % 6
+    for name, size in (("rows", height), ("columns", width), ("label_rows", height // 2), ("label_columns", width // 2)):
+        assert torch.cat([getattr(d, name) for d in many]).unique().tolist() == list(range(size))
+    places = torch.cat([d.places for d in many]).flatten(0, 1)
+    assert (places == places.round()).all()
+    assert (places.amin(0).tolist(), places.amax(0).tolist()) == ([0, 0], [width - 1, height - 1])
+
+
+def test_the_matching_loss_sees_partners_alone(bank, targets):
+    """Descriptors that name the true point lose little; where nothing is seen twice, nothing is lost."""
+    batch = bank.batch(2, 2, 1, draws(3))
+    net = network()
+    objective = Objective(net, net.encoder.trunk, targets, bank.label_weights(), RUN)
+    drawn = Draws.of(batch, draws())
+    raw = [torch.randn(2, 5 + 24, *(n // 2 for n in batch.depth.shape[-2:]), generator=draws(k)) for k in (1, 2)]
+    some = objective._matching(batch, raw, drawn)
+    assert some.isfinite() and some > 0
+    assert objective._matching(replace(batch, depth=torch.zeros_like(batch.depth)), raw, drawn) == 0
 
 
 def test_mirrored_and_upright_batches_keep_their_geometry(bank):
     """Points of one view, moved into the other by the poses, land on its surfaces; in every kind of batch."""
-    from sab3r_ros.lab.training.joint_objective import _at, _unprojected
+    from sab3r_ros.lab.training.joint_objective import _at
 
     widths = set()
     for seed in range(12):
@@ -77,7 +110,7 @@ def test_mirrored_and_upright_batches_keep_their_geometry(bank):
         widths.add(batch.images.shape[-1])
         assert batch.images.abs().max() <= 1
         i, j = batch.first, batch.second
-        points = _unprojected(batch.depth[i], batch.intrinsics[i])[:, ::4, ::4].flatten(1, 2)
+        points = unprojected(batch, i)[:, ::4, ::4].flatten(1, 2)
         motion = torch.linalg.inv(batch.cam2world[j]) @ batch.cam2world[i]
         there = points @ motion[:, :3, :3].mT + motion[:, None, :3, 3]
         pixel = there / there[..., 2:].clamp(min=0.05) @ batch.intrinsics[j].mT
@@ -139,6 +172,6 @@ def test_what_cannot_be_trained_says_so(folder, targets, tmp_path):
     broken = network()
     with torch.no_grad():
         broken.dec_norm.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="diverged in step 0"):
+    with pytest.raises(FloatingPointError, match="diverged up to step 0"):
         train_joint(tmp_path / "run", broken, bank, targets, RUN)
     assert not (tmp_path / "run" / "last.pt").exists()
