@@ -55,8 +55,8 @@ def _optimisers(network: Sab3r, run: JointConfig) -> list[torch.optim.Optimizer]
     """AdamW, for the trunk at a share of the rate, and Muon for the matrices of the transformer blocks."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        if name.startswith(_FROZEN) or not run.part.trains(name):
-            parameter.requires_grad = False
+        parameter.requires_grad = run.part.trains(name) and not name.startswith(_FROZEN)  # loaded ones are all frozen
+        if not parameter.requires_grad:
             continue
         kind = "rest"
         if name.startswith("encoder.trunk"):

@@ -124,7 +124,7 @@ def test_mirrored_and_upright_batches_keep_their_geometry(bank):
 
 
 def test_training_learns_resumes_exactly_and_averages(bank, targets, tmp_path):
-    whole = train_joint(tmp_path / "whole", network(), bank, targets, RUN)
+    whole = train_joint(tmp_path / "whole", network().requires_grad_(False), bank, targets, RUN)  # as loaded
     train_joint(tmp_path / "parts", network(), bank, targets, RUN, stop_at=2)
     said = []
     parts = train_joint(tmp_path / "parts", network(1), bank, targets, RUN, report=said.append)
