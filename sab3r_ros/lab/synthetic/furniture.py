@@ -162,10 +162,10 @@ def bed(rng, paint):
 def cabinet(rng, paint):
     w, d, h = rng.uniform(0.6, 1.6), rng.uniform(0.4, 0.6), rng.uniform(0.8, 1.9)
     parts = [box_part("body", (d, w, h), (0, 0, h / 2), paint(), "contain", "support")]
-    doors = int(rng.integers(1, 4))
+    doors, front = int(rng.integers(1, 4)), paint()
     for k in range(doors):
         y = (k + 0.5) / doors * w - w / 2
-        parts.append(box_part("door", (0.02, w / doors - 0.04, h - 0.1), (d / 2 + 0.01, y, h / 2), paint(), "open"))
+        parts.append(box_part("door", (0.02, w / doors - 0.04, h - 0.1), (d / 2 + 0.01, y, h / 2), front, "open"))
         parts.append(_pull(d / 2 + 0.02, y + w / doors / 3, h * 0.6, rng, paint, "pull", "open"))
     return parts
 
@@ -176,10 +176,10 @@ def counter(rng, paint):
         box_part("worktop", (d + 0.03, w + 0.02, 0.04), (0, 0, h - 0.02), paint(("black", "grey", "white", "brown")[rng.integers(4)]), "support"),
         box_part("body", (d, w, h - 0.04), (0, 0, (h - 0.04) / 2), paint(), "contain"),
     ]  # fmt: skip
-    fronts = max(2, int(w / 0.5))
+    fronts, front = max(2, int(w / 0.5)), paint()
     for k in range(fronts):
         y = (k + 0.5) / fronts * w - w / 2
-        parts.append(box_part("door", (0.02, w / fronts - 0.03, h - 0.16), (d / 2 + 0.01, y, h / 2), paint(), "open"))
+        parts.append(box_part("door", (0.02, w / fronts - 0.03, h - 0.16), (d / 2 + 0.01, y, h / 2), front, "open"))
         parts.append(_pull(d / 2 + 0.02, y + w / fronts / 4, h * 0.75, rng, paint, "pull", "open"))
     return parts
 

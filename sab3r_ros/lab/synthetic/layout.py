@@ -3,6 +3,7 @@
 import numpy as np
 
 from sab3r_ros.lab.synthetic.catalogue import Catalogue
+from sab3r_ros.lab.synthetic.fitted import fitted_kitchen, hung, seat_at, wall_board
 from sab3r_ros.lab.synthetic.objects import THINGS, SceneObject, build_object
 
 # What a kind of room has along its walls, free in the middle, on its walls, and lying about.
@@ -38,8 +39,10 @@ _KINDS = {
         ("bottle", "mug", "faucet", "vase", "box", "clock", "scissors", "plant", "hat"),
     ),
 }  # fmt: skip
-_ON_WALLS = ("window", "window", "picture", "picture", "clock")
+_ON_WALLS = ("window", "window", "picture", "picture", "picture", "clock", "television", "shelves")
 _CARRIERS = ("table", "desk", "counter", "drawers", "cabinet", "stool", "shelves", "oven")
+_FITTED = 0.6  # share of the kitchens that are fitted
+_SEATED = 0.6  # share of the tables and desks with chairs at them
 _CROWD = 0.3  # chance that a thing is of any kind instead of one that belongs into the room
 
 
@@ -48,13 +51,21 @@ def furnish(size, rng: np.random.Generator, catalogue: Catalogue | None = None) 
     kind = list(_KINDS)[rng.integers(len(_KINDS))]
     along, free, small = _KINDS[kind]
     plan = _Plan(size, rng)
+    if kind == "kitchen" and rng.random() < _FITTED:
+        for unit in fitted_kitchen(size, rng):
+            plan.put(unit)
     for _ in range(int(rng.integers(5, 11))):
         plan.against_wall(build_object(_pick(along, rng), rng, catalogue))
     for _ in range(int(rng.integers(1, 5))):
-        plan.on_wall(build_object(_pick(_ON_WALLS, rng), rng, catalogue))
+        label = _pick(_ON_WALLS, rng)
+        thing = wall_board(rng) if label == "shelves" else build_object(label, rng, catalogue)
+        plan.on_wall(hung(thing) if label == "television" else thing)
     for _ in range(int(rng.integers(3, 8))):
         plan.free(build_object(_pick(free, rng), rng, catalogue))
-    for _ in range(int(rng.integers(8, 30))):
+    for host in [o for o in plan.placed if o.label in ("table", "desk") and rng.random() < _SEATED]:
+        for _ in range(int(rng.integers(1, 5))):
+            plan.seat(host, build_object("chair", rng, catalogue))
+    for _ in range(int(rng.integers(8, 45))):
         thing = build_object(_pick(THINGS, rng) if rng.random() < _CROWD else _pick(small, rng), rng, catalogue)
         if rng.random() < 0.85:
             plan.on_something(thing)
@@ -75,6 +86,14 @@ class _Plan:
         self.placed: list[SceneObject] = []
         self._filled: list[np.ndarray] = []
         self._surfaces: list[tuple[SceneObject, np.ndarray, np.ndarray, float]] = []
+
+    def put(self, obj: SceneObject) -> bool:
+        """An object that knows its place."""
+        return self._place(obj, obj.position, obj.yaw)
+
+    def seat(self, host: SceneObject, chair: SceneObject) -> bool:
+        seat_at(host, chair, self.rng)
+        return self._place(chair, chair.position, chair.yaw, host)
 
     def against_wall(self, obj: SceneObject) -> bool:
         low, _ = obj.extents()

@@ -30,9 +30,12 @@ BUILDERS: dict[str, Callable] = {
 LABELS = (*STRUCTURE, *BUILDERS)
 
 
+_UNDER_WORKTOP = ("body", "door", "drawer front", "plinth", "handle", "knob")
+
+
 def part_label(label: str, part: str) -> str:
     """The label of a part's pixels: that of its object, but what is under a counter's worktop is a cabinet, as data sets have it."""
-    return "cabinet" if label == "counter" and part in ("body", "door", "handle", "knob") else label
+    return "cabinet" if label == "counter" and part in _UNDER_WORKTOP else label
 
 
 THINGS = tuple(label for label, builder in BUILDERS.items() if builder.__module__ != furniture.__name__)

@@ -142,7 +142,15 @@ def box(rng, paint):
 
 
 def book(rng, paint):
+    """Lying, thin as a magazine every fourth time; or upright, its cover towards +x."""
     w, d, t = rng.uniform(0.12, 0.2), rng.uniform(0.17, 0.28), rng.uniform(0.015, 0.05)
+    if rng.random() < 0.25:
+        return [box_part("cover", (w * 1.2, d * 1.2, 0.005), (0, 0, 0.003), paint(), "open", "grasp")]
+    if rng.random() < 0.2:
+        return [
+            box_part("cover", (t, w, d), (0, 0, d / 2), paint(), "open", "grasp"),
+            box_part("pages", (t * 0.7, w * 1.004, d * 0.97), (0, 0.003, d / 2 + 0.004), paint("white")),
+        ]
     return [
         box_part("cover", (w, d, t), (0, 0, t / 2), paint(), "open", "grasp"),
         box_part("pages", (w * 0.97, d * 1.004, t * 0.7), (0.005, 0, t / 2), paint("white")),

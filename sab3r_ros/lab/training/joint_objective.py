@@ -68,11 +68,12 @@ class Draws:
     def of(cls, batch: Batch, generator: torch.Generator) -> "Draws":
         """The draws for a batch."""
         height, width = batch.depth.shape[-2:]
+        # Six is a multiple of both steps.
         row, column, label_row, label_column = torch.randint(0, 6, (4,), generator=generator).tolist()
         places = torch.rand(len(batch.first), _MATCHES, 2, generator=generator) * torch.tensor([width - 1.0, height - 1.0])
         drawn = (
-            torch.arange(row % 2, height, 2), torch.arange(column % 2, width, 2),
-            torch.arange(label_row % 3, height // 2, 3), torch.arange(label_column % 3, width // 2, 3), places.round(),
+            _every(2, height, row), _every(2, width, column), _every(3, height // 2, label_row), _every(3, width // 2, label_column),
+            places.round(),
         )  # fmt: skip
         return cls(*(t.to(batch.depth.device) for t in drawn))
 
@@ -206,6 +207,11 @@ class Objective:
             "length": 0.02 * length,
             "text": run.text * (weight * (1 - (said * t.pairs[concept]).sum(-1))).sum(),
         }
+
+
+def _every(step: int, size: int, start: int) -> Tensor:
+    """Every step-th of `size` rows or columns; as many of them whatever the start is."""
+    return step * torch.arange(size // step) + start % step
 
 
 def _drift(now: Tensor, known: Tensor) -> Tensor:
