@@ -59,6 +59,7 @@ class LossAndGradients:
         return {name: value.detach() for name, value in terms.items()}
 
     def _capture(self, batch, draws):
+        torch.backends.cudnn.benchmark = True  # sizes never change
         batch, draws = (type(data)(*(t.clone() for t in vars(data).values())) for data in (batch, draws))
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

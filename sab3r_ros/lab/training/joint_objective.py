@@ -12,7 +12,7 @@ from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.training.contrastive import pair_losses
 from sab3r_ros.lab.training.label_embeddings import COLOURED_LABELS, embedded
 from sab3r_ros.lab.training.scope import TrainableScope
-from sab3r_ros.lab.training.view_bank import Batch
+from sab3r_ros.lab.training.view_bank import Batch, unwaited
 from sab3r_ros.models.heads import exp_vector
 from sab3r_ros.models.pyramid_heads import PyramidViewHead, enlarged
 from sab3r_ros.models.sab3r import Sab3r
@@ -75,7 +75,7 @@ class Draws:
             _every(2, height, row), _every(2, width, column), _every(3, height // 2, label_row), _every(3, width // 2, label_column),
             places.round(),
         )  # fmt: skip
-        return cls(*(t.to(batch.depth.device) for t in drawn))
+        return cls(*(unwaited(t, batch.depth.device) for t in drawn))
 
 
 @dataclass(frozen=True)

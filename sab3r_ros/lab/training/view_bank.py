@@ -89,14 +89,15 @@ class ViewBank:
         total, kept = self.tensors["rgb"].shape[:2]
 
         def draw(*shape):
-            return torch.rand(*shape, generator=generator).to(self.device)
+            return unwaited(torch.rand(*shape, generator=generator), self.device)
 
         rows = (draw(groups) * total).long()[:, None]
         columns = draw(groups, kept).argsort(1)[:, :views]
         rgb, depth, concept, pose, matrix = (self.tensors[name][rows, columns].flatten(0, 1) for name in _FIELDS)
         images = rgb.permute(0, 3, 1, 2).float() / 255
         depth, concept, matrix = depth.float(), concept.long(), matrix.clone()
-        mirror = torch.diag(torch.tensor([-1.0, 1, 1, 1], device=self.device))
+        mirror = torch.eye(4, device=self.device)
+        mirror[0, 0] = -1
         flipped = (draw(groups) < 0.5).repeat_interleave(views)
         width = images.shape[-1]
         images, depth, concept = (
@@ -117,6 +118,11 @@ class ViewBank:
         seed = int(torch.randint(0, 2**31, (), generator=generator))
         images = photometric(images, draw, seed) * 2 - 1
         return Batch(images, depth, concept, matrix, pose, chosen[..., 0].flatten(), chosen[..., 1].flatten())
+
+
+def unwaited(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor brought from the CPU to a device; a GPU is not waited for, as a copy from memory that can be paged out would."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def photometric(x: Tensor, draw: Callable[..., Tensor], seed: int) -> Tensor:
