@@ -210,7 +210,8 @@ class MapSettings(Group):
         description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis",
     )
     superpixel_pooling: bool = Field(
-        True, description="Average features over superpixels of the image, so that they end where things end"
+        False,
+        description="Average features over superpixels of the image: for features that are coarser than things; sharp ones lose small things",
     )
 
 
