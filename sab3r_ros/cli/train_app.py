@@ -173,7 +173,12 @@ def cast(
     encoder: Annotated[
         Path | None, typer.Option(help="last.ckpt of a CMAT pre-training, for its point encoder")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="last.ckpt of an earlier run to go on from")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="last.ckpt of an earlier run, or a folder of weights, to go on from")
+    ] = None,
+    images_only: Annotated[
+        bool, typer.Option("--images-only", help="Train what reads image prompts alone, for another --images; needs --start")
+    ] = False,
     with_image: Annotated[
         float,
         typer.Option(
@@ -204,11 +209,10 @@ def cast(
     from sab3r_ros.lab.training.commands import AffordanceData, run_settings, train_affordance
 
     settings = run_settings(
-        steps, batch, lr, warmup=200, decay=0.3, weight_decay=0.02, workers=workers, bfloat16=bfloat16
+        steps, batch, lr, warmup=min(200, 1 + steps // 5), decay=0.3, weight_decay=0.02, workers=workers, bfloat16=bfloat16
     )
-    train_affordance(
-        run, settings, AffordanceData(laso, with_image, images, tuple(oversample or ())), encoder, start, export
-    )
+    data = AffordanceData(laso, with_image, images, tuple(oversample or ()), images_only)
+    train_affordance(run, settings, data, encoder, start, export)
 
 
 @train.command("distill")

@@ -10,10 +10,12 @@ from sab3r_ros.lab.training.affordance_data import AffordanceSamples, Affordance
 from sab3r_ros.lab.training.affordance_losses import segmentation_loss
 from sab3r_ros.lab.training.trainer import RunConfig, TrainingModule, fit, network_state, start_from
 from sab3r_ros.models.cast import Cast, CastConfig, Prompt
+from sab3r_ros.models.cast_weights import load_cast
 from sab3r_ros.models.image_prompt import ImagePromptEncoder
 from sab3r_ros.models.state_dicts import load_strict, strip_prefix
 from sab3r_ros.models.text import PromptEncoder
 
+_READS_IMAGES = ("cast.image_projection.", "cast.image_type_embedding")
 _PLACES = 512  # a quarter of the points is enough to judge an answer
 
 
@@ -73,20 +75,28 @@ class CastTraining(TrainingModule):
 
 def train_cast(
     out: Path, cfg: CastConfig, source: AffordanceSource, run: RunConfig, encoder: Path | None = None,
-    start: Path | None = None, images: ImagePromptEncoder | None = None,
+    start: Path | None = None, images: ImagePromptEncoder | None = None, images_only: bool = False,
 ) -> Path:  # fmt: skip
     """Train; resumes from OUT/last.ckpt, whose path is returned.
 
     encoder: a checkpoint of `train_cmat`, of which the point encoder is taken; start: one of an earlier run, of which all
-    that fits is taken; images: the encoder of image prompts, without which those of the source are left out. Raises
+    that fits is taken, or a folder of weights; images: the encoder of image prompts, without which those of the source are
+    left out; images_only: train what reads its tokens and leave all the rest, and so all answers to words, as they are. Raises
     ValueError when a checkpoint does not fit, and as `fit`.
     """
     L.seed_everything(0)
     if images is not None and images.dim != cfg.image_dim:
         raise ValueError(f"the network takes image tokens of width {cfg.image_dim}, {images.id} gives {images.dim}")
     network = Segmenter(cfg)
-    if start is not None:
+    if start is not None and start.is_dir():
+        weights = load_cast(str(start))
+        load_strict(network.cast, weights.network.state_dict(), start)
+        load_strict(network.text, weights.text.state_dict(), start)
+    elif start is not None:
         start_from(network, start)
+    if images_only:
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad = name.startswith(_READS_IMAGES)
     if encoder is not None:
         load_strict(
             network.cast.point_encoder.MAE_encoder, strip_prefix(network_state(encoder), "MAE_encoder."), encoder

@@ -206,12 +206,14 @@ def pretrain_points(run: Path, data: Path, settings) -> None:
 @dataclass(frozen=True)
 class AffordanceData:
     """What CAST learns from: LASO's folder, or household shapes of which the share `with_image` has image prompts, read by
-    the SAB3R checkpoint `images`, and the kinds `oversample` come three times as often."""
+    the SAB3R checkpoint `images`, and the kinds `oversample` come three times as often. images_only: only what reads images
+    is trained."""
 
     laso: Path | None = None
     with_image: float = 0.3
     images: str = "sab3r_small"
     oversample: tuple[str, ...] = ()
+    images_only: bool = False
 
     def shapes(self, count: int):
         """Household shapes. Raises ValueError for a kind that there is none of."""
@@ -236,11 +238,13 @@ def train_affordance(
     from sab3r_ros.models.cast_weights import save_cast
     from sab3r_ros.models.image_prompt import ImagePromptEncoder, ImagePromptWeights
 
+    if data.images_only and start is None:
+        raise ValueError("--images-only leaves the rest of the network as it is: give it by --start")
     source = Laso(data.laso) if data.laso else data.shapes(settings.steps * settings.batch)
     with_image = data.with_image and not data.laso
     images = ImagePromptEncoder(load_checkpoint(data.images)) if with_image else None
     cfg = replace(CAST_PRESETS["cast_tiny"], image_dim=images.dim if images else 0)
-    last = train_cast(run, cfg, source, settings, encoder, start, images)
+    last = train_cast(run, cfg, source, settings, encoder, start, images, data.images_only)
     print(f"trained {settings.steps} steps -> {last}")
     if export is not None:
         trained = segmenter_from_training_checkpoint(last, cfg)
