@@ -48,7 +48,7 @@ class PatchEmbed(nn.Module):
 def token_positions(maps: Tensor) -> Tensor:
     """Row and column (B,N,2) of the cells of maps (B,C,h,w) in row-major order."""
     rows, columns = (torch.arange(n, device=maps.device) for n in maps.shape[-2:])
-    return torch.cartesian_prod(rows, columns).expand(len(maps), -1, -1)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1).expand(len(maps), -1, -1)
 
 
 def check_sides(images: Tensor, patch: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -27,12 +27,16 @@ SEEN_WELL = 0.015  # share of a walk's pixels
 
 
 def shares_of(sequence: Sequence) -> dict[str, float]:
-    """Per label of furniture and things that a room has: the share of all pixels that show the largest one."""
-    instances = np.stack([v.instance for v in sequence.views])
+    """Per label of furniture and things that a walk shows: the share of all pixels that show the largest one.
+
+    What is under a counter's worktop is a cabinet (`objects.part_label`), here as in training.
+    """
+    numbers = np.stack([np.where(v.instance >= 0, v.instance * len(LABELS) + v.label, -1) for v in sequence.views])
     best: dict[str, float] = {}
-    for k, item in enumerate(sequence.room.objects):
-        if item.label not in STRUCTURE:
-            best[item.label] = max(best.get(item.label, 0.0), float((instances == k).mean()))
+    for number, count in zip(*np.unique(numbers[numbers >= 0], return_counts=True), strict=True):
+        label = LABELS[number % len(LABELS)]
+        if label not in STRUCTURE:
+            best[label] = max(best.get(label, 0.0), float(count / numbers.size))
     return best
 
 
@@ -43,7 +47,7 @@ def query_targets(sequence: Sequence, min_share: float = SEEN_WELL) -> list[str]
 
 def absent_labels(sequence: Sequence) -> list[str]:
     """Labels of furniture and things that the room has none of."""
-    there = {item.label for item in sequence.room.objects}
+    there = {LABELS[k] for k in sequence.room.part_label} | {item.label for item in sequence.room.objects}
     return [label for label in LABELS if label not in there and label not in STRUCTURE]
 
 
@@ -59,13 +63,19 @@ def locate_metrics(
     for label in labels:
         found = query.locate(snapshot, [label], max_objects=1)
         best = 0.0
-        for k, item in enumerate(sequence.room.objects):
-            if item.label == label and found:
-                masks = {nth_stamp(i, rate): v.instance == k for i, v in enumerate(sequence.views)}
-                best = max(best, point_iou(mapper, found[0], masks))
+        for masks in _true_masks(sequence, LABELS.index(label), rate) if found else ():
+            best = max(best, point_iou(mapper, found[0], masks))
         figures.append({"query": label, "iou": round(best, 4), "score": round(found[0].score, 4) if found else 0.0})
         answers += found
     return figures, answers
+
+
+def _true_masks(sequence: Sequence, label: int, rate: float) -> Iterator[dict[int, np.ndarray]]:
+    """The pixels (H,W) of every object that shows this label, by stamp."""
+    views = sequence.views
+    for k in np.unique(np.concatenate([v.instance[v.label == label] for v in views])):
+        if k >= 0:
+            yield {nth_stamp(i, rate): (v.instance == k) & (v.label == label) for i, v in enumerate(views)}
 
 
 def sequence_frames(sequence: Sequence, rate: float = _RATE) -> list[Frame]:
