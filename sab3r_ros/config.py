@@ -67,6 +67,11 @@ class ModelSettings(Group):
     )
     half_precision: bool = Field(True, description="bfloat16 in encoder and decoder on a GPU (heads stay float32)")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0 = all")
+    runtime: str = Field(
+        "auto",
+        pattern=r"^(auto|torch|openvino)$",
+        description="What runs the network on a CPU: torch; openvino (exported at the first image, extra [openvino]); auto: an export of `sab3r export-model` where there is one",
+    )
 
 
 class CameraSettings(Group):

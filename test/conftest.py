@@ -8,6 +8,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# What this machine's user fetched or exported is no part of a test.
+os.environ["SAB3R_MODELS"] = str(ROOT / "build" / "no_models")
+
 # The same examples in every run, and none fails for being slow on a busy machine; `pytest --hypothesis-profile search`
 # draws new ones.
 settings.register_profile("repeat", derandomize=True, deadline=None)

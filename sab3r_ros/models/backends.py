@@ -6,6 +6,7 @@ from sab3r_ros.config import ModelSettings
 from sab3r_ros.models.base import Backend, FeatureModel
 from sab3r_ros.models.catalogue import known_model
 from sab3r_ros.models.mast3r_maskclip import load_maskclip_features
+from sab3r_ros.models.runtimes import Runtimes
 from sab3r_ros.models.two_view import OnePassFeatures, TwoViewModel
 from sab3r_ros.models.weights import Checkpoint, load_checkpoint
 
@@ -35,8 +36,9 @@ def load_backend(settings: ModelSettings, num_references: int = 0) -> Backend:
     geometry_name, feature_name = _names(settings)
     checkpoint = load_checkpoint(geometry_name, device)
     padding = num_references if device.startswith("cuda") else 0
-    geometry = TwoViewModel(checkpoint, device, settings.image_size, settings.half_precision, padding)
-    return Backend(geometry, _features(feature_name, checkpoint, device))
+    runtimes = Runtimes(checkpoint, settings.runtime if device == "cpu" else "torch", settings.threads)
+    geometry = TwoViewModel(checkpoint, device, settings.image_size, settings.half_precision, padding, runtimes)
+    return Backend(geometry, _features(feature_name, checkpoint, device, runtimes))
 
 
 def load_feature_model(settings: ModelSettings) -> FeatureModel | None:
@@ -54,10 +56,12 @@ def _names(settings: ModelSettings) -> tuple[str, str]:
     return settings.checkpoint, settings.features
 
 
-def _features(name: str, checkpoint: Checkpoint | None, device: str) -> FeatureModel | None:
+def _features(
+    name: str, checkpoint: Checkpoint | None, device: str, runtimes: Runtimes | None = None
+) -> FeatureModel | None:
     if name == _NONE:
         return None
     if name:
         return load_maskclip_features(name, device)
     assert checkpoint is not None
-    return OnePassFeatures(checkpoint) if checkpoint.network.cfg.clip_head else None
+    return OnePassFeatures(checkpoint, runtimes) if checkpoint.network.cfg.clip_head else None

@@ -10,6 +10,7 @@ from torch import Tensor
 from sab3r_ros.geometry.matching import coarse_to_fine_matches
 from sab3r_ros.models.base import EncodedView, PairPrediction, PixelMatches
 from sab3r_ros.models.preprocess import to_input
+from sab3r_ros.models.runtimes import Runtimes
 from sab3r_ros.models.sab3r import ViewPrediction
 from sab3r_ros.models.text import TextEncoder, text_encoder_for
 from sab3r_ros.models.weights import Checkpoint
@@ -22,12 +23,15 @@ class TwoViewModel:
     """A `GeometryModel` around a checkpoint's network. Holds no state between calls.
 
     num_references: pairs are padded to this number by repeating the last one, so that shapes never change (a CUDA graph
-    needs that); 0 = no padding. half_precision: bfloat16 in encoder and decoder on a GPU; heads stay float32.
+    needs that); 0 = no padding. half_precision: bfloat16 in encoder and decoder on a GPU; heads stay float32. runtimes: what
+    runs the network; PyTorch where not given.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "cpu", image_size: int = 0, half_precision: bool = True, num_references: int = 0
+        self, checkpoint: Checkpoint, device: str = "cpu", image_size: int = 0, half_precision: bool = True, num_references: int = 0,
+        runtimes: Runtimes | None = None,
     ):  # fmt: skip
+        self._runtimes = runtimes or Runtimes(checkpoint)
         self.network, self.device = checkpoint.network, device
         self.id, self.licence = checkpoint.id, checkpoint.licence
         cfg = checkpoint.network.cfg
@@ -47,7 +51,7 @@ class TwoViewModel:
     def encode(self, image: np.ndarray) -> EncodedView:
         """See `GeometryModel.encode`."""
         with self._autocast():
-            return self.network.encode(to_input(image).to(self.device))
+            return self._runtimes(image.shape[:2]).encode(to_input(image).to(self.device))
 
     @torch.inference_mode()
     def predict_pairs(
@@ -58,30 +62,28 @@ class TwoViewModel:
         padded = [*keyframes, *[keyframes[-1]] * (self._num_references - count)]
         others = EncodedView.stack(padded)
         repeated = EncodedView.stack([frame] * len(padded))
-        net, match = self.network, bool(match_step)
+        runtime, match = self._runtimes(frame.shape), bool(match_step)
         with self._autocast():
-            layers1, layers2 = net.decode(repeated, others)
-        of_frame = net.head(1, layers1, repeated, features=False, descriptors=match)
-        of_keyframe = net.head(2, layers2, others, features=False, descriptors=match)
+            decoded = runtime.decode(repeated, others)
+        of_frame, of_keyframe = runtime.heads(decoded, repeated, others, match)
         backwards: tuple[Tensor | None, ...] = (None, None, None)
         if symmetric:
             with self._autocast():
-                back1, back2 = net.decode(others, repeated)
-            theirs = net.head(2, back2, repeated, features=False, descriptors=False)
-            own = net.head(1, back1, others, features=False, descriptors=False)
+                back = runtime.decode(others, repeated)
+            own, theirs = runtime.heads(back, others, repeated, False)
             backwards = (theirs.points[:count], theirs.conf[:count], own.points[:count])
         return PairPrediction(
             of_frame.points[:count], of_frame.conf[:count], of_keyframe.points[:count], of_keyframe.conf[:count], *backwards,
             matches=_match_descriptors(of_frame, of_keyframe, match_step, count) if match else None,
-            decoded=([layer[:1] for layer in layers1], frame),
+            decoded=([layer[:1] for layer in decoded[0]], frame),
         )  # fmt: skip
 
 
 class OnePassFeatures:
     """The `FeatureModel` of a network that predicts features and geometry in one pass (SAB3R)."""
 
-    def __init__(self, checkpoint: Checkpoint):
-        self.network = checkpoint.network
+    def __init__(self, checkpoint: Checkpoint, runtimes: Runtimes | None = None):
+        self._runtimes = runtimes or Runtimes(checkpoint)
         self.id, self.licence = checkpoint.id, checkpoint.licence
         self.dim, self.folder = checkpoint.network.cfg.clip_dim, checkpoint.folder
         self._text = checkpoint.text_encoder
@@ -90,7 +92,7 @@ class OnePassFeatures:
     def image_features(self, image: np.ndarray, prediction: PairPrediction) -> Tensor:
         """See `FeatureModel.image_features`: from the pair with the first keyframe."""
         layers, frame = prediction.decoded
-        features = self.network.clip_features(layers, frame)
+        features = self._runtimes(frame.shape).clip_features(layers, frame)
         assert features is not None
         return features[0]
 

@@ -121,7 +121,9 @@ def _at_corner(obj: SceneObject, size, corner, axis, along, off) -> SceneObject:
 def wall_board(rng: np.random.Generator) -> SceneObject:
     """One to three boards on a wall; things stand on them."""
     width, depth = rng.uniform(0.6, 1.6), rng.uniform(0.16, 0.28)
-    colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))] if rng.random() < 0.3 else ("white", "brown")[rng.integers(2)]
+    colour = (
+        COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))] if rng.random() < 0.3 else ("white", "brown")[rng.integers(2)]
+    )
     wood = random_material(rng, colour)
     boards = int(rng.integers(1, 4))
     return SceneObject("shelves", colour, [

@@ -128,7 +128,11 @@ def train_small(run: Path, job: JointJob, export: Path | None) -> None:
     last = train_joint(run, network, bank, targets, settings, anchor=anchor)
     print(f"trained -> {last}")
     if export is not None:
-        notes = {"data": ", ".join(map(str, job.caches)), "steps": job.steps, "start": " ".join(map(str, filter(None, (job.start, job.imagenet))))}
+        notes = {
+            "data": ", ".join(map(str, job.caches)),
+            "steps": job.steps,
+            "start": " ".join(map(str, filter(None, (job.start, job.imagenet)))),
+        }
         save_checkpoint(export, averaged_network(last, network.cfg), export.name, text, "Apache-2.0", notes)
         print(f"exported -> {export}")
 

@@ -70,7 +70,9 @@ class Draws:
         height, width = batch.depth.shape[-2:]
         # Six is a multiple of both steps.
         row, column, label_row, label_column = torch.randint(0, 6, (4,), generator=generator).tolist()
-        places = torch.rand(len(batch.first), _MATCHES, 2, generator=generator) * torch.tensor([width - 1.0, height - 1.0])
+        places = torch.rand(len(batch.first), _MATCHES, 2, generator=generator) * torch.tensor(
+            [width - 1.0, height - 1.0]
+        )
         drawn = (
             _every(2, height, row), _every(2, width, column), _every(3, height // 2, label_row), _every(3, width // 2, label_column),
             places.round(),
