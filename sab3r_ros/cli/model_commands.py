@@ -110,7 +110,7 @@ def export_model_command(
         Path | None, typer.Option(help="Folder to write to; default: where `model.runtime=auto` looks for it")
     ] = None,
 ) -> None:
-    """Export a network for another runtime: on x86 CPUs OpenVINO takes about half the time of PyTorch.
+    """Export a network for another runtime: on x86 CPUs OpenVINO takes about 0.7 of the time of PyTorch.
 
     Example: sab3r export-model sab3r_small --to openvino
     """

@@ -1,4 +1,4 @@
-"""A two-view network exported to OpenVINO: the same numbers to 1e-4 in about half the time on x86 CPUs.
+"""A two-view network exported to OpenVINO: the same numbers to 1e-4, in about 0.7 of the time on x86 CPUs.
 
 The export is a folder of four graphs of fixed shapes. A pair is decoded as one graph; several pairs one after the other, which on a
 CPU costs no more than a batch of them.

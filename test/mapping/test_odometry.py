@@ -79,7 +79,7 @@ def test_odometry_that_does_not_fit_is_doubted():
 @pytest.fixture(scope="module")
 def long_walk():
     """Views 2.5 m apart from first to last, so that odometry has something to say."""
-    walk = render_sequence(900_060_025, 16, 128, 96, 1.6)
+    walk = render_sequence(900_060_147, 16, 128, 96, 1.6)
     path = np.linalg.norm(np.diff([v.cam2world[:3, 3] for v in walk.views], axis=0), axis=1).sum()
     assert path > 1.6
     return walk

@@ -14,6 +14,7 @@ from oracle import oracle
 
 from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.lab.synthetic.objects import LABELS
+from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping import map_file, session
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
@@ -28,6 +29,12 @@ def backend(walk, dim=_LABELS):
         torch.nn.functional.one_hot(torch.from_numpy(v.label.astype(np.int64)), dim).float() for v in walk.views
     ]
     return oracle(walk.views, features=features)
+
+
+@pytest.fixture(scope="module")
+def walk():
+    """Twenty views of another held-out room, 128 x 96."""
+    return render_sequence(900_060_030, 20, 128, 96, 1.2)
 
 
 @pytest.fixture

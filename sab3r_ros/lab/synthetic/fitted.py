@@ -38,7 +38,8 @@ def fitted_kitchen(size: np.ndarray, rng: np.random.Generator) -> list[SceneObje
         base = _base_units(length, depth, height, (front, body, top, metal), handles, rng)
         out.append(_at_corner(SceneObject("counter", colour, base), size, corner, axis, start + length / 2, depth / 2))
         if with_tiles:
-            tiles = Material("tiles", *_tile_colours(rng), rng.uniform(6, 16), rng.uniform(0, 50), 0.3)
+            tile, joint = _tile_colours(rng)
+            tiles = Material("tiles", tile, joint, rng.uniform(6, 16), rng.uniform(0, 50), 0.3)
             panel = box_part("tiles", (0.01, length, low - height), (0, 0, (low + height) / 2), tiles)
             out.append(_at_corner(SceneObject("wall", "white", [panel]), size, corner, axis, start + length / 2, 0.005))
         if with_wall_units:
@@ -56,7 +57,7 @@ def fitted_kitchen(size: np.ndarray, rng: np.random.Generator) -> list[SceneObje
 _HANDLES = ("bar", "upright", "knob", "none")
 
 
-def _tile_colours(rng):
+def _tile_colours(rng) -> tuple[np.ndarray, np.ndarray]:
     tile = np.clip(rng.uniform(0.35, 0.92) + rng.normal(0, 0.04, 3), 0.05, 0.97)
     return tile, np.clip(tile + rng.choice([-0.25, 0.15]), 0.03, 0.97)
 

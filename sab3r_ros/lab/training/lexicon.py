@@ -16,7 +16,7 @@ SENSES: dict[str, tuple[tuple[str, int], ...]] = {
     "counter": (("counter", 3), ("counter", 0)), "drawers": (("chest of drawers", 0), ("bureau", 1)),
     "shelves": (("shelf", 0), ("bookcase", 0)), "lamp": (("lamp", 1), ("lamp", 0)), "television": (("television", 2), ("display", 5)),
     "oven": (("oven", 0), ("stove", 0)), "microwave": (("microwave", 1),), "toilet": (("toilet", 1),),
-    "picture": (("picture", 1), ("photometric_augmentation", 0), ("poster", 0)), "mug": (("mug", 3), ("teacup", 0), ("coffee cup", 0)),
+    "picture": (("picture", 1), ("photograph", 0), ("poster", 0)), "mug": (("mug", 3), ("teacup", 0), ("coffee cup", 0)),
     "bottle": (("bottle", 0), ("flask", 0), ("jug", 0)), "bowl": (("bowl", 2), ("bowl", 0)), "plate": (("plate", 3), ("dish", 0)),
     "knife": (("knife", 0), ("table knife", 0)), "hammer": (("hammer", 1), ("hammer", 6)), "drill": (("drill", 0), ("electric drill", 0)),
     "box": (("box", 0), ("carton", 0), ("crate", 0)), "book": (("book", 0), ("book", 1), ("magazine", 0)), "keyboard": (("computer keyboard", 0),),

@@ -97,7 +97,7 @@ def test_the_matching_loss_sees_partners_alone(bank, targets):
     drawn = Draws.of(batch, draws())
     raw = [torch.randn(2, 5 + 24, *(n // 2 for n in batch.depth.shape[-2:]), generator=draws(k)) for k in (1, 2)]
     some = objective._matching(batch, raw, drawn)
-    assert some.isfinite() and some > 0
+    assert 0 < some < 100
     assert objective._matching(replace(batch, depth=torch.zeros_like(batch.depth)), raw, drawn) == 0
 
 

@@ -29,7 +29,7 @@ SETTINGS = {"tracking.use_intrinsics": False, "window.keyframe_overlap": 0.9, "t
 
 @pytest.fixture(scope="module")
 def views():
-    return render_sequence(900_060_025, 20, 256, 192, 1.2).views
+    return render_sequence(900_060_030, 20, 256, 192, 1.2).views
 
 
 def make(views, **more):
