@@ -1,11 +1,14 @@
 """A network exported to OpenVINO says what PyTorch says, is found where it was put, and refuses what it cannot take."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from sab3r_ros.cli.app import app
 from sab3r_ros.config import ModelSettings
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.catalogue import CheckpointError
@@ -104,6 +107,17 @@ def test_the_settings_choose(checkpoint, models, tmp_path):
     backend = load_backend(settings)
     backend.geometry.encode(images(1)[0])
     assert exported_folder(load_checkpoint(str(tmp_path / "mine")).id, SIZE).is_dir()
+
+
+def test_the_command_exports_and_says_what_a_size_is(checkpoint, models, tmp_path):
+    save_checkpoint(tmp_path / "mine", checkpoint.network, "mine", "local-dir:text", "none", {})
+    done = CliRunner().invoke(app, ["export-model", str(tmp_path / "mine"), "--size", "96x64"])
+    assert done.exit_code == 0, done.output
+    folder = Path(done.stdout.strip())
+    assert {f.name for f in folder.iterdir()} >= {"encode.xml", "pair.bin", "features.xml"}
+    assert folder.parent == models / "openvino"
+    wrong = CliRunner().invoke(app, ["export-model", str(tmp_path / "mine"), "--size", "96"])
+    assert "--size is WIDTHxHEIGHT, such as 320x240, not '96'" in str(wrong.exception)
 
 
 def test_what_cannot_be_exported_or_read_says_so(checkpoint, exported, tmp_path):

@@ -49,6 +49,10 @@ class CastTraining(TrainingModule):
         if self._pictures[0] is not None:
             self._pictures[0].to(self.device)
 
+    def on_train_batch_start(self, *_):
+        if not all(p.requires_grad for p in self.network.parameters()):
+            self.network.eval()  # statistics of batch norms are answers to words too
+
     def training_step(self, batch, _index):
         count = batch["target"].shape[-1]
         cloud = self.network.cast.encode(batch["points"], batch["places"]).repeat(count)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from sab3r_ros.config import Settings, load_settings
-from sab3r_ros.lab.evaluation.rooms import evaluate_rooms, query_targets
+from sab3r_ros.lab.evaluation.rooms import absent_labels, evaluate_rooms, query_targets, shares_of
 from sab3r_ros.lab.evaluation.stream import geometry_metrics, point_iou
 from sab3r_ros.lab.evaluation.trajectory import evaluate_trajectory
+from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
@@ -64,6 +65,17 @@ def test_targets_are_visible_things():
         ]
         assert max(shares) >= 0.015
         assert label not in ("wall", "floor", "ceiling")
+
+
+def test_what_is_under_a_worktop_is_a_cabinet():
+    """Seed 900,000,005 has a fitted kitchen and no other cabinet that is seen well."""
+    sequence = render_sequence(900_000_005, 4, 128, 96)
+    shares = shares_of(sequence)
+    assert shares["cabinet"] > shares["counter"] > 0.005
+    assert "cabinet" not in absent_labels(sequence)
+    labels = np.stack([v.label for v in sequence.views])
+    for name, share in shares.items():
+        assert 0 < share <= (labels == LABELS.index(name)).mean()
 
 
 def test_room_figures_have_every_key(backend):

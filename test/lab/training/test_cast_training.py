@@ -19,6 +19,7 @@ from sab3r_ros.lab.training.cmat import LiftedShapes, train_cmat
 from sab3r_ros.lab.training.feature_lifting import ShapesWithImages, lift_shapes, lifted, project
 from sab3r_ros.lab.training.trainer import RunConfig
 from sab3r_ros.models.cast import CastConfig, Prompt
+from sab3r_ros.models.cast_weights import load_cast, save_cast
 from sab3r_ros.models.image_prompt import ImagePromptEncoder
 from sab3r_ros.models.point_mae import PointMaeConfig
 from sab3r_ros.models.sab3r import PRESETS, Sab3r
@@ -170,6 +171,26 @@ def test_pre_training_and_training_learn_and_hand_over(tmp_path, shapes_folder, 
     assert all(np.isfinite(rows))
     again = replace(run, steps=1)
     assert train_cast(tmp_path / "on", replace(cfg, image_dim=0), shapes, again, start=last).is_file()
+
+
+def test_what_reads_images_is_trained_alone(tmp_path, picture_encoder):
+    """For another image encoder; from a folder of weights, whose answers to words stay as they are."""
+    cfg = CastConfig(SMALL, dim=16, layers=1, heads=2, ffn=16, head_dim=8, text_dim=16, image_dim=picture_encoder.dim)
+    start = Segmenter(cfg)
+    save_cast(tmp_path / "start", start.cast, start.text, "none", {})
+    source = HouseholdShapes(8, with_image=1.0)
+    run = RunConfig(2, 2, 1e-2, warmup=1, workers=0)
+    last = train_cast(
+        tmp_path / "run", cfg, source, run, start=tmp_path / "start", images=picture_encoder, images_only=True
+    )
+    before, after = load_cast(str(tmp_path / "start")), segmenter_from_training_checkpoint(last, cfg)
+    changed = {
+        k
+        for k, v in before.network.state_dict().items()
+        if not torch.allclose(v, after.cast.state_dict()[k], atol=1e-4)
+    }
+    assert changed
+    assert changed <= {"image_projection.weight", "image_projection.bias", "image_type_embedding"}
 
 
 def test_what_is_hidden_from_the_network_changes_nothing(picture_encoder):
