@@ -5,6 +5,7 @@ CPU costs no more than a batch of them.
 """
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,18 +141,15 @@ class OpenVinoRuntime:
         if threads:
             options["INFERENCE_NUM_THREADS"] = str(threads)
         try:
-            self._encode, self._pair = (
-                core.compile_model(folder / f"{n}.xml", "CPU", options) for n in ("encode", "pair")
-            )
-            features = folder / "features.xml"
-            self._features = core.compile_model(features, "CPU", options) if features.exists() else None
+            graphs = {f.stem: _Graph(core.compile_model(f, "CPU", options)) for f in sorted(folder.glob("*.xml"))}
+            self._encode, self._pair, self._features = graphs["encode"], graphs["pair"], graphs.get("features")
         except Exception as error:  # OpenVINO raises RuntimeError with many lines
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise CheckpointError(f"{folder} cannot be used: {reason}; make it again: `sab3r export-model`") from error
 
     def encode(self, images: Tensor) -> EncodedView:
         """See `Runtime.encode`; one image."""
-        tokens, *pyramid = _run(self._encode, [images])
+        tokens, *pyramid = self._encode([images])
         shape = (int(images.shape[-2]), int(images.shape[-1]))
         rows, columns = (torch.arange(n // self._cfg.patch) for n in shape)
         positions = torch.cartesian_prod(rows, columns)[None]
@@ -168,7 +166,7 @@ class OpenVinoRuntime:
         each = []
         for k in range(len(view1)):
             one, two = view1[k : k + 1], view2[k : k + 1]
-            each.append(_run(self._pair, [one.positions, one.tokens, *one.pyramid, two.tokens, *two.pyramid]))
+            each.append(self._pair([one.positions, one.tokens, *one.pyramid, two.tokens, *two.pyramid]))
         joined = [torch.cat(parts) for parts in zip(*each, strict=True)]
         kept = len(_OUTPUTS) if descriptors else 2
         sides = joined[: len(_OUTPUTS)][:kept], joined[len(_OUTPUTS) :][:kept]
@@ -177,10 +175,18 @@ class OpenVinoRuntime:
 
     def clip_features(self, layers: list[Tensor], view: EncodedView) -> Tensor | None:
         """See `Runtime.clip_features`."""
-        return None if self._features is None else _run(self._features, [layers[0], *view.pyramid])[0]
+        return None if self._features is None else self._features([layers[0], *view.pyramid])[0]
 
 
-def _run(graph, inputs: list[Tensor]) -> list[Tensor]:
-    """Outputs as tensors of their own: OpenVINO's are overwritten by the next call."""
-    said = graph([t.contiguous().numpy() for t in inputs])
-    return [torch.from_numpy(said[k].copy()) for k in range(len(graph.outputs))]
+class _Graph:
+    """A compiled graph; every thread has a request of its own, since one can only be used by one at a time."""
+
+    def __init__(self, compiled):
+        self._compiled, self._of_thread = compiled, threading.local()
+
+    def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Outputs as tensors of their own: those of a request are overwritten by its next call."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        said = self._of_thread.request.infer([t.contiguous().numpy() for t in inputs])
+        return [torch.from_numpy(said[k].copy()) for k in range(len(self._compiled.outputs))]

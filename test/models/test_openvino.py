@@ -1,5 +1,6 @@
 """A network exported to OpenVINO says what PyTorch says, is found where it was put, and refuses what it cannot take."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def test_the_export_says_what_the_network_says(checkpoint, exported):
     for theirs, ours in zip(*said, strict=True):
         assert theirs.shape == ours.shape
         assert torch.allclose(theirs, ours, atol=1e-4, rtol=1e-4), (theirs - ours).abs().max()
+
+
+def test_several_threads_may_ask_at_once(checkpoint, exported):
+    """A node tracks in one thread and looks for places in another."""
+    model = TwoViewModel(checkpoint, runtimes=Always(OpenVinoRuntime(checkpoint.network, exported)))
+    alone = [model.encode(image).tokens for image in images(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            together = list(pool.map(model.encode, images(4)))
+            assert all(torch.allclose(a, b.tokens, atol=1e-5) for a, b in zip(alone, together, strict=True))
 
 
 def test_auto_takes_an_export_that_is_there_and_torch_for_other_sizes(checkpoint, models):
