@@ -574,7 +574,7 @@ def test_a_base_that_drives_and_turns(start, listener, pictures):
 def test_odometry_tells_the_maps_unit(start, listener):
     """odom -> camera on TF, with lengths twice the true ones: the map takes its unit from there, not from the network."""
     factor = 2.0
-    views = render_sequence(900_060_033, 10, 320, 240, 1.2).views
+    views = render_sequence(900_060_147, 10, 320, 240, 1.2).views
     mapper = start("semantic_mapper", **{"odom_frame": "odom", "publish_tf": False, "window.keyframe_overlap": 1.0})
     dynamic = listener.create_publisher(TFMessage, "/tf", 100)
     assert listener.ready(), mapper.output
