@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sab3r_ros.files import replacing
 from sab3r_ros.models.base import EncodedView
 from sab3r_ros.models.catalogue import CheckpointError, models_dir
+from sab3r_ros.models.patches import token_positions
 from sab3r_ros.models.pyramid_heads import PyramidViewHead
 from sab3r_ros.models.sab3r import Sab3r, ViewPrediction
 from sab3r_ros.models.weights import Checkpoint
@@ -151,9 +152,8 @@ class OpenVinoRuntime:
         """See `Runtime.encode`; one image."""
         tokens, *pyramid = self._encode([images])
         shape = (int(images.shape[-2]), int(images.shape[-1]))
-        rows, columns = (torch.arange(n // self._cfg.patch) for n in shape)
-        positions = torch.cartesian_prod(rows, columns)[None]
-        return EncodedView(tokens, positions, shape, None, self._cfg.patch, tuple(pyramid))
+        patch = self._cfg.patch
+        return EncodedView(tokens, token_positions(images[..., ::patch, ::patch]), shape, None, patch, tuple(pyramid))
 
     def decode(self, view1: EncodedView, view2: EncodedView) -> tuple[list[Tensor], list[Tensor]]:
         """See `Runtime.decode`: the encoder's tokens, since decoder and heads are one graph."""

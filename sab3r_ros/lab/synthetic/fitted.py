@@ -10,6 +10,7 @@ _FRONT_COLOURS = (
     "white", "white", "white", "brown", "brown", "grey", "grey", "black", "red", "blue", "green", "yellow",
 )  # fmt: skip
 _TOP_COLOURS = ("black", "grey", "white", "brown")
+_HANDLES = ("bar", "upright", "knob", "none")
 _MODULE = 0.5  # metres of a front, about
 
 
@@ -35,26 +36,22 @@ def fitted_kitchen(size: np.ndarray, rng: np.random.Generator) -> list[SceneObje
     for axis, start, length in ((1, 0.0, first), (0, depth + 0.03, second)):
         if length < 0.6:
             continue
+        middle = start + length / 2
         base = _base_units(length, depth, height, (front, body, top, metal), handles, rng)
-        out.append(_at_corner(SceneObject("counter", colour, base), size, corner, axis, start + length / 2, depth / 2))
+        out.append(_at_corner(SceneObject("counter", colour, base), size, corner, axis, middle, depth / 2))
         if with_tiles:
             tile, joint = _tile_colours(rng)
             tiles = Material("tiles", tile, joint, rng.uniform(6, 16), rng.uniform(0, 50), 0.3)
             panel = box_part("tiles", (0.01, length, low - height), (0, 0, (low + height) / 2), tiles)
-            out.append(_at_corner(SceneObject("wall", "white", [panel]), size, corner, axis, start + length / 2, 0.005))
+            out.append(_at_corner(SceneObject("wall", "white", [panel]), size, corner, axis, middle, 0.005))
         if with_wall_units:
             units = _fronts(
                 length, wall_depth, low, low + wall_height, (front, metal), handles, rng, drawers=0.0, upper=True
             )
             shell = box_part("body", (wall_depth, length, wall_height), (0, 0, low + wall_height / 2), body, "contain")
-            place = start + length / 2
-            out.append(
-                _at_corner(SceneObject("cabinet", colour, [shell, *units]), size, corner, axis, place, wall_depth / 2)
-            )
+            upper = SceneObject("cabinet", colour, [shell, *units])
+            out.append(_at_corner(upper, size, corner, axis, middle, wall_depth / 2))
     return out
-
-
-_HANDLES = ("bar", "upright", "knob", "none")
 
 
 def _tile_colours(rng) -> tuple[np.ndarray, np.ndarray]:

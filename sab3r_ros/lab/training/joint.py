@@ -41,7 +41,7 @@ def starting_network(trunk: EfficientNetTrunk) -> Sab3r:
     network.encoder.trunk.load_state_dict(trunk.state_dict())
     network.dec_blocks2.load_state_dict(network.dec_blocks.state_dict())
     network.downstream_head2.dense.load_state_dict(network.downstream_head1.dense.state_dict())
-    return network.to(memory_format=torch.channels_last)
+    return network
 
 
 def averaged_network(last: Path, cfg: Sab3rConfig) -> Sab3r:
