@@ -7,7 +7,7 @@ names such as `window.size` are the same everywhere.
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -148,6 +148,10 @@ class TrackingSettings(Group):
     )
     max_keypoints: int = Field(
         800, ge=0, le=10000, description="SIFT keypoints per image that refine the pose; 0 = none"
+    )
+    network: Literal["auto", "always", "needed"] = Field(
+        "auto",
+        description="Which frames the network looks at: always all; needed = those that keypoints alone do not place, and those that become keyframes; auto = needed where it runs on a CPU, always on a GPU. Without a known focal length (a calibration, or the first adjustment) all",
     )
     keypoint_views: int = Field(6, ge=1, le=100, description="Keyframes that keypoints are matched with")
     correct_depth: bool = Field(True, description="Correct the network's depth by what matched keypoints triangulate")

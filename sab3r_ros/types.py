@@ -87,6 +87,21 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class PreparedFrame:
+    """A frame in the network's size.
+
+    image (h,w,3) uint8; stamp in ns; framing: how it was resized and cropped; depth (h,w) metres or None; intrinsics (3,3) of
+    `image` or None.
+    """
+
+    image: np.ndarray
+    stamp: int
+    framing: Framing
+    depth: np.ndarray | None = None
+    intrinsics: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class EncodedFrame:
     """A frame as the network sees it.
 
@@ -133,8 +148,8 @@ class PoseEstimate:
     """Where a frame is, and its geometry from there.
 
     pose (4,4) float64: similarity, camera to map; inliers: share of the confidence that agrees; overlap: share of each
-    reference keyframe's points inside the frame; points (h,w,3): pointmap in the camera, conf (h,w); focal in pixels of the
-    network's image; relative_scale: the map's unit over the network's own, before the two were reconciled; edges: matches
+    reference keyframe's points inside the frame; points (h,w,3): pointmap in the camera, conf (h,w), both empty where keypoints
+    alone placed the frame; focal in pixels of the network's image; relative_scale: the map's unit over the network's own, before the two were reconciled; edges: matches
     with keyframes; depth_factor: by which keypoints corrected the network's depth on the whole.
     """
 
@@ -147,6 +162,11 @@ class PoseEstimate:
     relative_scale: float = 1.0
     edges: tuple[Edge, ...] = ()
     depth_factor: float = 1.0
+
+    @property
+    def has_points(self) -> bool:
+        """Whether the network has seen the frame."""
+        return bool(self.points.numel())
 
     @property
     def rigid_pose(self) -> np.ndarray:
@@ -315,8 +335,9 @@ class FrameResult:
 
     @property
     def depth(self) -> np.ndarray | None:
-        """Depth (h,w) float32 along z in the map's unit, of the network's image; downloaded when asked for."""
-        if self.estimate is None:
+        """Depth (h,w) float32 along z in the map's unit, of the network's image; downloaded when asked for. None where the network
+        has not seen the frame."""
+        if self.estimate is None or not self.estimate.has_points:
             return None
         from sab3r_ros.geometry.sim3 import split_sim3
 

@@ -11,7 +11,7 @@ from sab3r_ros.config import TrackingSettings
 from sab3r_ros.mapping.keypoints import Keypoints, detect_keypoints
 from sab3r_ros.models.base import GeometryModel
 from sab3r_ros.models.preprocess import Framing, framing_for, resize_and_crop
-from sab3r_ros.types import BadFrame, EncodedFrame, Frame, Keyframe
+from sab3r_ros.types import BadFrame, EncodedFrame, Frame, Keyframe, PreparedFrame
 
 
 class FrameEncoder:
@@ -21,8 +21,8 @@ class FrameEncoder:
         self._geometry, self._settings = geometry, settings
         self._beside = ThreadPoolExecutor(1, "keypoints")  # OpenCV works while the network does
 
-    def __call__(self, frame: Frame) -> EncodedFrame:
-        """Encode a rectified frame. Raises BadFrame for an image that is too narrow."""
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Bring a rectified frame to the network's size. Raises BadFrame for an image that is too narrow."""
         try:
             plan = framing_for(self._geometry, frame.rgb)
         except ValueError as error:
@@ -31,11 +31,22 @@ class FrameEncoder:
         if frame.depth is not None:
             depth = plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))
         intrinsics = None if frame.camera is None else plan.intrinsics(frame.camera.intrinsics)
-        image = resize_and_crop(frame.rgb, plan)
-        keypoints = self._beside.submit(self._keypoints, frame.rgb, plan)
-        tokens = self._geometry.encode(image)
+        return PreparedFrame(resize_and_crop(frame.rgb, plan), frame.stamp, plan, depth, intrinsics)
+
+    def keypoints(self, frame: Frame, prepared: PreparedFrame) -> Keypoints | None:
+        """Keypoints of the camera's own image; None where none are used."""
+        return self._keypoints(frame.rgb, prepared.framing)
+
+    def __call__(
+        self, frame: Frame, prepared: PreparedFrame | None = None, keypoints: Keypoints | None = None
+    ) -> EncodedFrame:
+        """Encode a rectified frame; prepared, keypoints: where these were made before. Raises BadFrame as `prepare` does."""
+        prepared = prepared or self.prepare(frame)
+        waiting = None if keypoints else self._beside.submit(self.keypoints, frame, prepared)
+        tokens = self._geometry.encode(prepared.image)
         return EncodedFrame(
-            image, frame.stamp, plan, tokens, global_descriptor(tokens.tokens), depth, intrinsics, keypoints.result(),
+            prepared.image, prepared.stamp, prepared.framing, tokens, global_descriptor(tokens.tokens), prepared.depth,
+            prepared.intrinsics, keypoints if waiting is None else waiting.result(),
         )  # fmt: skip
 
     def _keypoints(self, rgb: np.ndarray, plan: Framing) -> Keypoints | None:

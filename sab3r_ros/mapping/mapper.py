@@ -16,6 +16,8 @@ from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
+from sab3r_ros.mapping.keypoint_tracker import pose_by_keypoints
+from sab3r_ros.mapping.match_refinement import KeypointMatches
 from sab3r_ros.mapping.recognition import is_near, shares_a_place
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
@@ -36,6 +38,7 @@ from sab3r_ros.types import (
     MapSnapshot,
     Observation,
     PoseEstimate,
+    PreparedFrame,
     Region,
     Scale,
     ScaleSource,
@@ -45,6 +48,8 @@ from sab3r_ros.types import (
 _LOG = logging.getLogger("sab3r_ros")
 
 _WORTH_RESCALING = 0.03  # of the log of the map's unit
+_MOST_UNSEEN = 10  # frames in a row that keypoints alone place: things that come or go are seen by the network
+_REPLACED = "the map was replaced while this frame was processed"
 _UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
 _VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 
@@ -142,19 +147,23 @@ class Mapper:
         checked, restarted = self._check(frame, state.last_stamp)
         if restarted:
             self.relocalise()
-        encoded = self.encode(checked)
         lost = state.tracking == Tracking.LOST
-        candidates = self._candidates(state, encoded, lost)
+        prepared = self.encode.prepare(checked)
+        matches = None
+        if not lost and self._may_do_without_network(state):
+            placed, matches = self._place_by_keypoints(state, checked, prepared)
+            if placed is not None:
+                return self._add_placed(frame, state, *placed, started)
+        encoded = self.encode(checked, prepared, None if matches is None else matches.own)
+        candidates = self._candidates(state, encoded.descriptor if lost else None)
         estimate, prediction = self._track(
-            encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens
+            encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens, matches
         )
         wanted = self._track.wants_keyframe(estimate, candidates)
         features = self._features(encoded, prediction) if wanted else None
         with self.lock:
             if self.state is not state:
-                return _result(
-                    frame, estimate, Tracking.LOST, started, "the map was replaced while this frame was processed"
-                )
+                return _result(frame, estimate, Tracking.LOST, started, _REPLACED)
             state.last_stamp = frame.stamp
             state.frames += 1
             message = self._doubt(estimate, encoded, candidates, lost, state.last_pose)
@@ -170,7 +179,7 @@ class Mapper:
                 state.believe_calibration(encoded.intrinsics)
             keyframe = state.insert(encoded, estimate) if wanted else None
             edges = estimate.edges if self.adjusts else ()
-            state.track(encoded, estimate, candidates, keyframe, self.settings.window.size, edges)
+            state.track(encoded.stamp, estimate, candidates, keyframe, self.settings.window.size, edges)
             if keyframe is not None:
                 state.scene.integrate(keyframe, Observation(keyframe.points, keyframe.conf, keyframe.image, features))
                 if frame.odometry is not None and self.settings.tracking.use_odometry:
@@ -195,11 +204,58 @@ class Mapper:
         state.scale = Scale(ScaleSource.MEASURED, measured.stddev)
         return ""
 
-    def _candidates(self, state: MapState, frame: EncodedFrame, lost: bool) -> list[Keyframe]:
-        """Keyframes to compare with, best first; those of the window with their tokens."""
+    def _may_do_without_network(self, state: MapState) -> bool:
+        """Whether keypoints alone may place the next frame: as the settings want it, in a map whose camera is known, and where the
+        frame is likely to see what keyframes have seen."""
+        cfg = self.settings
+        wanted = cfg.tracking.network == "needed" or (
+            cfg.tracking.network == "auto" and not self.geometry.device.startswith("cuda")
+        )
+        if not wanted or not cfg.tracking.max_keypoints or state.last_pose is None or state.loaded_focal:
+            return False
+        return state.unseen < _MOST_UNSEEN and state.next_overlap >= cfg.window.keyframe_overlap
+
+    def _place_by_keypoints(
+        self, state: MapState, frame: Frame, prepared: PreparedFrame
+    ) -> tuple[tuple[PoseEstimate, list[Keyframe]] | None, KeypointMatches | None]:
+        """The pose of a frame that keypoints alone place, with the keyframes it was compared with, else None; and its matches, None
+        where the focal length is not known."""
         with self.lock:
-            near = None if lost or state.near_newest else state.last_pose
-            found = state.graph.candidates(frame.descriptor if lost else None, near)
+            candidates, last = self._nearest(state), state.last_pose
+        intrinsics = self._track.known_intrinsics(prepared, state.lens)
+        if intrinsics is None or last is None or candidates[0].image.shape != prepared.image.shape:
+            return None, None
+        keypoints = self.encode.keypoints(frame, prepared)
+        if keypoints is None:
+            return None, None
+        matches = self._track.match_keypoints(keypoints, candidates, intrinsics)
+        window = candidates[: self.settings.window.size]
+        estimate = pose_by_keypoints(matches, window, last, self.settings)
+        return None if estimate is None else (estimate, window), matches
+
+    def _add_placed(
+        self, frame: Frame, state: MapState, estimate: PoseEstimate, window: list[Keyframe], started: float
+    ) -> FrameResult:
+        """Add a frame that keypoints alone have placed to the trajectory."""
+        with self.lock:
+            if self.state is not state:
+                return _result(frame, estimate, Tracking.LOST, started, _REPLACED)
+            state.last_stamp = frame.stamp
+            state.frames += 1
+            estimate = state.follow(estimate, window)
+            edges = estimate.edges if self.adjusts else ()
+            state.track(frame.stamp, estimate, window, None, self.settings.window.size, edges)
+            return _result(frame, estimate, state.tracking, started, "")
+
+    def _nearest(self, state: MapState, descriptor: torch.Tensor | None = None) -> list[Keyframe]:
+        """Keyframes to compare a frame with, best first; descriptor: of a frame that may be anywhere. Under the lock."""
+        near = None if descriptor is not None or state.near_newest else state.last_pose
+        return state.graph.candidates(descriptor, near)
+
+    def _candidates(self, state: MapState, descriptor: torch.Tensor | None) -> list[Keyframe]:
+        """As `_nearest`; those of the window with their tokens."""
+        with self.lock:
+            found = self._nearest(state, descriptor)
         for k, keyframe in enumerate(found[: self.settings.window.size]):
             if keyframe.tokens is None:
                 found[k] = self.encode.restore_keyframe(keyframe)

@@ -50,6 +50,8 @@ class MapState:
         True  # whether the camera is near the newest keyframes, not somewhere in an older part of the map
     )
     session: int = 0
+    overlaps: deque[float] = field(default_factory=lambda: deque(maxlen=2))  # with the window, of the newest frames
+    unseen: int = 0  # frames since the network looked at one
     last_pose: Tensor | None = None  # (4,4) of the newest tracked frame; None where the camera may be anywhere
     matches: MatchStore = field(default_factory=MatchStore)
     odometry: OdometryScale = field(default_factory=OdometryScale)
@@ -74,6 +76,11 @@ class MapState:
     def hold(self, keyframes: Iterable[int]) -> None:
         """Leave these keyframes where they are from now on: some of what they see came from a file and cannot move."""
         self.held |= frozenset(keyframes)
+
+    @property
+    def next_overlap(self) -> float:
+        """What the next frame is likely to share with the window, if the camera goes on as it did; 0 where nobody knows."""
+        return 2 * self.overlaps[-1] - self.overlaps[0] if self.overlaps else 0.0
 
     def look_for_camera(self) -> None:
         """Keep the map, but find the camera anew."""
@@ -146,20 +153,24 @@ class MapState:
         return keyframe
 
     def track(
-        self, frame: EncodedFrame, estimate: PoseEstimate, references: list[Keyframe], keyframe: Keyframe | None,
+        self, stamp: int, estimate: PoseEstimate, references: list[Keyframe], keyframe: Keyframe | None,
         window: int, edges: Iterable[Edge] = (),
     ) -> None:  # fmt: skip
         """Add a frame to the trajectory: beside the keyframe it became, the newest one if that is among the `window` newest that
         it was compared with, else the one it sees most of."""
         beside = None
         self.last_pose = estimate.pose
+        self.unseen = 0 if estimate.has_points else self.unseen + 1
+        if keyframe is not None:
+            self.overlaps.clear()
+        self.overlaps.append(1.0 if keyframe is not None else max(estimate.overlap))
         if keyframe is not None or not references:
             self.near_newest = True
         else:
             best = references[int(np.argmax(estimate.overlap))].id
             self.near_newest = best in {k.id for k in self.graph.keyframes[-window:]}
             beside = None if self.near_newest else best
-        self.graph.track(frame.stamp, estimate.pose, edges, beside)
+        self.graph.track(stamp, estimate.pose, edges, beside)
 
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:
         """Give keyframes other poses (4,4), similarities; the frames beside them follow, voxels by `move_voxels`.

@@ -12,10 +12,10 @@ from sab3r_ros.geometry.pointmaps import focal_from_pointmap, weighted_mean_poin
 from sab3r_ros.geometry.projection import known_rays, pinhole
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.adjustment.bundle import Lens
-from sab3r_ros.mapping.keypoints import match_keypoints
+from sab3r_ros.mapping.keypoints import Keypoints, match_keypoints
 from sab3r_ros.mapping.match_refinement import MIN_MATCHES, KeypointMatches, refine_by_matches
 from sab3r_ros.models.base import GeometryModel, PairPrediction
-from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate
+from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, PreparedFrame
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
 _AGREES_WELL = 0.7  # inliers with one keyframe from which others would tell nothing new
@@ -40,25 +40,27 @@ class Tracker:
 
     def __call__(
         self, frame: EncodedFrame, candidates: list[Keyframe], first_pose: np.ndarray, focals: deque[float], expected_scale: float,
-        lens: Lens | None = None,
+        lens: Lens | None = None, keypoints: KeypointMatches | None = None,
     ) -> tuple[PoseEstimate, PairPrediction]:  # fmt: skip
         """The frame's pose and what the network predicted.
 
         candidates: keyframes to compare with, best first; none: the frame begins a map at `first_pose` (4,4). focals: estimates
         of the focal length so far, to which this frame's is added. expected_scale: the map's unit over the network's own. lens:
-        what an adjustment made of the focal length.
+        what an adjustment made of the focal length. keypoints: matches, where they were made before.
         Raises ValueError where the network's prediction carries no weight.
         """
         cfg = self._settings
         references = candidates[: cfg.window.size]
         if not references:
-            return self._begin(frame, first_pose, focals, self._known_intrinsics(frame, lens))
+            return self._begin(frame, first_pose, focals, self.known_intrinsics(frame, lens))
         some = references[:1] if cfg.window.one_first and not self._geometry.device.startswith("cuda") else references
         prediction = self._predict(frame, some)
         focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
-        intrinsics = self._known_intrinsics(frame, lens)
+        intrinsics = self.known_intrinsics(frame, lens)
         focal = None if intrinsics is None else float(intrinsics[0, 0])
-        keypoints = self._match_keypoints(frame, candidates, focals, intrinsics)
+        if keypoints is None and frame.keypoints is not None:
+            believed = pinhole(float(np.median(focals)), *frame.framing.cropped) if intrinsics is None else intrinsics
+            keypoints = self.match_keypoints(frame.keypoints, candidates, believed)
         estimate = estimate_pose(prediction, some, references, cfg.tracking, expected_scale, keypoints, focal)
         if len(some) < len(references) and estimate.inliers < _AGREES_WELL:
             prediction = prediction.with_more(self._predict(frame, references[1:]))
@@ -81,19 +83,14 @@ class Tracker:
         step = cfg.tracking.match_step if cfg.tracking.matching else 0
         return self._geometry.predict_pairs(frame.tokens, tokens, cfg.window.symmetric_pairs, step)
 
-    def _match_keypoints(
-        self, frame: EncodedFrame, candidates: list[Keyframe], focals: deque[float], intrinsics: np.ndarray | None
-    ) -> KeypointMatches | None:
-        """Matches of the frame's keypoints with those of the first candidates; None where it has none."""
-        if frame.keypoints is None:
-            return None
-        if intrinsics is None:
-            intrinsics = pinhole(float(np.median(focals)), *frame.framing.cropped)
+    def match_keypoints(self, own: Keypoints, candidates: list[Keyframe], intrinsics: np.ndarray) -> KeypointMatches:
+        """Matches of a frame's keypoints with those of the first candidates; intrinsics (3,3) of the network's image."""
         with_keypoints = [(k, k.keypoints) for k in candidates[: self._settings.tracking.keypoint_views] if k.keypoints]
-        matches = [match_keypoints(frame.keypoints, theirs) for _, theirs in with_keypoints]
-        return KeypointMatches(frame.keypoints, [k for k, _ in with_keypoints], matches, intrinsics)
+        matches = [match_keypoints(own, theirs) for _, theirs in with_keypoints]
+        return KeypointMatches(own, [k for k, _ in with_keypoints], matches, intrinsics)
 
-    def _known_intrinsics(self, frame: EncodedFrame, lens: Lens | None) -> np.ndarray | None:
+    def known_intrinsics(self, frame: PreparedFrame | EncodedFrame, lens: Lens | None) -> np.ndarray | None:
+        """Intrinsics (3,3) of a frame's image by its calibration, else by an adjustment's lens; None where neither is known."""
         if self._settings.tracking.use_intrinsics and frame.intrinsics is not None:
             return frame.intrinsics
         return None if lens is None else pinhole(lens.pinhole_focal, *frame.framing.cropped)

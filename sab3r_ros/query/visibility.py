@@ -45,9 +45,9 @@ def view_of(keyframe: Keyframe, focal: float = 0.0) -> View:
 
 
 def view_of_result(result: FrameResult) -> View | None:
-    """A tracked frame, whether it became a keyframe or not; None for one that was lost."""
+    """A tracked frame, whether it became a keyframe or not; None for one that was lost, or that has no depth."""
     estimate = result.estimate
-    if estimate is None or result.pose is None:
+    if estimate is None or result.pose is None or not estimate.has_points:
         return None
     depth = estimate.points[..., 2].float().cpu().numpy()
     return View(-1, result.stamp, estimate.pose.cpu().numpy(), estimate.focal, depth)
