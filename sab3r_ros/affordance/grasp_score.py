@@ -1,6 +1,7 @@
-"""How likely an object comes up in a hand that fits: a logistic model of what the hand holds, learnt in physics."""
+"""How likely an object comes up in a hand that fits: boosted trees over what the hand holds, learnt in physics."""
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -8,41 +9,87 @@ import numpy as np
 
 _FILE = Path(__file__).resolve().parents[1] / "assets" / "grasp_score.json"
 _CONE = 0.8  # cosine: surfaces turned farther from the closing direction slip
+_CONTACT = 0.005  # metres: points this near to the outermost ones are touched
+_STRIPS = 4  # of a finger's face along each of its sides, in which the surface that it meets is looked for
+_MET = 2  # points of a strip that tell where the surface is
+_FLATTEST, _STEEPEST = 3, 3.0  # strips that tell a slope; the largest slope that is told apart
 FEATURES = (
-    "cone", "facing", "facing_worse", "facing_squared", "depth", "patch", "cover", "arm", "arm_squared", "tilt", "side", "tight", "thin",
-    "count", "extent", "width", "width_squared", "low",
+    "cone", "facing", "facing_worse", "depth", "patch", "cover", "count", "met", "touched", "wedge_across", "wedge_along", "turn_across",
+    "turn_along", "steepest", "bumps", "arm", "arm_across", "arm_along", "down", "width", "spare", "extent", "height", "size", "above",
+    "filled", "noise",
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Thing:
+    """What hands are looked at for: middle (3,) and sides (3,) of the object in metres, z up; foot: height of what it stands on;
+    noise: standard deviation of its points across the surface, metres."""
+
+    middle: np.ndarray
+    sides: np.ndarray
+    foot: float
+    noise: float
+
+
 def features_of(
-    own: np.ndarray, normals: np.ndarray, width: float, depth: float, arm: float, down: float, max_width: float, extent: float,
-    height: float, contact: float,
+    own: np.ndarray, normals: np.ndarray, filled: int, width: float, depth: float, rotation: np.ndarray, tips: np.ndarray, spare: float,
+    thing: Thing, finger: tuple[float, float],
 ) -> np.ndarray:  # fmt: skip
     """What is known of a hand with points between its fingers, (len(FEATURES),).
 
     own (N,3): these points in the hand's frame, y about the middle; normals (N,): their component along the closing direction;
-    down: of the approach, 1 = straight down; arm: metres between the approach's line and the middle of the object; extent: of
-    the object, height: of the tips over the table or the object's foot, contact: depth of what a finger touches, metres.
+    filled: points between them that are inside the object; rotation (3,3) and tips (3,): the hand's; spare: metres that it opens
+    beyond the width; finger: width and length of its face, metres.
     """
-    left, right = own[:, 1] < -width / 2 + contact, own[:, 1] > width / 2 - contact
-    faces = [
-        float(np.clip(sign * normals[side], 0, 1).mean()) if side.any() else 0.0
-        for sign, side in ((-1, left), (1, right))
-    ]
-    cones = [
-        float((sign * normals[side] > _CONE).mean()) if side.any() else 0.0 for sign, side in ((-1, left), (1, right))
-    ]
-    patch = min(_spread(own[left, 2]), _spread(own[right, 2]))
-    cover = min(_spread(own[left, 0]), _spread(own[right, 0]))
-    facing = float(np.mean(faces))
-    far = min(arm / 0.08, 2.0)
+    left, right = own[:, 1] < -width / 2 + _CONTACT, own[:, 1] > width / 2 - _CONTACT
+    faces, cones = [], []
+    for sign, side in ((-1, left), (1, right)):
+        towards = sign * normals[side] if side.any() else np.zeros(1)
+        faces.append(float(np.clip(towards, 0, 1).mean()))
+        cones.append(float((towards > _CONE).mean()))
+    slopes = np.array([_met_surface(own, sign, width, finger) for sign in (-1, 1)])  # (2,5)
+    off = (thing.middle - tips) @ rotation
     return np.array(
         [
-            min(cones), facing, min(faces), facing**2, min(depth / 0.04, 1.0), min(patch / 0.02, 1.0), min(cover / 0.02, 1.0), far, far**2, 1 - down,
-            float(down < 0.3), max(0.0, 1 - (max_width - width) / 0.012), float(width < 0.006), min(min(left.sum(), right.sum()) / 20, 1.0),
-            min(extent / 0.3, 1.5), width / 0.085, (width / 0.085) ** 2, float(np.clip(height / 0.02, 0, 1)),
+            min(cones), float(np.mean(faces)), min(faces), depth, min(_spread(own[left, 2]), _spread(own[right, 2])),
+            min(_spread(own[left, 0]), _spread(own[right, 0])), min(left.sum(), right.sum(), 60), slopes[:, 3].min(), slopes[:, 4].min(),
+            # Left and right slopes are of y: faces that are parallel have the same.
+            slopes[1, 0] - slopes[0, 0], slopes[1, 1] - slopes[0, 1], abs(slopes[:, 0].mean()), abs(slopes[:, 1].mean()),
+            np.hypot(slopes[:, 0], slopes[:, 1]).max(), slopes[:, 2].max(), float(np.hypot(off[0], off[1])), abs(off[0]), off[2], -rotation[2, 2],
+            width, spare, float(np.linalg.norm(thing.sides)), tips[2] - thing.foot, float(np.cbrt(np.prod(np.maximum(thing.sides, 1e-3)))),
+            thing.middle[2] - tips[2], float(min(filled, 20)), thing.noise,
         ]
     )  # fmt: skip
+
+
+def _met_surface(own: np.ndarray, sign: int, width: float, finger: tuple[float, float]) -> np.ndarray:
+    """The surface that one finger meets: slopes of y over x and over z (z grows towards the tips), root mean square distance in
+    metres from the plane with these slopes, share of the finger's face that meets anything, and share that is touched.
+
+    The plane goes through the outermost points of strips of the finger's face: normals of single points tell nothing where they
+    scatter by millimetres.
+    """
+    across = np.clip(((own[:, 0] / finger[0] + 0.5) * _STRIPS).astype(int), 0, _STRIPS - 1)
+    along = np.clip((-own[:, 2] / finger[1] * _STRIPS).astype(int), 0, _STRIPS - 1)
+    strip = across * _STRIPS + along
+    outward = sign * own[:, 1]
+    order = np.lexsort((-outward, strip))
+    starts = np.searchsorted(strip[order], np.arange(_STRIPS**2))
+    counts = np.bincount(strip, minlength=_STRIPS**2)
+    # The second outermost: one stray point is no surface. Strips that the other side alone reaches are not met.
+    rows = order[np.minimum(starts + _MET - 1, len(order) - 1)]
+    met = (counts >= _MET) & (outward[rows] > 0)
+    rows = rows[met]
+    if len(rows) < _FLATTEST:
+        return np.array([0.0, 0.0, 0.02, len(rows) / _STRIPS**2, 0.0])
+    flat = np.column_stack([own[rows, 0], own[rows, 2], np.ones(len(rows))])
+    # Little is known of a slope that few strips tell: it is held towards zero.
+    held = np.diag([1e-5, 1e-5, 0])
+    plane = np.linalg.solve(flat.T @ flat + held, flat.T @ own[rows, 1])
+    bumps = float(np.sqrt(np.square(flat @ plane - own[rows, 1]).mean()))
+    slopes = np.clip(plane[:2], -_STEEPEST, _STEEPEST)
+    touched = float((outward[rows] > width / 2 - _CONTACT).sum() / _STRIPS**2)
+    return np.array([*slopes, bumps, len(rows) / _STRIPS**2, touched])
 
 
 def _spread(values: np.ndarray) -> float:
@@ -51,13 +98,42 @@ def _spread(values: np.ndarray) -> float:
 
 def probability(features: np.ndarray) -> np.ndarray:
     """Estimated probability (F,) of lifting from features (F, len(FEATURES))."""
-    weights, start = _model()
-    return 1 / (1 + np.exp(-(features @ weights + start)))
+    model = _model()
+    return 1 / (1 + np.exp(-model.logit(features)))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Boosted regression trees whose values add up to a logit.
+
+    Nodes of all trees one after the other: feature (M,) to compare, -1 in a leaf; threshold (M,): up to it to `left` (M,),
+    beyond it to `right` (M,); value (M,) of a leaf. roots (T,); start: the logit without trees.
+    """
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    roots: np.ndarray
+    start: float
+
+    def logit(self, features: np.ndarray) -> np.ndarray:
+        """The sum (F,) over all trees for features (F,C)."""
+        node = np.broadcast_to(self.roots, (len(features), len(self.roots))).copy()
+        while True:
+            tested = self.feature[node]
+            inner = tested >= 0
+            if not inner.any():
+                return self.start + self.value[node].sum(1)
+            value = np.take_along_axis(features, np.maximum(tested, 0), 1)
+            node = np.where(inner, np.where(value <= self.threshold[node], self.left[node], self.right[node]), node)
 
 
 @cache
-def _model() -> tuple[np.ndarray, float]:
+def _model() -> Trees:
     content = json.loads(_FILE.read_text())
     if tuple(content["features"]) != FEATURES:
         raise ValueError(f"{_FILE} was made for other features")
-    return np.array(content["weights"]), float(content["start"])
+    columns = {k: np.array(content[k]) for k in ("feature", "threshold", "left", "right", "value", "roots")}
+    return Trees(**columns, start=float(content["start"]))

@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 
 from sab3r_ros.affordance.clouds import evenly
-from sab3r_ros.affordance.grasp_score import FEATURES, features_of, probability
+from sab3r_ros.affordance.grasp_score import FEATURES, Thing, features_of, probability
 from sab3r_ros.affordance.hand_fitting import PALM_DEPTH, fit_hands
+from sab3r_ros.affordance.solid import solid_below
 from sab3r_ros.affordance.surface import densified
 
 _THINNED = 1200  # points that stand for the object where hands are fitted
+_SOLID = 800  # points that stand for its inside
 _EXAMINED = 12_000  # points that stand for it where they are looked at closely
 _LOOKED_AT, _LOOKED_AT_ASKED = 300, 120  # hands looked at closely: anywhere, and at the asked part
 _SOME, _MOST = 0.4, 0.7  # scores from which on points belong to the asked part, and share of the object that is no part
@@ -86,30 +88,21 @@ def fitting_grasps(
     measured = points
     points, origin = densified(points, normals, _DENSE)
     normals, scores = normals[origin], scores[origin]
+    foot = float(points[:, 2].min()) if support is None else support
+    inside = solid_below(points, normals, foot)
+    inside = inside[evenly(inside, _SOLID)]
     thin = evenly(points, _THINNED)
-    fits = fit_hands(points[thin], gripper, gap, _TABLE_GAP + noise / 2, support, _asked_part(scores[thin]))
+    fits = fit_hands(points[thin], inside, gripper, gap, _TABLE_GAP + noise / 2, support, _asked_part(scores[thin]))
     kept = evenly(points, _EXAMINED)
     points, normals, scores, measured = points[kept], normals[kept], scores[kept], measured[origin[kept]]
-    middle, foot = points.mean(0), float(points[:, 2].min()) if support is None else support
-    extent = float(np.linalg.norm(np.ptp(points, axis=0)))
+    middle = np.concatenate([points, inside]).mean(0)
+    thing = Thing(middle, np.ptp(points, axis=0), foot, noise)
     found, features = [], []
-    order = np.argsort(-_promise(fits, middle), kind="stable")
+    order = np.argsort(-_promise(fits, thing.middle), kind="stable")
     for k in np.concatenate([order[~fits.asked[order]][:_LOOKED_AT], order[fits.asked[order]][:_LOOKED_AT_ASKED]]):
         looked_at = _examine(
-            fits.rotation[k],
-            fits.tips[k],
-            float(fits.depth[k]),
-            points,
-            normals,
-            scores,
-            middle,
-            gripper,
-            gap,
-            obstacles,
-            extent,
-            foot,
-            measured,
-        )
+            fits.rotation[k], fits.tips[k], float(fits.depth[k]), points, normals, scores, thing, gripper, gap, inside, obstacles, measured,
+        )  # fmt: skip
         if looked_at is not None:
             found.append(looked_at[0])
             features.append(looked_at[1])
@@ -152,46 +145,46 @@ def _promise(fits, middle: np.ndarray) -> np.ndarray:
 
 
 def _examine(
-    rotation, tips, depth, points, normals, scores, middle, gripper, gap, obstacles, extent, foot, measured
-) -> tuple[Grasp, np.ndarray] | None:
+    rotation, tips, depth, points, normals, scores, thing, gripper, gap, inside, obstacles, measured,
+) -> tuple[Grasp, np.ndarray] | None:  # fmt: skip
     """A hand with its contacts, and its features; None where it would hit something or has nothing between its fingers."""
     own = (points - tips) @ rotation
-    held = (np.abs(own[:, 0]) < gripper.finger_width / 2) & (own[:, 2] < 0) & (own[:, 2] > -gripper.finger_length)
-    held &= np.abs(own[:, 1]) < gripper.max_width / 2 + gap
+    within = (inside - tips) @ rotation
+    held, filled = (_held(p, gripper, gripper.max_width / 2 + gap) for p in (own, within))
     if held.sum() < _FEWEST:
         return None
     low, high = np.quantile(own[held, 1], [0.01, 0.99])
+    if filled.any():
+        low, high = min(low, within[filled, 1].min()), max(high, within[filled, 1].max())
     width, shift = float(high - low), (high + low) / 2
     if width > gripper.max_width - _OPENING_GAP:
         return None
     tips = tips + shift * rotation[:, 1]
     own[:, 1] -= shift
-    if _collides(own, width, gripper, gap, allowed=_STRAYS):
+    within[:, 1] -= shift
+    if _collides(own, width, gripper, gap, _STRAYS) or _collides(within, width, gripper, gap, _STRAYS):
         return None
     if len(obstacles):
         other = (obstacles - tips) @ rotation
         if _collides(other, width, gripper, gap + _NEIGHBOUR / 2, allowed=0) or _between_fingers(other, width, gripper):
             return None
-    arm = float(np.linalg.norm(np.cross(middle - tips, rotation[:, 2])))
     features = features_of(
-        own[held],
-        normals[held] @ rotation[:, 1],
-        width,
-        depth,
-        arm,
-        -rotation[2, 2],
-        gripper.max_width,
-        extent,
-        tips[2] - foot,
-        _CONTACT,
-    )
+        own[held], normals[held] @ rotation[:, 1], int(filled.sum()), width, depth, rotation, tips, gripper.max_width - width, thing,
+        (gripper.finger_width, gripper.finger_length),
+    )  # fmt: skip
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, tips
-    inside, turned = np.flatnonzero(held), own[held]
+    rows, turned = np.flatnonzero(held), own[held]
     touched = np.abs(turned[:, 1]) > width / 2 - _CONTACT
-    contacts = np.stack([_typical(measured[inside[touched & (sign * turned[:, 1] > 0)]], tips) for sign in (-1, 1)])
-    serves = float(scores[inside[touched]].mean()) if touched.any() else float(scores[inside].mean())
+    contacts = np.stack([_typical(measured[rows[touched & (sign * turned[:, 1] > 0)]], tips) for sign in (-1, 1)])
+    serves = float(scores[rows[touched]].mean()) if touched.any() else float(scores[rows].mean())
     return Grasp(pose, contacts, width, depth, gripper.clearance, 0.0, serves), features
+
+
+def _held(own: np.ndarray, gripper: Gripper, half: float) -> np.ndarray:
+    """Which points, in the hand's frame, lie between its fingers and within `half` of their middle."""
+    held = (np.abs(own[:, 0]) < gripper.finger_width / 2) & (np.abs(own[:, 1]) < half)
+    return held & (own[:, 2] < 0) & (own[:, 2] > -gripper.finger_length)
 
 
 def _typical(points: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
@@ -218,14 +211,7 @@ def _collides(own: np.ndarray, width: float, gripper: Gripper, gap: float, allow
 
 def _between_fingers(other: np.ndarray, width: float, gripper: Gripper) -> bool:
     """Whether something else lies where the fingers close."""
-    z = other[:, 2]
-    held = (
-        (np.abs(other[:, 0]) < gripper.finger_width / 2)
-        & (np.abs(other[:, 1]) < width / 2)
-        & (z < 0)
-        & (z > -gripper.finger_length)
-    )
-    return bool(held.any())
+    return bool(_held(other, gripper, width / 2).any())
 
 
 def apart(grasps: list[Grasp], count: int, distance: float) -> list[Grasp]:

@@ -74,11 +74,17 @@ def footprint_axis(points: np.ndarray) -> np.ndarray:
 
 
 def fit_hands(
-    points: np.ndarray, gripper, gap: float, table_gap: float, support: float | None, asked: np.ndarray
+    points: np.ndarray,
+    inside: np.ndarray,
+    gripper,
+    gap: float,
+    table_gap: float,
+    support: float | None,
+    asked: np.ndarray,
 ) -> Fits:
     """Hands around an object (N,3), in metres, z up, that touch neither it while they come nor the table.
 
-    gap: metres between an open finger and the surface, table_gap: and the table; support: its height, None where there is none;
+    inside (M,3): points in the object's inside; gap: metres between an open finger and the surface, table_gap: and the table; support: its height, None where there is none;
     asked (N,) bool: points of a part at which further hands are looked for. What else is in the way is not looked at here.
     """
     axis = footprint_axis(points) if len(points) > 2 else np.array([1.0, 0])
@@ -88,7 +94,8 @@ def fit_hands(
     if asked.any():
         part = points[asked]
         centres = np.concatenate([centres, part[spread_rows(part, _ASKED_CENTRES)]])
-    found = [_fit(points, centres, rotation, gripper, gap, table_gap, support) for rotation in orientations(axis)]
+    solid = np.concatenate([points, inside])
+    found = [_fit(solid, centres, rotation, gripper, gap, table_gap, support) for rotation in orientations(axis)]
     rotation, tips, width, depth, centre = (np.concatenate(column) for column in zip(*found, strict=True))
     return Fits(rotation, tips, width, depth, centre >= general)
 

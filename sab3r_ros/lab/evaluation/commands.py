@@ -171,17 +171,18 @@ def scan_metrics(checkpoint: str, folder: Path, out: Path | None) -> dict:
 
 
 def grasp_metrics(folder: Path | None, noise: float, prompt: str, tries: int, workers: int, first: int) -> dict:
-    """Percent of objects that come up, whole, seen from two sides and from one, beside the baseline from above; lift3_*: with
-    three times the noise."""
-    from sab3r_ros.lab.evaluation.grasp_bench import figures, household_paths, run_bench
+    """Percent of objects that come up, whole, seen from two sides and from one, and from two with two others close by (clutter),
+    beside the baseline from above; lift3_*: with three times the noise."""
+    from sab3r_ros.lab.evaluation.grasp_bench import CLOUDS, CLUTTER, figures, household_paths, run_bench
 
     started = time.perf_counter()
     paths = household_paths(first) if folder is None else sorted(folder.glob("*.npz"))
     if not paths:
         raise ValueError(f"no objects (.npz) in {folder}")
-    ours = figures(run_bench(paths, noise, first, prompt, tries, workers))
+    every = (*CLOUDS, CLUTTER) if len(paths) > 2 else CLOUDS
+    ours = figures(run_bench(paths, noise, first, prompt, tries, workers, every))
     noisy = figures(run_bench(paths, 3 * noise, first, prompt, tries, workers))
     ours |= {k.replace("lift_", "lift3_"): v for k, v in noisy.items() if k.startswith("lift_")}
-    above = figures(run_bench(paths, noise, first, None, tries, workers), "topdown_")
+    above = figures(run_bench(paths, noise, first, None, tries, workers, every), "topdown_")
     baseline = {k.replace("topdown_lift_", "topdown_"): v for k, v in above.items() if k.startswith("topdown_lift_")}
     return {"objects": len(paths), **ours, **baseline, "seconds": round(time.perf_counter() - started, 1)}

@@ -13,15 +13,18 @@ from tqdm import tqdm
 from sab3r_ros.affordance.grasps import Grasp, Gripper
 from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
+from sab3r_ros.lab.evaluation.grasp_clutter import neighbours, together
 from sab3r_ros.lab.evaluation.grasp_objects import HELD, household_object
 from sab3r_ros.lab.evaluation.grasp_physics import Body, Outcome, read_body, try_grasp
 from sab3r_ros.lab.evaluation.metrics import calibration_error
 
 CLOUDS = ("whole", "two", "one")
-_POINTS = {"whole": 4096, "two": 3000, "one": 3000}  # of the surface, or a view
+CLUTTER = "clutter"  # as "two", with two other objects close to the one that is asked for
+_POINTS = {"whole": 4096, "two": 3000, "one": 3000, CLUTTER: 3000}  # of the surface, or a view
 _DISTANCE, _ELEVATION = 0.6, (25.0, 60.0)  # metres, degrees: where cameras stand
 _TABLE, _GRID = 0.25, 0.01  # metres: half side and spacing of the table's points around the object
 _TOP = 5
+_SEEN = 50  # points of an object behind others, below which nothing is asked
 _SURFACE = 20_000  # points of a mesh among which the one nearest to a contact tells its face
 
 
@@ -52,26 +55,38 @@ class Trial:
 
 def observe(item: Body, cloud: str, noise: float, rng: np.random.Generator) -> np.ndarray:
     """Points (N,3) of an object: its whole surface, or what cameras see of it; noise: standard deviation in metres."""
+    return observe_among([item], cloud, noise, rng)[0]
+
+
+def observe_among(
+    bodies: Sequence[Body], cloud: str, noise: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N,3) of the first of some bodies as in `observe`, and points (M,3) of the others in the same images."""
     import trimesh
 
-    mesh = trimesh.Trimesh(item.vertices, item.faces, process=False)
+    vertices, faces, owner = together(bodies)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
     count = _POINTS[cloud]
     if cloud == "whole":
         points, _ = trimesh.sample.sample_surface(mesh, count, seed=int(rng.integers(2**31)))
-        return np.asarray(points) + rng.normal(0, noise, (count, 3))
+        return np.asarray(points) + rng.normal(0, noise, (count, 3)), np.empty((0, 3))
     first = rng.uniform(0, 2 * np.pi)
-    seen = []
+    seen, of_body = [], []
+    own = bodies[0].vertices
     for azimuth in [first] if cloud == "one" else [first, first + np.radians(rng.uniform(60, 180))]:
         elevation = np.radians(rng.uniform(*_ELEVATION))
-        middle = (item.vertices.min(0) + item.vertices.max(0)) / 2
+        middle = (own.min(0) + own.max(0)) / 2
         away = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-        seen.append(_view(mesh, middle + _DISTANCE * away, count, rng))
-    points = np.concatenate(seen)
-    return points + rng.normal(0, noise, points.shape)
+        hits, face = _view(mesh, middle + _DISTANCE * away, count * len(bodies), rng)
+        seen.append(hits)
+        of_body.append(owner[face])
+    points, number = np.concatenate(seen), np.concatenate(of_body)
+    points = points + rng.normal(0, noise, points.shape)
+    return points[number == 0], points[number > 0]
 
 
-def _view(mesh, eye: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Points of a mesh that are visible from `eye` (3,), spread as on a camera's image."""
+def _view(mesh, eye: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N,3) of a mesh that are visible from `eye` (3,), spread as on a camera's image, and their faces (N,)."""
     import trimesh
 
     aims, _ = trimesh.sample.sample_surface(mesh, 40 * count // 8, seed=int(rng.integers(2**31)))
@@ -79,8 +94,9 @@ def _view(mesh, eye: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     aims = np.concatenate([np.asarray(aims), rng.uniform(low, high, (4 * count, 3))])
     rays = aims - eye
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    hits, _, _ = mesh.ray.intersects_location(np.broadcast_to(eye, rays.shape), rays, multiple_hits=False)
-    return hits[rng.permutation(len(hits))[:count]]
+    hits, _, face = mesh.ray.intersects_location(np.broadcast_to(eye, rays.shape), rays, multiple_hits=False)
+    some = rng.permutation(len(hits))[:count]
+    return hits[some], face[some]
 
 
 def table_points(points: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
@@ -137,9 +153,11 @@ def load_object(name: Path | str) -> Body:
 
 
 def trials_of(
-    path: Path | str, clouds: Sequence[str], noise: float, seed: int, prompt: str | None, tries: int
-) -> list[Trial]:
-    """All trials of one object; prompt: what is asked, None for the baseline from above. Runs in a process of its own."""
+    path: Path | str, clouds: Sequence[str], noise: float, seed: int, prompt: str | None, tries: int, others: Sequence[Path | str] = ()
+) -> list[Trial]:  # fmt: skip
+    """All trials of one object; prompt: what is asked, None for the baseline from above; others: what may stand beside it in
+    clutter, at least two. Runs in a process of its own.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -148,10 +166,14 @@ def trials_of(
     out = []
     for cloud in clouds:
         for number in range(1 if cloud == "whole" else tries):
-            rng = np.random.default_rng([seed, number, sum(item.name.encode()), CLOUDS.index(cloud)])
-            points = observe(item, cloud, noise, rng)
-            grasps = plan(points, table_points(points, rng, noise))[:_TOP]
-            outcomes = tuple(try_grasp(item, g, gripper) for g in grasps)
+            rng = np.random.default_rng([seed, number, sum(item.name.encode()), (*CLOUDS, CLUTTER).index(cloud)])
+            beside = []
+            if cloud == CLUTTER:
+                beside = neighbours(item, [load_object(others[k]) for k in rng.permutation(len(others))[:2]], rng)
+            points, more = observe_among([item, *beside], cloud, noise, rng)
+            around = np.concatenate([table_points(points, rng, noise), more])
+            grasps = plan(points, around)[:_TOP] if len(points) >= _SEEN else []
+            outcomes = tuple(try_grasp(item, g, gripper, beside) for g in grasps)
             right = on_right_part(item, grasps[0], prompt) if grasps and prompt else None
             out.append(Trial(item.name, cloud, outcomes, tuple(g.score for g in grasps), right))
     return out
@@ -184,7 +206,7 @@ def run_bench(
     clouds: Sequence[str] = CLOUDS,
 ) -> list[Trial]:  # fmt: skip
     """Trials of every object: a file, or "kind-seed" of a household object. Raises ValueError for one that cannot be read."""
-    jobs = [(item, tuple(clouds), noise, seed, prompt, tries) for item in items]
+    jobs = [(item, tuple(clouds), noise, seed, prompt, tries, [o for o in items if o != item]) for item in items]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         futures = [pool.submit(trials_of, *job) for job in jobs]
         return [trial for f in tqdm(futures, unit="object", desc=prompt or "from above") for trial in f.result()]
@@ -194,7 +216,7 @@ def figures(trials: Sequence[Trial], prefix: str = "") -> dict[str, float]:
     """Percent of the trials in which the best grasp lifts, one of the top five does, one was offered at all, and the best one
     lies on the part that was asked for."""
     out = {}
-    for cloud in CLOUDS:
+    for cloud in (*CLOUDS, CLUTTER):
         own = [t for t in trials if t.cloud == cloud]
         if own:
             out[f"{prefix}lift_{cloud}"] = 100 * float(np.mean([t.best_lifts for t in own]))
@@ -205,7 +227,7 @@ def figures(trials: Sequence[Trial], prefix: str = "") -> dict[str, float]:
             out[f"{prefix}right_part_{cloud}"] = 100 * float(np.mean(parts))
     best = [t.outcomes[0] for t in trials if t.outcomes]
     if best:
-        out[f"{prefix}table_hits"] = 100 * float(np.mean([o.reason == "enters the table" for o in best]))
+        out[f"{prefix}table_hits"] = 100 * float(np.mean([o.reason.startswith("enters") for o in best]))
         out[f"{prefix}ece"] = calibration_error(list(_scored(trials)))
     return {k: round(v, 3) for k, v in out.items()}
 

@@ -1,5 +1,6 @@
 """Household objects of the made-up world as bodies for the physics bench."""
 
+import cv2
 import numpy as np
 
 from sab3r_ros.lab.evaluation.grasp_physics import Body
@@ -14,6 +15,9 @@ _THICKNESS = 0.003  # metres of such a piece
 _CONVEX = 0.97  # share of its hull's volume that a part fills to count as convex
 _DENSITY = 350.0  # kg per cubic metre of the hulls, hollow things and solid ones together
 _MASS = (0.03, 0.8)  # kg
+_DENSITIES, _MASSES = (200.0, 1500.0), (0.015, 1.2)  # of varied objects
+_NARROW, _LONGEST = (0.012, 0.09), (0.07, 0.32)  # metres: their narrowest side, and their longest one at least and at most
+_RESTS = 0.1  # of the likeliest side's chance: sides that are as likely are rested on
 
 
 def household_object(label: str, seed: int) -> Body:
@@ -46,6 +50,34 @@ def household_object(label: str, seed: int) -> Body:
         f"{label}-{seed}", corners - middle, np.concatenate(faces), [h - middle for h in hulls], mass,
         {name: np.concatenate(of_part) for name, of_part in affording.items()},
     )  # fmt: skip
+
+
+def varied_object(label: str, seed: int) -> Body:
+    """A household object of another size and weight, resting on any side that it can rest on: hands learn from more than what
+    stands upright and is as large as it usually is."""
+    import trimesh
+
+    item = household_object(label, seed)
+    rng = np.random.default_rng([seed, 7, sum(label.encode())])
+    hull = trimesh.convex.convex_hull(item.vertices)
+    poses, shares = trimesh.poses.compute_stable_poses(hull, n_samples=1, seed=seed)
+    likely = shares > _RESTS * shares.max()
+    pose = poses[likely][int(rng.integers(likely.sum()))]
+    placed = item.vertices @ pose[:3, :3].T
+    (_, sides, _) = cv2.minAreaRect(np.ascontiguousarray(placed[:, :2], np.float32))
+    narrow, longest = min(*sides, float(np.ptp(placed[:, 2]))), float(np.ptp(placed, axis=0).max())
+    scale = float(rng.uniform(*_NARROW)) / max(narrow, 1e-3)
+    scale = min(max(scale, _LONGEST[0] / longest), _LONGEST[1] / longest)
+    placed = placed * scale
+    shift = np.array([*(placed.min(0) + placed.max(0))[:2] / 2, placed[:, 2].min()])
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return points @ pose[:3, :3].T * scale - shift
+
+    hulls = [moved(part) for part in item.hulls]
+    volume = sum(trimesh.convex.convex_hull(h).volume for h in hulls)
+    mass = float(np.clip(np.exp(rng.uniform(*np.log(_DENSITIES))) * volume, *_MASSES))
+    return Body(f"{item.name} varied", moved(item.vertices), item.faces, hulls, mass, item.affording)
 
 
 def _plates(mesh) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """Grasps tried in MuJoCo: does the thing come up, and stay in the gripper when it is shaken?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ _APPROACH, _LIFT = 0.1, 0.12  # metres
 _INTO_TABLE = 0.002  # metres that a part of the gripper may be below the table
 _STEP, _FINE_STEP = 0.002, 0.001  # seconds; light things slip from between stiff contacts with the longer one
 _LIGHT = 0.05  # kg
+_INTO_NEIGHBOUR = 0.002  # metres that a part of the open gripper may be inside another object
+_SURFACE = 4000  # points of another object's surface that tell it
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,19 @@ def lowest_point(pose: np.ndarray, gripper: Gripper, opening: float) -> float:
     return float(lowest)
 
 
-def try_grasp(item: Body, grasp: Grasp, gripper: Gripper) -> Outcome:
-    """Approach, close, lift, shake, hold."""
+def enters(item: Body, pose: np.ndarray, gripper: Gripper, opening: float) -> bool:
+    """Whether an open gripper at a grasp's pose (4,4) is more than 2 mm inside an object."""
+    import trimesh
+
+    mesh = trimesh.Trimesh(item.vertices, item.faces, process=False)
+    points, _ = trimesh.sample.sample_surface(mesh, _SURFACE, seed=0)
+    own = (np.asarray(points) - pose[:3, 3]) @ pose[:3, :3]
+    boxes = gripper_boxes(gripper, opening)
+    return any((np.abs(own - middle) < half - _INTO_NEIGHBOUR).all(1).any() for middle, half in boxes)
+
+
+def try_grasp(item: Body, grasp: Grasp, gripper: Gripper, others: Sequence[Body] = ()) -> Outcome:
+    """Approach, close, lift, shake, hold; others: what stands beside the object."""
     import mujoco
 
     if grasp.width > gripper.max_width:
@@ -88,12 +102,15 @@ def try_grasp(item: Body, grasp: Grasp, gripper: Gripper) -> Outcome:
     opening = min(grasp.width + _EXTRA_OPENING, gripper.max_width + _EXTRA_OPENING)
     if lowest_point(grasp.pose, gripper, opening) < -_INTO_TABLE:
         return Outcome(False, "enters the table")
-    model = mujoco.MjModel.from_xml_string(_world(item, gripper, opening), _assets(item))
+    if any(enters(other, grasp.pose, gripper, opening) for other in others):
+        return Outcome(False, "enters a neighbour")
+    bodies = [item, *others]
+    model = mujoco.MjModel.from_xml_string(_world(bodies, gripper, opening), _assets(bodies))
     data = mujoco.MjData(model)
     start = grasp.pose @ _along(-_APPROACH)
     _place(data, start)
     mujoco.mj_forward(model, data)
-    thing, hand = model.body("thing").id, model.body("hand").id
+    thing, hand = model.body("thing0").id, model.body("hand").id
     _move(mujoco, model, data, start, start, 0.1, -_FORCE / 4)
     rested = data.xpos[thing].copy()
     _move(mujoco, model, data, start, grasp.pose, 0.6, -_FORCE / 4)
@@ -131,7 +148,8 @@ def _quaternion(rotation: np.ndarray) -> np.ndarray:
 
 def _place(data, pose: np.ndarray) -> None:
     data.mocap_pos[0], data.mocap_quat[0] = pose[:3, 3], _quaternion(pose[:3, :3])
-    data.qpos[7:10], data.qpos[10:14] = pose[:3, 3], _quaternion(pose[:3, :3])
+    # The hand's seven numbers come before its two fingers', which are the last ones.
+    data.qpos[-9:-6], data.qpos[-6:-2] = pose[:3, 3], _quaternion(pose[:3, :3])
 
 
 def _move(mujoco, model, data, start, end, seconds: float, force: float) -> None:
@@ -144,12 +162,12 @@ def _move(mujoco, model, data, start, end, seconds: float, force: float) -> None
         mujoco.mj_step(model, data)
 
 
-def _assets(item: Body) -> dict[str, bytes]:
-    """The convex parts as OBJ files."""
+def _assets(bodies: Sequence[Body]) -> dict[str, bytes]:
+    """The convex parts of all bodies as OBJ files."""
     import trimesh
 
     out = {}
-    for k, corners in enumerate(item.hulls):
+    for k, corners in enumerate(hull for item in bodies for hull in item.hulls):
         hull = trimesh.convex.convex_hull(corners)
         lines = [f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in hull.vertices]
         lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in hull.faces]
@@ -161,15 +179,24 @@ def _numbers(values) -> str:
     return " ".join(f"{v:.6f}" for v in np.asarray(values, float).ravel())
 
 
-def _world(item: Body, gripper: Gripper, opening: float) -> str:
-    """The scene in MuJoCo's XML: a table, the object, and a hand that follows a pose and closes with a force."""
-    meshes = "".join(f'<mesh name="part{k}" file="part{k}.obj"/>' for k in range(len(item.hulls)))
-    volumes = np.array([max(_volume(h), 1e-9) for h in item.hulls])
-    masses = item.mass * volumes / volumes.sum()
-    parts = "".join(
-        f'<geom type="mesh" mesh="part{k}" mass="{m:.6f}" friction="{_FRICTION} 0.005 0.0001" condim="4"/>'
-        for k, m in enumerate(masses)
-    )
+def _things(bodies: Sequence[Body]) -> str:
+    """The objects, thing0 and what stands beside it, of parts that are numbered through."""
+    out, count = [], 0
+    for number, item in enumerate(bodies):
+        volumes = np.array([max(_volume(h), 1e-9) for h in item.hulls])
+        parts = "".join(
+            f'<geom type="mesh" mesh="part{count + k}" mass="{m:.6f}" friction="{_FRICTION} 0.005 0.0001" condim="4"/>'
+            for k, m in enumerate(item.mass * volumes / volumes.sum())
+        )
+        out.append(f'<body name="thing{number}" pos="0 0 0.0005"><freejoint/>{parts}</body>')
+        count += len(item.hulls)
+    return "".join(out)
+
+
+def _world(bodies: Sequence[Body], gripper: Gripper, opening: float) -> str:
+    """The scene in MuJoCo's XML: a table, objects, and a hand that follows a pose and closes with a force."""
+    count = sum(len(item.hulls) for item in bodies)
+    meshes = "".join(f'<mesh name="part{k}" file="part{k}.obj"/>' for k in range(count))
     palm, left, right = gripper_boxes(gripper, opening)
     travel = opening / 2 + 0.002
 
@@ -183,11 +210,11 @@ def _world(item: Body, gripper: Gripper, opening: float) -> str:
     return f"""
 <mujoco>
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{_FINE_STEP if item.mass < _LIGHT else _STEP}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
+  <option timestep="{_FINE_STEP if min(b.mass for b in bodies) < _LIGHT else _STEP}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
   <asset>{meshes}</asset>
   <worldbody>
     <geom name="table" type="plane" size="2 2 0.1" friction="{_TABLE_FRICTION} 0.005 0.0001"/>
-    <body name="thing" pos="0 0 0.0005"><freejoint/>{parts}</body>
+    {_things(bodies)}
     <body name="hand" gravcomp="1"><freejoint/>
       <geom type="box" pos="{_numbers(palm[0])}" size="{_numbers(palm[1])}" mass="0.5"/>
       {finger("left", left, 1)}{finger("right", right, -1)}

@@ -7,7 +7,10 @@ from sab3r_ros.affordance.grasps import Grasp, Gripper
 
 pytest.importorskip("mujoco")
 
+from scipy.spatial import cKDTree
+
 from sab3r_ros.lab.evaluation.grasp_bench import (
+    CLUTTER,
     HOUSEHOLD_FIRST,
     Trial,
     figures,
@@ -15,11 +18,14 @@ from sab3r_ros.lab.evaluation.grasp_bench import (
     household_paths,
     load_object,
     observe,
+    observe_among,
     on_right_part,
     table_points,
     trials_of,
 )
-from sab3r_ros.lab.evaluation.grasp_physics import Body, Outcome, lowest_point, read_body, try_grasp
+from sab3r_ros.lab.evaluation.grasp_clutter import moved, neighbours
+from sab3r_ros.lab.evaluation.grasp_objects import varied_object
+from sab3r_ros.lab.evaluation.grasp_physics import Body, Outcome, enters, lowest_point, read_body, try_grasp
 from sab3r_ros.lab.evaluation.metrics import calibration_error
 
 
@@ -62,6 +68,54 @@ def test_the_lowest_point_of_a_hand():
     turned[:3, :3] = np.array([[0, 1.0, 0], [0, 0, 1], [1, 0, 0]]).T  # approach along x, closing along z
     turned[2, 3] = 0.1
     assert lowest_point(turned, gripper, 0.05) < 0.1 - 0.025
+
+
+def test_a_neighbour_in_the_way_is_a_failure_and_one_aside_is_none():
+    grasp = grasp_from_above(0.02)
+    aside, beside = (moved(brick(), np.array([x, 0.0]), 0.0) for x in (0.15, 0.06))
+    assert try_grasp(brick(), grasp, Gripper(), [aside]).lifted
+    assert try_grasp(brick(), grasp, Gripper(), [beside, aside]).reason == "enters a neighbour"
+    on_top = grasp_from_above(0.07)
+    assert not enters(brick(), on_top.pose, Gripper(), 0.06)
+    assert enters(brick(), grasp_from_above(0.055, x=0.025).pose, Gripper(), 0.03)
+
+
+def test_neighbours_stand_close_and_touch_nothing():
+    item = load_object(f"mug-{HOUSEHOLD_FIRST}")
+    others = [load_object(f"{kind}-{HOUSEHOLD_FIRST}") for kind in ("bottle", "ball")]
+    placed = neighbours(item, others, np.random.default_rng(0))
+    for other in placed:
+        near = cKDTree(item.vertices[:, :2]).query(other.vertices[:, :2])[0].min()
+        assert 0.01 < near < 0.06
+        assert other.vertices[:, 2].min() == pytest.approx(0, abs=1e-9)
+    again = neighbours(item, others, np.random.default_rng(0))
+    assert all(np.array_equal(a.vertices, b.vertices) for a, b in zip(placed, again, strict=True))
+
+
+def test_in_clutter_the_object_and_what_is_around_it_are_told_apart():
+    item, other = brick(), moved(brick(), np.array([0.08, 0.0]), 0.3)
+    points, around = observe_among([item, other], CLUTTER, 0.0, np.random.default_rng(1))
+    assert len(points) > 500
+    assert len(around) > 500
+    assert np.abs(points[:, 0]).max() < 0.0251
+    assert around[:, 0].min() > 0.025
+    outcome = trials_of(f"mug-{HOUSEHOLD_FIRST}", [CLUTTER], 0.001, 0, None, 1, household_paths()[:6])
+    assert [t.cloud for t in outcome] == [CLUTTER]
+    assert "lift_clutter" in figures(outcome)
+
+
+def test_varied_objects_rest_on_the_table_and_keep_their_parts():
+    plain, seen = load_object(f"hammer-{HOUSEHOLD_FIRST}"), set()
+    for seed in range(HOUSEHOLD_FIRST, HOUSEHOLD_FIRST + 6):
+        item = varied_object("hammer", seed)
+        assert item.vertices[:, 2].min() == pytest.approx(0, abs=1e-9)
+        corners = np.concatenate(item.hulls)
+        assert np.abs(corners.min(0) - item.vertices.min(0)).max() < 0.01
+        assert 0.015 <= item.mass <= 1.2
+        assert np.ptp(item.vertices, axis=0).max() <= 0.3201
+        seen.add(tuple(np.ptp(item.vertices, axis=0).round(3)))
+    assert len(seen) == 6
+    assert set(item.affording) == set(plain.affording)
 
 
 def test_clouds_lie_on_what_cameras_see():
