@@ -63,18 +63,22 @@ def stages(checkpoint: str, images: list[np.ndarray], rate: float) -> dict:
     gflop = counter.get_total_flops() / 1e9
     for name, attribute in STAGES.items():
         setattr(mapper, attribute, Timed(name, getattr(mapper, attribute)))
-    whole, keyframes = [], 0
+    whole, keyframes, placed = [], 0, 0
     for k, image in enumerate(images[1:], 1):
         started = time.perf_counter()
         try:
-            keyframes += mapper.register(Frame(image, int(k / rate * 1e9))).is_keyframe
+            result = mapper.register(Frame(image, int(k / rate * 1e9)))
         except BadFrame:
             continue
         whole.append(1e3 * (time.perf_counter() - started))
+        keyframes += result.is_keyframe
+        placed += result.pose is not None and result.depth is None
+        if result.is_keyframe and mapper.wants_adjustment():  # beside tracking in the node, and not timed here
+            mapper.adjust(whole=False)
     out = {f"{name}_ms": float(np.median(v)) if v else 0.0 for name, v in spent.items()}
     third = len(whole) // 3
     return out | {
-        "frame_ms": float(np.median(whole)), "frame_mean_ms": float(np.mean(whole)), "keyframes": keyframes, "frames": len(whole),
+        "frame_ms": float(np.median(whole)), "frame_mean_ms": float(np.mean(whole)), "keyframes": keyframes, "placed_by_keypoints": placed, "frames": len(whole),
         "gflop_first_frame": gflop, "cost_ratio_late_early": float(np.median(whole[-third:]) / np.median(whole[third : 2 * third])),
         "device": mapper.geometry.device,
     }  # fmt: skip

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sab3r_ros.cli.options import print_metrics
+
 train = typer.Typer(no_args_is_help=True, help="Make the default weights, or a SAB3R from MASt3R and CLIP.")
 
 StepsOption = Annotated[int, typer.Option(min=1, help="Optimiser steps in all")]
@@ -223,6 +225,25 @@ def cast(
     )
     data = AffordanceData(laso, with_image, images, tuple(oversample or ()), images_only)
     train_affordance(run, settings, data, encoder, start, export)
+
+
+@train.command("grasps")
+def grasps(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where the model goes, .json")],
+    objects: Annotated[int, typer.Option(min=1, help="Objects of each of 22 kinds in a round")] = 8,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="The first one tries hands at random, later ones the best too")
+    ] = 2,
+    first: Annotated[int, typer.Option(help="The first object's seed")] = 70_000,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Try hands on household objects in physics, and learn how likely an object comes up.
+
+    Example: sab3r train grasps grasp_score.json --objects 8
+    """
+    from sab3r_ros.lab.training.grasp_score import train_grasp_score
+
+    print_metrics(train_grasp_score(out, objects, first, workers, rounds), True)
 
 
 @train.command("distill")

@@ -15,7 +15,9 @@ from sab3r_ros.types import Edge, Keyframe, PoseEstimate
 
 _FEWEST = 60  # matches that agree
 _AGREE = 0.5  # robust weight of a match that agrees
-_MEAN_WEIGHT = 0.3  # of all matches: a third of those that pass the ratio test are wrong, the others are as coarse as their pixels
+_MEAN_WEIGHT = (
+    0.3  # of all matches: a third of those that pass the ratio test are wrong, the others are as coarse as their pixels
+)
 _SPREAD = 0.12  # of the image's width: standard deviation of where these are, at least, in both directions
 _MARGIN = 0.01  # of overlap above that of a new keyframe: what is near it, the network looks at
 _FIRST_ITERATIONS, _ITERATIONS, _FEW = 10, 8, 300  # steps with few matches from the last pose, then with all of them

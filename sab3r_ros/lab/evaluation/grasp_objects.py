@@ -16,7 +16,10 @@ _CONVEX = 0.97  # share of its hull's volume that a part fills to count as conve
 _DENSITY = 350.0  # kg per cubic metre of the hulls, hollow things and solid ones together
 _MASS = (0.03, 0.8)  # kg
 _DENSITIES, _MASSES = (200.0, 1500.0), (0.015, 1.2)  # of varied objects
-_NARROW, _LONGEST = (0.012, 0.09), (0.07, 0.32)  # metres: their narrowest side, and their longest one at least and at most
+_NARROW, _LONGEST = (
+    (0.012, 0.09),
+    (0.07, 0.32),
+)  # metres: their narrowest side, and their longest one at least and at most
 _RESTS = 0.1  # of the likeliest side's chance: sides that are as likely are rested on
 
 
