@@ -41,7 +41,7 @@ class VoxelFeatures:
     """What every prompt needs of a snapshot's voxels, made once.
 
     unit (N,F): features of length 1; seen (N,) bool: which are features at all; rest (N,): sum of exp(s f.n) over the canonical
-    words; top (N,K), top_word (N,K): the largest f.n and their words; words (Q,F): the canonical words in the features' basis.
+    words; top (K,N), top_word (K,N): the largest f.n and their words; words (Q,F): the canonical words in the features' basis.
     """
 
     unit: Tensor
@@ -50,6 +50,18 @@ class VoxelFeatures:
     top: Tensor
     top_word: Tensor
     words: Tensor
+
+    @cached_property
+    def by_word(self) -> list[Tensor]:
+        """Per canonical word the voxels that are nearest to it, (M,) int64."""
+        nearest = self.top_word[0]
+        order = nearest.argsort(stable=True)
+        return list(order.split(nearest.long().bincount(minlength=len(self.words)).tolist()))
+
+    @cached_property
+    def log_rest(self) -> Tensor:
+        """The logarithm (N,) of `rest`."""
+        return self.rest.log()
 
     @cached_property
     def all_seen(self) -> bool:
@@ -88,14 +100,14 @@ class TextScorer:
         unit = unit.T.contiguous().T
         words = in_basis(self.embed(CANONICAL_NEGATIVES), snapshot.basis, unit.shape[1])
         kept = min(_KEPT, len(words))
-        rest, top = torch.zeros(len(unit)), torch.zeros(len(unit), kept)
-        top_word = torch.zeros(len(unit), kept, dtype=torch.int16)
+        rest, top = torch.zeros(len(unit)), torch.zeros(kept, len(unit))
+        top_word = torch.zeros(kept, len(unit), dtype=torch.int16)
         for start in range(0, len(unit), _CHUNK):
             part = slice(start, start + _CHUNK)
             cosines = unit[part] @ words.T
             rest[part] = (cosines * _LOGIT_SCALE).exp_().sum(1)
-            top[part], found = cosines.topk(kept, dim=1)
-            top_word[part] = found.short()
+            largest_ones, found = cosines.topk(kept, dim=1)
+            top[:, part], top_word[:, part] = largest_ones.T, found.T.short()
         made = VoxelFeatures(unit, seen, rest, top, top_word, words)
         self._latest = weakref.ref(snapshot), self.template, made
         return made
@@ -116,14 +128,19 @@ class TextScorer:
         alike = voxels.words[synonyms]
         cosines = torch.cat([given, alike]) @ voxels.unit.T  # one pass over the features, which is what takes the time
         cosine, own, same = cosines[0], cosines[1 : len(given)], cosines[len(given) :]
-        rest, nearest = voxels.rest, _nearest_negative(voxels, synonyms)
-        if len(same):  # synonyms are no negatives
-            rest = rest - (same * _LOGIT_SCALE).exp_().sum(0)
+        nearest = _nearest_negative(voxels, synonyms)
+        # p / (p + rest) with p = exp(s cosine) is a logistic function of the difference of logarithms.
+        log_rest = voxels.log_rest
+        if len(given) + len(alike) > 1:
+            rest = voxels.rest.clone()
+            for row in same:  # synonyms are no negatives
+                rest -= (row * _LOGIT_SCALE).exp_()
+            for row in own:
+                rest += (row * _LOGIT_SCALE).exp_()
+            log_rest = rest.clamp_(min=_LEAST_REST).log_()
         if len(own):
-            rest = rest + (own * _LOGIT_SCALE).exp_().sum(0)
             nearest = torch.maximum(nearest, own.amax(0))
-        positive = (cosine * _LOGIT_SCALE).exp_()
-        relevancy = positive / (positive + rest.clamp(min=_LEAST_REST))
+        relevancy = torch.sub(cosine * _LOGIT_SCALE, log_rest).sigmoid_()
         margin = cosine - nearest
         if not voxels.all_seen:
             unknown = ~voxels.seen
@@ -160,13 +177,13 @@ def _nearest_negative(voxels: VoxelFeatures, synonyms: Tensor) -> Tensor:
 
     Where all kept words are synonyms, the last one is no nearer than the one beyond it.
     """
-    nearest = voxels.top[:, 0].clone()
     if not synonyms.any():
-        return nearest
-    rows = synonyms[voxels.top_word[:, 0].int()].nonzero()[:, 0]
-    usable = ~synonyms[voxels.top_word[rows].int()]
-    usable[:, -1] = True
-    nearest[rows] = voxels.top[rows].gather(1, usable.int().argmax(1, keepdim=True))[:, 0]
+        return voxels.top[0]
+    nearest = voxels.top[0].clone()
+    rows = torch.cat([voxels.by_word[k] for k in synonyms.nonzero()[:, 0].tolist()])
+    usable = ~synonyms[voxels.top_word[:, rows].int()]
+    usable[-1] = True
+    nearest[rows] = voxels.top[:, rows].gather(0, usable.int().argmax(0, keepdim=True))[0]
     return nearest
 
 
