@@ -13,7 +13,8 @@ from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import backproject, transform
 from sab3r_ros.lab.evaluation.metrics import root_mean_square
 from sab3r_ros.lab.evaluation.poses import align_positions, relative_pose_accuracy, wide_baseline_pairs
-from sab3r_ros.lab.evaluation.recordings import TrueRecording
+from sab3r_ros.lab.evaluation.recordings import RecordedLabels, TrueRecording
+from sab3r_ros.lab.evaluation.true_up import true_up, up_error
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.models.base import Backend
@@ -55,6 +56,8 @@ def evaluate_trajectory(
         "frames": len(poses), "tracked": len(after), "ate_sim3": root_mean_square(errors), "ate_se3": root_mean_square(rigid_errors),
         "ate_live": root_mean_square(live_errors), "focal_error_percent": _focal_error(mapper, recording), "scale": scale,
     }  # fmt: skip
+    up = true_up(recording, RecordedLabels.beside(source))
+    figures |= {"up_error_degrees": None if up is None else up_error(found, truth, up)}
     figures |= _relative(recording, known, found)
     figures |= _surfaces(mapper, recording, poses, similarity)
     report = mapper.adjusted
