@@ -127,7 +127,7 @@ class MapPublishers:
         self._transforms.send(convert.to_transform(pose, cfg.map_frame, child, stamp))
 
     def publish_window(self, mapper: Mapper) -> None:
-        """Points of the newest frame."""
+        """Points of the newest frame that the network has seen."""
         if not self.window.get_subscription_count():
             return
         newest = mapper.newest_cloud()

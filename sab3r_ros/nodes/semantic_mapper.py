@@ -169,7 +169,8 @@ class SemanticMapperNode(ManagedNode):
             self.map_publishers.publish_pose(
                 result.pose, result.stamp, last.camera_frame, self.mapper.status().scale.stddev
             )
-            self.map_publishers.publish_window(self.mapper)
+            if result.estimate is not None and result.estimate.has_points:
+                self.map_publishers.publish_window(self.mapper)
         self.map_publishers.status.publish(self.status())
 
     def _odometry_at(self, camera_frame: str, stamp: int) -> np.ndarray:
