@@ -12,7 +12,7 @@ _APART = 0.02  # metres between the grasps of a region
 _HELD = 0.02  # metres about a contact: the points that a finger covers
 _ASKED = 0.3  # how much the asked part counts where none of it can be grasped well
 _HALF_ON_IT = 0.6  # what a grasp counts with one contact on the region, against one with both
-_WORTH = 0.6  # of the likeliest grasp's score: an asked part that offers less comes after another part
+_WORTH = 0.6  # of the likeliest grasp's score: an asked part that offers less comes after another part, if it surely is that part
 
 
 def offer_grasps(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp], points: np.ndarray, count: int) -> None:
@@ -28,10 +28,13 @@ def offer_grasps(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp], p
 
 
 def hardly_holds(regions: Sequence[AffordanceRegion], grasps: Sequence[Grasp]) -> bool:
-    """Whether the first grasp that regions offer is much less likely to lift than another one of the object, or there is none."""
+    """Whether the first grasp that regions offer is much less likely to lift than another one of the object, or there is none.
+
+    How much less, depends on how surely it is on the asked part: a doubtful part is not worth a doubtful grasp.
+    """
     offered = [g for region in regions for g in region.grasps]
     best = max((g.score for g in grasps), default=0.0)
-    return not offered or offered[0].score < _WORTH * best
+    return not offered or offered[0].score < _WORTH ** offered[0].serves * best
 
 
 def other_regions(

@@ -1,4 +1,4 @@
-"""How likely an object comes up in a hand that fits: boosted trees over what the hand holds, learnt in physics."""
+"""How likely an object comes up in a hand that fits: a logistic model of what the hand holds, learnt in physics."""
 
 import json
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ _CONTACT = 0.005  # metres: points this near to the outermost ones are touched
 _STRIPS = 4  # of a finger's face along each of its sides, in which the surface that it meets is looked for
 _MET = 2  # points of a strip that tell where the surface is
 _FLATTEST, _STEEPEST = 3, 3.0  # strips that tell a slope; the largest slope that is told apart
+_SLIPS = 0.7  # slope of a surface against a finger's face from which on it slips: the friction of rubber on most things
 FEATURES = (
-    "cone", "facing", "facing_worse", "depth", "patch", "cover", "count", "met", "touched", "wedge_across", "wedge_along", "turn_across",
-    "turn_along", "steepest", "bumps", "arm", "arm_across", "arm_along", "down", "width", "spare", "extent", "height", "size", "above",
-    "filled", "noise",
+    "cone", "facing", "facing_worse", "depth", "patch", "cover", "count", "met", "touched", "wedge_across", "wedge_along", "narrows",
+    "turn_across", "turn_along", "steepest", "slips", "bumps", "arm", "arm_squared", "arm_across", "arm_along", "down", "side", "width",
+    "width_squared", "tight", "thin", "extent", "height", "above", "filled", "noise", "size",
 )  # fmt: skip
 
 
@@ -48,16 +49,23 @@ def features_of(
         faces.append(float(np.clip(towards, 0, 1).mean()))
         cones.append(float((towards > _CONE).mean()))
     slopes = np.array([_met_surface(own, sign, width, finger) for sign in (-1, 1)])  # (2,5)
+    # Left and right slopes are of y: faces that are parallel have the same. A wedge along is wider towards the tips.
+    across, along = slopes[1, :2] - slopes[0, :2]
+    turn_across, turn_along = np.abs(slopes[:, :2].mean(0))
+    steepest = float(np.hypot(slopes[:, 0], slopes[:, 1]).max())
     off = (thing.middle - tips) @ rotation
+    arm, down = min(float(np.hypot(off[0], off[1])) / 0.08, 2), -rotation[2, 2]
+    patch, cover = (min(_spread(own[left, k]), _spread(own[right, k])) for k in (2, 0))
+    size = float(np.cbrt(np.prod(np.maximum(thing.sides, 1e-3))))
     return np.array(
         [
-            min(cones), float(np.mean(faces)), min(faces), depth, min(_spread(own[left, 2]), _spread(own[right, 2])),
-            min(_spread(own[left, 0]), _spread(own[right, 0])), min(left.sum(), right.sum(), 60), slopes[:, 3].min(), slopes[:, 4].min(),
-            # Left and right slopes are of y: faces that are parallel have the same.
-            slopes[1, 0] - slopes[0, 0], slopes[1, 1] - slopes[0, 1], abs(slopes[:, 0].mean()), abs(slopes[:, 1].mean()),
-            np.hypot(slopes[:, 0], slopes[:, 1]).max(), slopes[:, 2].max(), float(np.hypot(off[0], off[1])), abs(off[0]), off[2], -rotation[2, 2],
-            width, spare, float(np.linalg.norm(thing.sides)), tips[2] - thing.foot, float(np.cbrt(np.prod(np.maximum(thing.sides, 1e-3)))),
-            thing.middle[2] - tips[2], float(min(filled, 20)), thing.noise,
+            min(cones), np.mean(faces), min(faces), min(depth / 0.04, 1), min(patch / 0.02, 1), min(cover / 0.02, 1),
+            min(left.sum(), right.sum(), 20) / 20, slopes[:, 3].min(), slopes[:, 4].min(), min(abs(across), 1.5), np.clip(along, -1, 1),
+            np.clip(-along, 0, 1), min(turn_across, 1), min(turn_along, 1), min(steepest, 1.5), np.clip(steepest - _SLIPS, 0, 1),
+            min(slopes[:, 2].max() / 0.005, 2), arm, arm**2, min(abs(off[0]) / 0.08, 2), min(abs(off[2]) / 0.08, 2), down, float(down < 0.3),
+            width / 0.085, (width / 0.085) ** 2, max(0, 1 - spare / 0.012), float(width < 0.006),
+            min(float(np.linalg.norm(thing.sides)) / 0.3, 1.5), np.clip((tips[2] - thing.foot) / 0.02, 0, 1),
+            np.clip((thing.middle[2] - tips[2]) / 0.05, -1, 1.5), min(filled, 20) / 20, min(thing.noise / 0.003, 1.5), min(size / 0.1, 1.5),
         ]
     )  # fmt: skip
 
@@ -98,42 +106,13 @@ def _spread(values: np.ndarray) -> float:
 
 def probability(features: np.ndarray) -> np.ndarray:
     """Estimated probability (F,) of lifting from features (F, len(FEATURES))."""
-    model = _model()
-    return 1 / (1 + np.exp(-model.logit(features)))
-
-
-@dataclass(frozen=True)
-class Trees:
-    """Boosted regression trees whose values add up to a logit.
-
-    Nodes of all trees one after the other: feature (M,) to compare, -1 in a leaf; threshold (M,): up to it to `left` (M,),
-    beyond it to `right` (M,); value (M,) of a leaf. roots (T,); start: the logit without trees.
-    """
-
-    feature: np.ndarray
-    threshold: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    value: np.ndarray
-    roots: np.ndarray
-    start: float
-
-    def logit(self, features: np.ndarray) -> np.ndarray:
-        """The sum (F,) over all trees for features (F,C)."""
-        node = np.broadcast_to(self.roots, (len(features), len(self.roots))).copy()
-        while True:
-            tested = self.feature[node]
-            inner = tested >= 0
-            if not inner.any():
-                return self.start + self.value[node].sum(1)
-            value = np.take_along_axis(features, np.maximum(tested, 0), 1)
-            node = np.where(inner, np.where(value <= self.threshold[node], self.left[node], self.right[node]), node)
+    weights, start = _model()
+    return 1 / (1 + np.exp(-(features @ weights + start)))
 
 
 @cache
-def _model() -> Trees:
+def _model() -> tuple[np.ndarray, float]:
     content = json.loads(_FILE.read_text())
     if tuple(content["features"]) != FEATURES:
         raise ValueError(f"{_FILE} was made for other features")
-    columns = {k: np.array(content[k]) for k in ("feature", "threshold", "left", "right", "value", "roots")}
-    return Trees(**columns, start=float(content["start"]))
+    return np.array(content["weights"]), float(content["start"])

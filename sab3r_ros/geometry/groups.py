@@ -63,7 +63,7 @@ def _nearest(points: np.ndarray, others: np.ndarray, radius: float) -> np.ndarra
 
 
 def _within(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return ((points >= low) & (points <= high)).all(1)
+    return np.asarray(((points >= low) & (points <= high)).all(1))
 
 
 def _components(pairs: np.ndarray, count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Training of the grasps' score: hands that fit household objects, tried in physics, and boosted trees over the outcomes."""
+"""Training of the grasps' score: hands that fit household objects, tried in physics, and a logistic model of the outcomes."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -9,30 +9,41 @@ import numpy as np
 from tqdm import tqdm
 
 from sab3r_ros.affordance.clouds import prepare
-from sab3r_ros.affordance.grasp_score import FEATURES, Trees
+from sab3r_ros.affordance.grasp_score import FEATURES
 from sab3r_ros.affordance.grasps import Gripper, fitting_grasps
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, roughness, smoothed
 from sab3r_ros.files import write_json
 from sab3r_ros.lab.evaluation.grasp_bench import CLOUDS, observe, table_points
 from sab3r_ros.lab.evaluation.grasp_objects import HELD, varied_object
 from sab3r_ros.lab.evaluation.grasp_physics import try_grasp
-from sab3r_ros.lab.evaluation.metrics import calibration_error
+from sab3r_ros.lab.evaluation.metrics import area_under_roc, calibration_error
 
 _TRIED = 14  # hands tried per cloud
 _NOISES = (0.0005, 0.004)  # metres
-_TREES, _DEPTH, _RATE, _LEAF = 160, 4, 0.06, 20
-_LEFT_OUT = 5  # every fifth object tells how good the fit is
+_STRENGTH = 0.03  # inverse of the decay of weights of standardised features
+_FOLDS = 6  # kinds are left out in as many groups to tell how good the fit is on others
+
+
+class Model(NamedTuple):
+    """weights (F,) of features and start: their sum is the logit of lifting."""
+
+    weights: np.ndarray
+    start: float
+
+    def logit(self, features: np.ndarray) -> np.ndarray:
+        """Logits (G,) of features (G,F)."""
+        return features @ self.weights + self.start
 
 
 class Outcomes(NamedTuple):
-    """Hands that were tried: features (G,F), whether they lifted (G,), and the number of the object and view (G,)."""
+    """Hands that were tried: features (G,F), whether they lifted (G,), and the number of the object's kind (G,)."""
 
     features: np.ndarray
     lifted: np.ndarray
-    group: np.ndarray
+    kind: np.ndarray
 
 
-def outcomes_of(label: str, seed: int, model: Trees | None) -> tuple[np.ndarray, np.ndarray]:
+def outcomes_of(label: str, seed: int, model: Model | None) -> tuple[np.ndarray, np.ndarray]:
     """Features (G,F) and outcomes (G,) of hands on one object, seen one way; half of them the best by a model, if there is one."""
     rng = np.random.default_rng([seed, sum(label.encode())])
     item = varied_object(label, seed)
@@ -56,73 +67,53 @@ def outcomes_of(label: str, seed: int, model: Trees | None) -> tuple[np.ndarray,
     return features[rows], np.array(lifted, float)
 
 
-def gather(objects: int, first: int, model: Trees | None, workers: int) -> Outcomes:
+def gather(objects: int, first: int, model: Model | None, workers: int) -> Outcomes:
     """Outcomes of `objects` objects of every kind, beginning at a seed."""
     jobs = [(label, first + k, model) for k in range(objects) for label in HELD]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         parts = [f.result() for f in tqdm([pool.submit(outcomes_of, *job) for job in jobs], unit="object")]
-    group = np.repeat(np.arange(len(parts)), [len(lifted) for _, lifted in parts])
-    return Outcomes(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), group)
+    kind = np.repeat(np.arange(len(parts)) % len(HELD), [len(lifted) for _, lifted in parts])
+    return Outcomes(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), kind)
 
 
-def fit_trees(features: np.ndarray, lifted: np.ndarray) -> Trees:
-    """Boosted trees for the logit of the outcome (Friedman 2001), each of a random half of the hands."""
-    from sklearn.ensemble import GradientBoostingClassifier
+def fit_logistic(features: np.ndarray, lifted: np.ndarray) -> Model:
+    """The logistic model of features (G,F), whose weights are held back."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
-    found = GradientBoostingClassifier(
-        n_estimators=_TREES, max_depth=_DEPTH, learning_rate=_RATE, min_samples_leaf=_LEAF, subsample=0.5, max_features=0.4, random_state=0,
-    ).fit(features, lifted)  # fmt: skip
-    columns: dict[str, list] = {k: [] for k in ("feature", "threshold", "left", "right", "value")}
-    roots, count = [], 0
-    for (estimator,) in found.estimators_:
-        tree = estimator.tree_
-        roots.append(count)
-        columns["feature"].append(np.maximum(tree.feature, -1))
-        # Trees compare in single precision: the halves of a rounding step must fall on the same side here.
-        columns["threshold"].append(tree.threshold)
-        columns["left"].append(np.where(tree.children_left < 0, -1, tree.children_left + count))
-        columns["right"].append(np.where(tree.children_right < 0, -1, tree.children_right + count))
-        columns["value"].append(_RATE * tree.value[:, 0, 0])
-        count += tree.node_count
-    share = float(lifted.mean())
-    return Trees(
-        **{k: np.concatenate(v) for k, v in columns.items()},
-        roots=np.array(roots),
-        start=float(np.log(share / (1 - share))),
-    )
+    scaler = StandardScaler().fit(features)
+    found = LogisticRegression(C=_STRENGTH, max_iter=5000).fit(scaler.transform(features), lifted > 0.5)
+    weights = found.coef_[0] / scaler.scale_
+    return Model(weights, float(found.intercept_[0] - weights @ scaler.mean_))
 
 
 def train_grasp_score(
     out: Path, objects: int = 8, first: int = 70_000, workers: int = 2, rounds: int = 2
 ) -> dict[str, float]:
-    """Gather outcomes, fit, and write the model; returns how good it is on objects left out of the fit.
+    """Gather outcomes, fit, and write the model; returns how good it is on kinds of objects left out of the fit.
 
     The first round tries hands at random, later ones half of them the best by what was learnt so far.
     """
     parts: list[Outcomes] = []
     model = None
     for number in range(rounds):
-        found = gather(objects, first + number * objects, model, workers)
-        shift = parts[-1].group[-1] + 1 if parts else 0
-        parts.append(found._replace(group=found.group + shift))
-        together = Outcomes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        model = fit_trees(together.features, together.lifted)
+        parts.append(gather(objects, first + number * objects, model, workers))
+        found = Outcomes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        model = fit_logistic(found.features, found.lifted)
     assert model is not None
-    held = together.group % _LEFT_OUT == 0
-    part = fit_trees(together.features[~held], together.lifted[~held]).logit(together.features[held])
-    better = part[together.lifted[held] > 0.5][:, None] > part[together.lifted[held] < 0.5][None]
-    scored = list(zip(1 / (1 + np.exp(-part)), together.lifted[held] > 0.5, strict=True))
-    write_json(out, trees_as_json(model))
-    return {
-        "tried": float(len(together.lifted)), "lifted": float(together.lifted.mean()), "auc_left_out": float(better.mean()),
-        "ece_left_out": calibration_error(scored),
-    }  # fmt: skip
+    write_json(
+        out, {"features": list(FEATURES), "weights": model.weights.round(5).tolist(), "start": round(model.start, 5)}
+    )
+    return {"tried": float(len(found.lifted)), "lifted": float(found.lifted.mean()), **on_other_kinds(found)}
 
 
-def trees_as_json(model: Trees) -> dict:
-    """What `grasp_score` reads."""
-    return {
-        "features": list(FEATURES), "start": round(model.start, 5), "roots": model.roots.tolist(), "feature": model.feature.tolist(),
-        "threshold": [float(f"{v:.6g}") for v in model.threshold], "left": model.left.tolist(), "right": model.right.tolist(),
-        "value": model.value.round(5).tolist(),
-    }  # fmt: skip
+def on_other_kinds(found: Outcomes) -> dict[str, float]:
+    """auc and ece of models fitted without the kinds that they are tried on."""
+    share = np.zeros(len(found.lifted))
+    for fold in range(_FOLDS):
+        left_out = found.kind % _FOLDS == fold
+        if left_out.any() and len(np.unique(found.lifted[~left_out])) == 2:
+            fitted = fit_logistic(found.features[~left_out], found.lifted[~left_out])
+            share[left_out] = 1 / (1 + np.exp(-fitted.logit(found.features[left_out])))
+    true = found.lifted > 0.5
+    return {"auc": area_under_roc(share, true), "ece": calibration_error(list(zip(share, true, strict=True)))}
