@@ -6,10 +6,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 _SHORT = 0.5  # of the radius: steps by which most members are linked
-_MANY, _MANY_PAIRS = (
-    2000,
-    200,
-)  # groups, and pairs of groups that may touch, above which all pairs of points are looked at
+_MANY = 300  # groups, above which all pairs of points are looked at
+_MANY_PAIRS = 200  # the same of pairs of groups that may touch
 
 
 def euclidean_clusters(points: np.ndarray, rows: np.ndarray, radius: float, min_points: int) -> list[np.ndarray]:
@@ -41,12 +39,12 @@ def _joined(points: np.ndarray, group: np.ndarray, radius: float) -> np.ndarray 
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     low, high = np.minimum.reduceat(points[order], starts), np.maximum.reduceat(points[order], starts)
     near = ((low[:, None] <= high[None] + radius) & (high[:, None] >= low[None] - radius)).all(-1)
-    touching = np.argwhere(np.triu(near, 1)).tolist()
+    touching = np.argwhere(np.triu(near, 1))
     if len(touching) > _MANY_PAIRS:
         return None
     members = np.split(order, starts[1:])
     links = []
-    for a, b in touching:
+    for a, b in touching.tolist():
         first, second = (
             points[members[k]][_within(points[members[k]], low[other] - radius, high[other] + radius)]
             for k, other in ((a, b), (b, a))

@@ -88,7 +88,7 @@ def fit_logistic(features: np.ndarray, lifted: np.ndarray) -> Model:
 
 
 def train_grasp_score(
-    out: Path, objects: int = 8, first: int = 70_000, workers: int = 2, rounds: int = 2
+    out: Path, objects: int = 8, first: int = 70_000, workers: int = 2, rounds: int = 1
 ) -> dict[str, float]:
     """Gather outcomes, fit, and write the model; returns how good it is on kinds of objects left out of the fit.
 
