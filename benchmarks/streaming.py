@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -176,7 +178,8 @@ def main():
     given = parser.parse_args()
     if given.rate <= 0 or given.seconds * given.rate < 30:
         parser.error("at least 30 images are needed")
-    images = camera_images(int(given.rate * given.seconds), tuple(given.size))
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a ray caster's threads would go on beside the node
+        images = pool.submit(camera_images, int(given.rate * given.seconds), tuple(given.size)).result()
     live: dict = {}
     if not given.no_ros:
         try:

@@ -13,7 +13,7 @@ from sab3r_ros.geometry.sim3 import make_sim3, rigid_part, split_sim3, transform
 from sab3r_ros.mapping.match_refinement import KeypointMatches, unproject
 from sab3r_ros.types import Edge, Keyframe, PoseEstimate
 
-_FEWEST = 60  # matches that agree
+_FEWEST = 40  # matches that agree
 _AGREE = 0.5  # robust weight of a match that agrees
 _MEAN_WEIGHT = (
     0.3  # of all matches: a third of those that pass the ratio test are wrong, the others are as coarse as their pixels
