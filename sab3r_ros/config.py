@@ -151,7 +151,7 @@ class TrackingSettings(Group):
     )
     network: Literal["auto", "always", "needed"] = Field(
         "auto",
-        description="Which frames the network looks at: always all; needed = those that keypoints alone do not place, and those that become keyframes; auto = needed where it runs on a CPU, always on a GPU. Until the focal length is known (a calibration, or eight frames) all",
+        description="Which frames the network looks at: always all; needed = those that keypoints alone do not place, and those that become keyframes; auto = needed where it runs on a CPU, always on a GPU. Until the focal length is known (a calibration, or the first adjustment) all",
     )
     keypoint_views: int = Field(6, ge=1, le=100, description="Keyframes that keypoints are matched with")
     correct_depth: bool = Field(True, description="Correct the network's depth by what matched keypoints triangulate")

@@ -222,7 +222,7 @@ class Mapper:
         where the focal length is not known."""
         with self.lock:
             candidates, last = self._nearest(state), state.last_pose
-        intrinsics = self._track.believed_intrinsics(prepared, state.lens, state.focals)
+        intrinsics = self._track.known_intrinsics(prepared, state.lens)
         if intrinsics is None or last is None or candidates[0].image.shape != prepared.image.shape:
             return None, None
         keypoints = self.encode.keypoints(frame, prepared)

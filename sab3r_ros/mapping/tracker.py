@@ -1,7 +1,6 @@
 """The mapper's step `track`: a frame's pose against the keyframes of the window."""
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +20,6 @@ from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, Prepared
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
 _AGREES_WELL = 0.7  # inliers with one keyframe from which others would tell nothing new
 _ENOUGH_PIXELS = 5000  # of a pointmap, for a pose without matches
-_TELL_FOCAL = 8  # frames whose median focal length is good enough to place a frame by keypoints
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
 
 
@@ -96,15 +94,6 @@ class Tracker:
         if self._settings.tracking.use_intrinsics and frame.intrinsics is not None:
             return frame.intrinsics
         return None if lens is None else pinhole(lens.pinhole_focal, *frame.framing.cropped)
-
-    def believed_intrinsics(
-        self, frame: PreparedFrame, lens: Lens | None, focals: Sequence[float]
-    ) -> np.ndarray | None:
-        """As `known_intrinsics`; where they are not known, from the network's estimates of the focal length, if there are some."""
-        known = self.known_intrinsics(frame, lens)
-        if known is None and len(focals) >= _TELL_FOCAL:
-            return pinhole(float(np.median(focals)), *frame.framing.cropped)
-        return known
 
     def agrees(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
         """Whether enough of the confidence agrees with the pose."""
