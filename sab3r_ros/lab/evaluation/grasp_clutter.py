@@ -31,13 +31,19 @@ def neighbours(item: Body, others: Sequence[Body], rng: np.random.Generator) -> 
         turn, gap = rng.uniform(0, 2 * np.pi), rng.uniform(*_GAP)
         direction = np.array([np.cos(heading), np.sin(heading)])
         outlines = [cKDTree(_outline(body, rng)) for body in placed]
-        outline = _outline(moved(other, np.zeros(2), turn), rng)
-        distance = 1.0
-        while all(tree.query(outline + (distance - _NEARER) * direction)[0].min() > gap for tree in outlines):
+        turned = moved(other, np.zeros(2), turn)
+        outline, start = _outline(turned, rng), _middle(item) - _middle(turned)
+        distance = 1.0  # between the middles, which are not where bodies have their origin
+        while all(tree.query(outline + start + (distance - _NEARER) * direction)[0].min() > gap for tree in outlines):
             distance -= _NEARER
-        placed.append(moved(other, distance * direction, turn))
+        placed.append(moved(turned, start + distance * direction, 0.0))
         heading += np.radians(rng.uniform(*_APART))
     return placed[1:]
+
+
+def _middle(item: Body) -> np.ndarray:
+    """The middle (2,) of a body seen from above."""
+    return (item.vertices[:, :2].min(0) + item.vertices[:, :2].max(0)) / 2
 
 
 def _outline(item: Body, rng: np.random.Generator) -> np.ndarray:

@@ -180,7 +180,8 @@ def _numbers(values) -> str:
 
 
 def _things(bodies: Sequence[Body]) -> str:
-    """The objects, thing0 and what stands beside it, of parts that are numbered through."""
+    """The objects, thing0 and what stands beside it, of parts that are numbered through. The others do not give way: stricter than
+    a table is, and a hundred times faster where they have a hundred parts."""
     out, count = [], 0
     for number, item in enumerate(bodies):
         volumes = np.array([max(_volume(h), 1e-9) for h in item.hulls])
@@ -188,7 +189,8 @@ def _things(bodies: Sequence[Body]) -> str:
             f'<geom type="mesh" mesh="part{count + k}" mass="{m:.6f}" friction="{_FRICTION} 0.005 0.0001" condim="4"/>'
             for k, m in enumerate(item.mass * volumes / volumes.sum())
         )
-        out.append(f'<body name="thing{number}" pos="0 0 0.0005"><freejoint/>{parts}</body>')
+        free = "" if number else "<freejoint/>"
+        out.append(f'<body name="thing{number}" pos="0 0 0.0005">{free}{parts}</body>')
         count += len(item.hulls)
     return "".join(out)
 
@@ -210,7 +212,7 @@ def _world(bodies: Sequence[Body], gripper: Gripper, opening: float) -> str:
     return f"""
 <mujoco>
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{_FINE_STEP if min(b.mass for b in bodies) < _LIGHT else _STEP}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
+  <option timestep="{_FINE_STEP if bodies[0].mass < _LIGHT else _STEP}" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="3"/>
   <asset>{meshes}</asset>
   <worldbody>
     <geom name="table" type="plane" size="2 2 0.1" friction="{_TABLE_FRICTION} 0.005 0.0001"/>

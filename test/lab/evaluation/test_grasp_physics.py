@@ -83,6 +83,7 @@ def test_a_neighbour_in_the_way_is_a_failure_and_one_aside_is_none():
 def test_neighbours_stand_close_and_touch_nothing():
     item = load_object(f"mug-{HOUSEHOLD_FIRST}")
     others = [load_object(f"{kind}-{HOUSEHOLD_FIRST}") for kind in ("bottle", "ball")]
+    item, others[0] = moved(item, np.array([0.3, -0.1]), 0.2), moved(others[0], np.array([-0.5, 0.5]), 0.0)
     placed = neighbours(item, others, np.random.default_rng(0))
     for other in placed:
         near = cKDTree(item.vertices[:, :2]).query(other.vertices[:, :2])[0].min()
