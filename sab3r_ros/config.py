@@ -97,7 +97,7 @@ class WindowSettings(Group):
 
     size: int = Field(3, ge=1, le=16, description="Keyframes the newest frame is decoded against")
     keyframe_overlap: float = Field(
-        0.8,
+        0.9,
         ge=0.0,
         le=1.0,
         description="A frame that shares less than this with every keyframe of the window becomes a keyframe",

@@ -17,7 +17,7 @@ _SLIPS = 0.7  # slope of a surface against a finger's face from which on it slip
 FEATURES = (
     "cone", "facing", "facing_worse", "depth", "patch", "cover", "count", "met", "touched", "wedge_across", "wedge_along", "narrows",
     "turn_across", "turn_along", "steepest", "slips", "bumps", "arm", "arm_squared", "arm_across", "arm_along", "down", "side", "width",
-    "width_squared", "tight", "thin", "extent", "height", "above", "filled", "noise", "size",
+    "width_squared", "tight", "thin", "extent", "height", "above", "filled", "noise", "size", "facing_squared",
 )  # fmt: skip
 
 
@@ -57,15 +57,17 @@ def features_of(
     arm, down = min(float(np.hypot(off[0], off[1])) / 0.08, 2), -rotation[2, 2]
     patch, cover = (min(_spread(own[left, k]), _spread(own[right, k])) for k in (2, 0))
     size = float(np.cbrt(np.prod(np.maximum(thing.sides, 1e-3))))
+    facing = float(np.mean(faces))
     return np.array(
         [
-            min(cones), np.mean(faces), min(faces), min(depth / 0.04, 1), min(patch / 0.02, 1), min(cover / 0.02, 1),
+            min(cones), facing, min(faces), min(depth / 0.04, 1), min(patch / 0.02, 1), min(cover / 0.02, 1),
             min(left.sum(), right.sum(), 20) / 20, slopes[:, 3].min(), slopes[:, 4].min(), min(abs(across), 1.5), np.clip(along, -1, 1),
             np.clip(-along, 0, 1), min(turn_across, 1), min(turn_along, 1), min(steepest, 1.5), np.clip(steepest - _SLIPS, 0, 1),
             min(slopes[:, 2].max() / 0.005, 2), arm, arm**2, min(abs(off[0]) / 0.08, 2), min(abs(off[2]) / 0.08, 2), down, float(down < 0.3),
             width / 0.085, (width / 0.085) ** 2, max(0, 1 - spare / 0.012), float(width < 0.006),
             min(float(np.linalg.norm(thing.sides)) / 0.3, 1.5), np.clip((tips[2] - thing.foot) / 0.02, 0, 1),
             np.clip((thing.middle[2] - tips[2]) / 0.05, -1, 1.5), min(filled, 20) / 20, min(thing.noise / 0.003, 1.5), min(size / 0.1, 1.5),
+            facing**2,
         ]
     )  # fmt: skip
 

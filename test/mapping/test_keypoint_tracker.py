@@ -110,7 +110,7 @@ def test_the_pose_is_that_of_the_camera(wrong):
     assert (found.edges[0].weights > 0.5).mean() == pytest.approx(1 - wrong, abs=0.08)
 
 
-@pytest.mark.parametrize("options", [{"count": 40}, {"wrong": 0.8}, {"spread": 0.2}])
+@pytest.mark.parametrize("options", [{"count": 35}, {"wrong": 0.8}, {"spread": 0.2}])
 def test_a_doubtful_frame_is_left_to_the_network(options):
     matches, keyframe, _ = keyframe_and_matches(**options)
     settings = settings_from_dotted({"window.keyframe_overlap": 0.5})

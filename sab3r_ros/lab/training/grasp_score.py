@@ -14,7 +14,7 @@ from sab3r_ros.affordance.grasps import Gripper, fitting_grasps
 from sab3r_ros.affordance.surface import estimate_normals, neighbourhoods, roughness, smoothed
 from sab3r_ros.files import write_json
 from sab3r_ros.lab.evaluation.grasp_bench import CLOUDS, observe, table_points
-from sab3r_ros.lab.evaluation.grasp_objects import HELD, varied_object
+from sab3r_ros.lab.evaluation.grasp_objects import HELD, household_object, varied_object
 from sab3r_ros.lab.evaluation.grasp_physics import try_grasp
 from sab3r_ros.lab.evaluation.metrics import area_under_roc, calibration_error
 
@@ -44,9 +44,12 @@ class Outcomes(NamedTuple):
 
 
 def outcomes_of(label: str, seed: int, model: Model | None) -> tuple[np.ndarray, np.ndarray]:
-    """Features (G,F) and outcomes (G,) of hands on one object, seen one way; half of them the best by a model, if there is one."""
+    """Features (G,F) and outcomes (G,) of hands on one object, seen one way; half of them the best by a model, if there is one.
+
+    Objects of even seeds are as households have them, upright; the others of any size, weight and resting side.
+    """
     rng = np.random.default_rng([seed, sum(label.encode())])
-    item = varied_object(label, seed)
+    item = (varied_object if seed % 2 else household_object)(label, seed)
     cloud, noise = CLOUDS[int(rng.integers(len(CLOUDS)))], float(rng.uniform(*_NOISES))
     points = observe(item, cloud, noise, rng)
     ready = prepare(points)
