@@ -86,7 +86,7 @@ class Frame:
     odometry: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedFrame:
     """A frame in the network's size.
 
@@ -101,22 +101,15 @@ class PreparedFrame:
     intrinsics: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class EncodedFrame:
+@dataclass(frozen=True, kw_only=True)
+class EncodedFrame(PreparedFrame):
     """A frame as the network sees it.
 
-    image (h,w,3) uint8; stamp in ns; framing: how it was resized and cropped; tokens: 1 sample; descriptor (C,): global, of
-    unit length; depth (h,w) metres or None; intrinsics (3,3) of `image` or None; keypoints of the camera's own image, where
-    they are used.
+    tokens: 1 sample; descriptor (C,): global, of unit length; keypoints of the camera's own image, where they are used.
     """
 
-    image: np.ndarray
-    stamp: int
-    framing: Framing
     tokens: EncodedView
     descriptor: Tensor
-    depth: np.ndarray | None = None
-    intrinsics: np.ndarray | None = None
     keypoints: Keypoints | None = None
 
 

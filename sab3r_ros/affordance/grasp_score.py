@@ -9,7 +9,7 @@ import numpy as np
 
 _FILE = Path(__file__).resolve().parents[1] / "assets" / "grasp_score.json"
 _CONE = 0.8  # cosine: surfaces turned farther from the closing direction slip
-_CONTACT = 0.005  # metres: points this near to the outermost ones are touched
+CONTACT = 0.005  # metres: points this near to the outermost ones are touched
 _STRIPS = 4  # of a finger's face along each of its sides, in which the surface that it meets is looked for
 _MET = 2  # points of a strip that tell where the surface is
 _FLATTEST, _STEEPEST = 3, 3.0  # strips that tell a slope; the largest slope that is told apart
@@ -42,7 +42,7 @@ def features_of(
     filled: points between them that are inside the object; rotation (3,3) and tips (3,): the hand's; spare: metres that it opens
     beyond the width; finger: width and length of its face, metres.
     """
-    left, right = own[:, 1] < -width / 2 + _CONTACT, own[:, 1] > width / 2 - _CONTACT
+    left, right = own[:, 1] < -width / 2 + CONTACT, own[:, 1] > width / 2 - CONTACT
     faces, cones = [], []
     for sign, side in ((-1, left), (1, right)):
         towards = sign * normals[side] if side.any() else np.zeros(1)
@@ -98,7 +98,7 @@ def _met_surface(own: np.ndarray, sign: int, width: float, finger: tuple[float, 
     plane = np.linalg.solve(flat.T @ flat + held, flat.T @ own[rows, 1])
     bumps = float(np.sqrt(np.square(flat @ plane - own[rows, 1]).mean()))
     slopes = np.clip(plane[:2], -_STEEPEST, _STEEPEST)
-    touched = float((outward[rows] > width / 2 - _CONTACT).sum() / _STRIPS**2)
+    touched = float((outward[rows] > width / 2 - CONTACT).sum() / _STRIPS**2)
     return np.array([*slopes, bumps, len(rows) / _STRIPS**2, touched])
 
 

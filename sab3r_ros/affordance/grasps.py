@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from sab3r_ros.affordance.clouds import evenly
-from sab3r_ros.affordance.grasp_score import FEATURES, Thing, features_of, probability
+from sab3r_ros.affordance.grasp_score import CONTACT, FEATURES, Thing, features_of, probability
 from sab3r_ros.affordance.hand_fitting import PALM_DEPTH, fit_hands
 from sab3r_ros.affordance.solid import solid_below
 from sab3r_ros.affordance.surface import densified
@@ -23,7 +23,6 @@ _DENSE = 0.003  # metres between points from which on a surface is filled up
 _STRAYS = 2  # points that may lie in a finger's way: noise, not surface
 _TABLE_GAP = 0.001  # metres between an open hand and the table, whose height many points tell
 _OPENING_GAP = 0.002  # metres that the hand opens beyond the object at least
-_CONTACT = 0.005  # metres: points this near to the outermost ones are touched
 _NEIGHBOUR = 0.012  # metres about a hand's part in which other things' points count as a collision
 _MAP_SPACING = 0.012  # metres: the table's points lie within this of their height
 
@@ -95,8 +94,7 @@ def fitting_grasps(
     fits = fit_hands(points[thin], inside, gripper, gap, _TABLE_GAP + noise / 2, support, _asked_part(scores[thin]))
     kept = evenly(points, _EXAMINED)
     points, normals, scores, measured = points[kept], normals[kept], scores[kept], measured[origin[kept]]
-    middle = np.concatenate([points, inside]).mean(0)
-    thing = Thing(middle, np.ptp(points, axis=0), foot, noise)
+    thing = Thing(np.concatenate([points, inside]).mean(0), np.ptp(points, axis=0), foot, noise)
     found, features = [], []
     order = np.argsort(-_promise(fits, thing.middle), kind="stable")
     for k in np.concatenate([order[~fits.asked[order]][:_LOOKED_AT], order[fits.asked[order]][:_LOOKED_AT_ASKED]]):
@@ -175,7 +173,7 @@ def _examine(
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, tips
     rows, turned = np.flatnonzero(held), own[held]
-    touched = np.abs(turned[:, 1]) > width / 2 - _CONTACT
+    touched = np.abs(turned[:, 1]) > width / 2 - CONTACT
     contacts = np.stack([_typical(measured[rows[touched & (sign * turned[:, 1] > 0)]], tips) for sign in (-1, 1)])
     serves = float(scores[rows[touched]].mean()) if touched.any() else float(scores[rows].mean())
     return Grasp(pose, contacts, width, depth, gripper.clearance, 0.0, serves), features

@@ -233,7 +233,7 @@ def grasps(
     objects: Annotated[int, typer.Option(min=1, help="Objects of each of 22 kinds in a round")] = 8,
     rounds: Annotated[
         int, typer.Option(min=1, help="The first one tries hands at random, later ones the best too")
-    ] = 2,
+    ] = 1,
     first: Annotated[int, typer.Option(help="The first object's seed")] = 70_000,
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:

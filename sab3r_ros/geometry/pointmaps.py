@@ -101,3 +101,16 @@ def block_anchors(relative_depth: Tensor, pixels: Tensor, block: int = 8) -> tup
     cy = (y // block * block + block // 2).clamp(max=h - 1)
     cx = (x // block * block + block // 2).clamp(max=w - 1)
     return y // block * columns + x // block, relative_depth[y, x] / relative_depth[cy, cx]
+
+
+def share_in_view(
+    points: Tensor, size: tuple[int, int], focal: float | tuple[float, float], offset: tuple[float, float] = (0.0, 0.0)
+) -> float:
+    """Share of points (...,3), given in a camera, that fall inside its image of `size` (width, height).
+
+    focal in pixels, one or by axis; offset: of the principal point from the image's middle, pixels.
+    """
+    z = points[..., 2]
+    pixel = points[..., :2] / z.clamp(min=1e-3)[..., None] * points.new_tensor(focal) + points.new_tensor(offset)
+    inside = (z > 0) & (pixel[..., 0].abs() < size[0] / 2) & (pixel[..., 1].abs() < size[1] / 2)
+    return float(inside.float().mean())

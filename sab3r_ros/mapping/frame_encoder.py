@@ -31,7 +31,8 @@ class FrameEncoder:
         if frame.depth is not None:
             depth = plan.apply_nearest(np.ascontiguousarray(frame.depth, np.float32))
         intrinsics = None if frame.camera is None else plan.intrinsics(frame.camera.intrinsics)
-        return PreparedFrame(resize_and_crop(frame.rgb, plan), frame.stamp, plan, depth, intrinsics)
+        image = resize_and_crop(frame.rgb, plan)
+        return PreparedFrame(image=image, stamp=frame.stamp, framing=plan, depth=depth, intrinsics=intrinsics)
 
     def keypoints(self, frame: Frame, prepared: PreparedFrame) -> Keypoints | None:
         """Keypoints of the camera's own image; None where none are used."""
@@ -45,8 +46,8 @@ class FrameEncoder:
         waiting = None if keypoints else self._beside.submit(self.keypoints, frame, prepared)
         tokens = self._geometry.encode(prepared.image)
         return EncodedFrame(
-            prepared.image, prepared.stamp, prepared.framing, tokens, global_descriptor(tokens.tokens), prepared.depth,
-            prepared.intrinsics, keypoints if waiting is None else waiting.result(),
+            **vars(prepared), tokens=tokens, descriptor=global_descriptor(tokens.tokens),
+            keypoints=keypoints if waiting is None else waiting.result(),
         )  # fmt: skip
 
     def _keypoints(self, rgb: np.ndarray, plan: Framing) -> Keypoints | None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import Settings
-from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
-from sab3r_ros.geometry.sim3 import make_sim3, rigid_part, split_sim3, transform_points
-from sab3r_ros.mapping.match_refinement import KeypointMatches, unproject
-from sab3r_ros.types import Edge, Keyframe, PoseEstimate
+from sab3r_ros.geometry.pointmaps import share_in_view
+from sab3r_ros.geometry.ray_refinement import refine_by_rays
+from sab3r_ros.geometry.sim3 import rigid_part, transform_points
+from sab3r_ros.mapping.match_refinement import KeypointMatches, all_rays, edges_of, keypoint_sets
+from sab3r_ros.types import Keyframe, PoseEstimate
 
 _FEWEST = 40  # matches that agree
 _AGREE = 0.5  # robust weight of a match that agrees
@@ -33,45 +34,29 @@ def pose_by_keypoints(
     keypoints: its matches with keyframes; last_pose (4,4): the camera's pose before, from which it is looked for. The estimate
     has no points of its own.
     """
-    found = [(k, m) for k, m in zip(keypoints.keyframes, keypoints.matches, strict=True) if m is not None]
-    if sum(len(m) for _, m in found) < _FEWEST:
+    matrix = keypoints.intrinsics
+    # Only their directions count: how far away they are, the keyframes' depth tells.
+    flat = torch.ones(window[0].points.shape[:2], dtype=torch.float64)
+    sets = keypoint_sets(keypoints, flat)
+    if sum(map(len, sets)) < _FEWEST:
         return None
     start = rigid_part(last_pose.cpu())
-    matrix = keypoints.intrinsics
-    frame = np.concatenate([m.frame for _, m in found])
-    bearings = np.concatenate([frame, np.ones((len(frame), 1))], 1) @ np.linalg.inv(matrix).T
-    rays = torch.from_numpy(bearings / np.linalg.norm(bearings, axis=1, keepdims=True))
-    targets, centres, angles = [], [], []
-    for keyframe, match in found:
-        pose = keyframe.host_pose
-        targets.append(transform_points(pose, unproject(keyframe.host_depth, match.keyframe, matrix)))
-        centres.append(pose[:3, 3].expand(len(match), 3))
-        angles.append(torch.full((len(match),), match.sigma / matrix[0, 0], dtype=torch.float64))
-    target = torch.cat(targets)
-    matches = RayMatches(rays, _distances(target, start), target, torch.cat(centres), torch.cat(angles))
+    matches = all_rays(sets)
+    matches.distances = _distances(matches.targets, start)
     pose, _ = refine_by_rays(matches.subsample(_FEW), start, _FIRST_ITERATIONS)
-    matches.distances = _distances(target, pose)
+    matches.distances = _distances(matches.targets, pose)
     pose, weights = refine_by_rays(matches, pose, _ITERATIONS, gnc_start=1.0)
     agree = (weights > _AGREE).numpy()
     if agree.sum() < _FEWEST or float(weights.mean()) < _MEAN_WEIGHT:
         return None
-    width = float(window[0].image.shape[1])
-    if frame[agree].std(0).min() < _SPREAD * width:
+    if np.concatenate([s.frame for s in sets])[agree].std(0).min() < _SPREAD * flat.shape[1]:
         return None
     overlap = tuple(_overlap(k, pose, matrix) for k in window)
     if max(overlap) < settings.window.keyframe_overlap + _MARGIN:
         return None
-    edges, first = [], 0
-    _, rotation, translation = split_sim3(pose)
-    pose = make_sim3(1.0, rotation, translation)
-    for keyframe, match in found:
-        relative = (torch.linalg.inv(keyframe.host_pose) @ pose).numpy()
-        own = weights[first : first + len(match)].numpy()
-        edges.append(Edge(None, keyframe.id, "keypoints", match.frame, match.keyframe, match.sigma, own, relative))
-        first += len(match)
-    nothing = torch.zeros(0, 0)
     return PoseEstimate(
-        pose.to(last_pose), float(weights.mean()), overlap, torch.zeros(0, 0, 3), nothing, float(matrix[0, 0]), edges=tuple(edges)
+        pose.to(last_pose), float(weights.mean()), overlap, torch.zeros(0, 0, 3), torch.zeros(0, 0), float(matrix[0, 0]),
+        edges=edges_of(sets, weights, pose),
     )  # fmt: skip
 
 
@@ -82,11 +67,7 @@ def _distances(points: Tensor, pose: Tensor) -> Tensor:
 def _overlap(keyframe: Keyframe, pose: Tensor, matrix: np.ndarray) -> float:
     """Share of a keyframe's points that fall inside the image of a camera at `pose` (4,4) with these intrinsics (3,3)."""
     points = keyframe.points[_GRID // 2 :: _GRID, _GRID // 2 :: _GRID].reshape(-1, 3).double().cpu()
-    seen = transform_points(torch.linalg.inv(pose) @ keyframe.host_pose, points).numpy()
+    seen = transform_points(torch.linalg.inv(pose) @ keyframe.host_pose, points)
     h, w = keyframe.points.shape[:2]
-    pixel = seen @ matrix.T
-    z = seen[:, 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = pixel[:, 0] / z, pixel[:, 1] / z
-    inside = (z > 0) & (x > -0.5) & (x < w - 0.5) & (y > -0.5) & (y < h - 0.5)
-    return float(inside.mean())
+    offset = float(matrix[0, 2]) - (w - 1) / 2, float(matrix[1, 2]) - (h - 1) / 2
+    return share_in_view(seen, (w, h), (float(matrix[0, 0]), float(matrix[1, 1])), offset)

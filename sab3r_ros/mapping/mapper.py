@@ -14,6 +14,7 @@ from sab3r_ros.geometry.sim3 import transform_points
 from sab3r_ros.mapping.adjustment.adjuster import Adjuster, AdjustmentReport
 from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
+from sab3r_ros.mapping.first_pose import mounted_pose
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.keypoint_tracker import pose_by_keypoints
@@ -52,9 +53,6 @@ _MOST_UNSEEN = 10  # frames in a row that keypoints alone place: things that com
 _REPLACED = "the map was replaced while this frame was processed"
 _UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
 _VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
-
-# Optical axes (x right, y down, z forward) seen from a level z-up frame (x forward, y left, z up): REP-103.
-LEVEL_FROM_OPTICAL = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -296,8 +294,8 @@ class Mapper:
         assert keyframe.tokens is not None
         size = keyframe.image.shape[1], keyframe.image.shape[0]
         return self._recognise(EncodedFrame(
-            keyframe.image, keyframe.stamp, Framing(size, size, (0, 0), size), keyframe.tokens, keyframe.descriptor,
-            keypoints=keyframe.keypoints,
+            image=keyframe.image, stamp=keyframe.stamp, framing=Framing(size, size, (0, 0), size), tokens=keyframe.tokens,
+            descriptor=keyframe.descriptor, keypoints=keyframe.keypoints,
         ))  # fmt: skip
 
     def place_of(self, frame: Frame) -> PoseEstimate | None:
@@ -449,19 +447,3 @@ def _result(
         inference_ms=(time.perf_counter() - started) * 1e3, message=message,
         keyframe=None if keyframe is None else keyframe.id, estimate=estimate,
     )  # fmt: skip
-
-
-def mounted_pose(pitch: float, roll: float) -> np.ndarray:
-    """The first camera's pose (4,4) in a z-up map from its downward pitch and its roll in radians."""
-    about_y = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(roll), -np.sin(roll)], [0, np.sin(roll), np.cos(roll)]])
-    pose = LEVEL_FROM_OPTICAL.copy()
-    pose[:3, :3] = about_y @ about_x @ pose[:3, :3]
-    return pose
-
-
-def level_first_pose(rotation: np.ndarray) -> np.ndarray:
-    """A first pose (4,4) from the camera's orientation (3,3) in a z-up frame, such as TF gives it."""
-    pose = np.eye(4)
-    pose[:3, :3] = rotation
-    return pose

@@ -54,7 +54,7 @@ class Refined:
 
 
 @dataclass(frozen=True)
-class _MatchSet:
+class MatchSet:
     """Matches with one keyframe: pixels (M,2) of both, their standard deviation, and the rays they make."""
 
     keyframe: Keyframe
@@ -86,17 +86,11 @@ def refine_by_matches(
     intrinsics = pinhole(focal, w, h) if keypoints is None else keypoints.intrinsics
     scale, rotation, translation = (x.cpu() for x in split_sim3(pose))
     depth = points[..., 2].double().cpu() * scale
-    by_keypoints: list[_MatchSet] = []
-    if keypoints is not None:
-        by_keypoints = [
-            _keypoint_set(depth, k, m, intrinsics)
-            for k, m in zip(keypoints.keyframes, keypoints.matches, strict=True)
-            if m is not None
-        ]
+    by_keypoints = [] if keypoints is None else keypoint_sets(keypoints, depth)
     by_descriptors = _descriptor_sets(prediction, keyframes, depth, settings.descriptor_sigma, intrinsics)
     if not by_keypoints and not by_descriptors:
         return None
-    joint = _all_rays(by_keypoints + by_descriptors)
+    joint = all_rays(by_keypoints + by_descriptors)
     few = joint.subsample(_HYPOTHESIS_MATCHES)
     best, agreed = refine_by_rays(few, make_sim3(1.0, rotation, translation), _HYPOTHESIS_ITERATIONS)
     if agreed.mean() < _SURE:
@@ -109,31 +103,32 @@ def refine_by_matches(
     inliers = _agreement(weights, by_keypoints)
     rematched = _rematched(depth, keypoints, by_keypoints, found) if keypoints is not None else []
     if rematched:
-        second, weights_again = refine_by_rays(_all_rays(rematched + by_descriptors), found, _ITERATIONS, gnc_start=1.0)
+        second, weights_again = refine_by_rays(all_rays(rematched + by_descriptors), found, _ITERATIONS, gnc_start=1.0)
         if weights_again.any():
             found, weights, by_keypoints = second, weights_again, rematched
             inliers = max(inliers, _agreement(weights, by_keypoints))
     _, rotation, translation = split_sim3(found)
     correction = None
     if by_keypoints and settings.correct_depth:
-        seen = _all_rays(by_keypoints)
+        seen = all_rays(by_keypoints)
         correction = depth_correction(seen, weights[: len(seen)], found, depth, intrinsics)
     refined = make_sim3(scale, rotation, translation)
-    return Refined(refined.to(pose), inliers, correction, _edges(by_keypoints + by_descriptors, weights, refined))
+    return Refined(refined.to(pose), inliers, correction, edges_of(by_keypoints + by_descriptors, weights, refined))
 
 
-def _all_rays(sets: list[_MatchSet]) -> RayMatches:
+def all_rays(sets: list[MatchSet]) -> RayMatches:
+    """The matches of several sets, in their order."""
     return RayMatches.cat([s.rays for s in sets])
 
 
-def _agreement(weights: Tensor, by_keypoints: list[_MatchSet]) -> float:
+def _agreement(weights: Tensor, by_keypoints: list[MatchSet]) -> float:
     """The share of matches, those of keypoints first, that agrees: of descriptors, or of keypoints if more of them do."""
     count = sum(map(len, by_keypoints))
     inliers = float(weights[count:].mean()) if count < len(weights) else 0.0
     return max(inliers, float(weights[:count].mean())) if count >= _ENOUGH_KEYPOINTS else inliers
 
 
-def _rematched(depth: Tensor, keypoints: KeypointMatches, before: list[_MatchSet], pose: Tensor) -> list[_MatchSet]:
+def _rematched(depth: Tensor, keypoints: KeypointMatches, before: list[MatchSet], pose: Tensor) -> list[MatchSet]:
     """The matches with every keyframe; with the first ones guided by this pose (4,4) of the frame."""
     points = transform_points(pose, unproject(depth, keypoints.own.pixels, keypoints.intrinsics))
     centre = pose[:3, 3]
@@ -149,22 +144,28 @@ def _rematched(depth: Tensor, keypoints: KeypointMatches, before: list[_MatchSet
     return list(sets.values())
 
 
-def _keypoint_set(depth: Tensor, keyframe: Keyframe, match: KeypointMatch, intrinsics: np.ndarray) -> _MatchSet:
+def keypoint_sets(keypoints: KeypointMatches, depth: Tensor) -> list[MatchSet]:
+    """The matches with every keyframe that has enough of them; depth (h,w): the frame's, in the map's unit."""
+    both = zip(keypoints.keyframes, keypoints.matches, strict=True)
+    return [_keypoint_set(depth, k, m, keypoints.intrinsics) for k, m in both if m is not None]
+
+
+def _keypoint_set(depth: Tensor, keyframe: Keyframe, match: KeypointMatch, intrinsics: np.ndarray) -> MatchSet:
     angle = match.sigma / intrinsics[0, 0]
     rays = _rays(depth, keyframe, match.frame, match.keyframe, angle, intrinsics)
-    return _MatchSet(keyframe, "keypoints", match.frame, match.keyframe, match.sigma, rays)
+    return MatchSet(keyframe, "keypoints", match.frame, match.keyframe, match.sigma, rays)
 
 
 def _descriptor_sets(
     prediction: PairPrediction, keyframes: list[Keyframe], depth: Tensor, angle: float, intrinsics: np.ndarray
-) -> list[_MatchSet]:
+) -> list[MatchSet]:
     """Matches of descriptors with each keyframe that has enough of them."""
     sets = []
     for keyframe, match in zip(keyframes, prediction.matches or (), strict=False):
         if len(match) >= MIN_MATCHES:
             frame, target = (xy.cpu().numpy().astype(np.float64) for xy in (match.frame, match.keyframe))
             rays = _rays(depth, keyframe, frame, target, angle, intrinsics)
-            sets.append(_MatchSet(keyframe, "descriptors", frame, target, angle * float(intrinsics[0, 0]), rays))
+            sets.append(MatchSet(keyframe, "descriptors", frame, target, angle * float(intrinsics[0, 0]), rays))
     return sets
 
 
@@ -187,7 +188,7 @@ def unproject(depth: Tensor, pixels: np.ndarray, intrinsics: np.ndarray) -> Tens
     return torch.from_numpy(rays) * depth[row, column].clamp(min=1e-3)[:, None]
 
 
-def _rotation_hypothesis(sets: list[_MatchSet], intrinsics: np.ndarray) -> list[Tensor]:
+def _rotation_hypothesis(sets: list[MatchSet], intrinsics: np.ndarray) -> list[Tensor]:
     """The pose with the rotation of the essential matrix to the keyframe with the most matches, and the median translation."""
     if not sets:
         return []
@@ -206,7 +207,7 @@ def _closed_form(matches: RayMatches) -> Tensor:
     return fit_sim3_robust(source, matches.targets, torch.ones_like(matches.distances), sigma, fixed_scale=1.0)[0]
 
 
-def _edges(sets: list[_MatchSet], weights: Tensor, pose: Tensor) -> tuple[Edge, ...]:
+def edges_of(sets: list[MatchSet], weights: Tensor, pose: Tensor) -> tuple[Edge, ...]:
     """The matches with each keyframe, with their robust weights (in the order of the sets)."""
     edges, start = [], 0
     for s in sets:

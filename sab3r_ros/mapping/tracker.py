@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sab3r_ros.config import Settings, TrackingSettings
-from sab3r_ros.geometry.pointmaps import focal_from_pointmap, weighted_mean_pointmap
+from sab3r_ros.geometry.pointmaps import focal_from_pointmap, share_in_view, weighted_mean_pointmap
 from sab3r_ros.geometry.projection import known_rays, pinhole
 from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, split_sim3, transform_points
 from sab3r_ros.mapping.adjustment.bundle import Lens
@@ -159,7 +159,8 @@ def estimate_pose(
             depth_factor = float(refined.correction.median())
     to_camera = torch.linalg.inv(pose)
     seen = [transform_points((to_camera @ k.pose).to(k.points), k.points) for k in window]
-    overlap = tuple(_overlap(points_in_frame, known_focal or focal) for points_in_frame in seen)
+    size = points.shape[1], points.shape[0]
+    overlap = tuple(share_in_view(points_in_frame, size, known_focal or focal) for points_in_frame in seen)
     conf = prediction.frame_conf.mean(0)
     return PoseEstimate(pose, inliers, overlap, points, conf, focal, relative_scale, edges, depth_factor)
 
@@ -194,15 +195,6 @@ def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> 
         )
     target = transform_points(keyframe.pose, torch.cat(target_parts).double())
     return _Correspondences(torch.cat(source_parts).double(), target, torch.cat(weights).double())
-
-
-def _overlap(seen: Tensor, focal: float) -> float:
-    """Share of a keyframe's points (h,w,3), given in the new camera, that fall inside the new image."""
-    h, w = seen.shape[:2]
-    z = seen[..., 2]
-    pixel = seen[..., :2] / z.clamp(min=1e-3)[..., None] * focal
-    inside = (z > 0) & (pixel[..., 0].abs() < w / 2) & (pixel[..., 1].abs() < h / 2)
-    return float(inside.float().mean())
 
 
 def with_measured_scale(pose: Tensor, points: Tensor, depth: Tensor) -> tuple[Tensor, float] | None:

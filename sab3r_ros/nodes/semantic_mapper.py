@@ -12,7 +12,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sab3r_ros.config import Settings
 from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
-from sab3r_ros.mapping.mapper import Mapper, level_first_pose
+from sab3r_ros.mapping.first_pose import level_first_pose
+from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters

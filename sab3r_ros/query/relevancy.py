@@ -140,7 +140,7 @@ class TextScorer:
             log_rest = rest.clamp_(min=_LEAST_REST).log_()
         if len(own):
             nearest = torch.maximum(nearest, own.amax(0))
-        relevancy = torch.sub(cosine * _LOGIT_SCALE, log_rest).sigmoid_()
+        relevancy = (cosine * _LOGIT_SCALE - log_rest).sigmoid_()
         margin = cosine - nearest
         if not voxels.all_seen:
             unknown = ~voxels.seen

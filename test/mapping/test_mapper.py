@@ -12,7 +12,8 @@ from sab3r_ros.geometry.ray_refinement import RayMatches
 from sab3r_ros.lab.evaluation.stream import geometry_metrics
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.mapping import match_refinement, tracker
-from sab3r_ros.mapping.mapper import LEVEL_FROM_OPTICAL, Mapper
+from sab3r_ros.mapping.first_pose import LEVEL_FROM_OPTICAL
+from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.session import load_map, save_map
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.types import BadFrame, Frame, ScaleSource, Tracking

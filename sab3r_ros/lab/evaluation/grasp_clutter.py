@@ -1,12 +1,12 @@
 """Objects close to each other on a table: where they stand, and what cameras see of the one that is asked for."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
-from sab3r_ros.lab.evaluation.grasp_physics import Body
+from sab3r_ros.lab.evaluation.grasp_physics import Body, placed
 
 _GAP = (0.015, 0.04)  # metres between an object and its neighbour, seen from above
 _APART = (100.0, 260.0)  # degrees between the two neighbours' directions
@@ -16,29 +16,25 @@ _NEARER = 0.004  # metres by which a neighbour comes nearer at a time
 
 def moved(item: Body, shift: np.ndarray, turn: float) -> Body:
     """A body turned about the vertical axis by `turn` radians, then shifted by (2,) metres."""
-    cos, sin = np.cos(turn), np.sin(turn)
-    rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    offset = np.array([*shift, 0.0])
-    hulls = [hull @ rotation.T + offset for hull in item.hulls]
-    return replace(item, vertices=item.vertices @ rotation.T + offset, hulls=hulls)
+    return placed(item, Rotation.from_euler("z", turn).as_matrix(), np.array([*shift, 0.0]))
 
 
 def neighbours(item: Body, others: Sequence[Body], rng: np.random.Generator) -> list[Body]:
     """Others beside an object, 15 to 40 mm away from it, on different sides; touching neither it nor each other."""
-    placed = [item]
+    standing = [item]
     heading = rng.uniform(0, 2 * np.pi)
     for other in others:
         turn, gap = rng.uniform(0, 2 * np.pi), rng.uniform(*_GAP)
         direction = np.array([np.cos(heading), np.sin(heading)])
-        outlines = [cKDTree(_outline(body, rng)) for body in placed]
+        outlines = [cKDTree(_outline(body, rng)) for body in standing]
         turned = moved(other, np.zeros(2), turn)
         outline, start = _outline(turned, rng), _middle(item) - _middle(turned)
         distance = 1.0  # between the middles, which are not where bodies have their origin
         while all(tree.query(outline + start + (distance - _NEARER) * direction)[0].min() > gap for tree in outlines):
             distance -= _NEARER
-        placed.append(moved(turned, start + distance * direction, 0.0))
+        standing.append(moved(turned, start + distance * direction, 0.0))
         heading += np.radians(rng.uniform(*_APART))
-    return placed[1:]
+    return standing[1:]
 
 
 def _middle(item: Body) -> np.ndarray:

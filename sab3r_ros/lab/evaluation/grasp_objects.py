@@ -1,9 +1,11 @@
 """Household objects of the made-up world as bodies for the physics bench."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from sab3r_ros.lab.evaluation.grasp_physics import Body
+from sab3r_ros.lab.evaluation.grasp_physics import Body, placed
 from sab3r_ros.lab.synthetic.objects import build_object
 
 HELD = (
@@ -16,10 +18,8 @@ _CONVEX = 0.97  # share of its hull's volume that a part fills to count as conve
 _DENSITY = 350.0  # kg per cubic metre of the hulls, hollow things and solid ones together
 _MASS = (0.03, 0.8)  # kg
 _DENSITIES, _MASSES = (200.0, 1500.0), (0.015, 1.2)  # of varied objects
-_NARROW, _LONGEST = (
-    (0.012, 0.09),
-    (0.07, 0.32),
-)  # metres: their narrowest side, and their longest one at least and at most
+_NARROW = (0.012, 0.09)  # metres: their narrowest side
+_LONGEST = (0.07, 0.32)  # metres: their longest one, at least and at most
 _RESTS = 0.1  # of the likeliest side's chance: sides that are as likely are rested on
 
 
@@ -66,21 +66,17 @@ def varied_object(label: str, seed: int) -> Body:
     poses, shares = trimesh.poses.compute_stable_poses(hull, n_samples=1, seed=seed)
     likely = shares > _RESTS * shares.max()
     pose = poses[likely][int(rng.integers(likely.sum()))]
-    placed = item.vertices @ pose[:3, :3].T
-    (_, sides, _) = cv2.minAreaRect(np.ascontiguousarray(placed[:, :2], np.float32))
-    narrow, longest = min(*sides, float(np.ptp(placed[:, 2]))), float(np.ptp(placed, axis=0).max())
+    turned = placed(item, pose[:3, :3], np.zeros(3))
+    (_, sides, _) = cv2.minAreaRect(np.ascontiguousarray(turned.vertices[:, :2], np.float32))
+    narrow = min(*sides, float(np.ptp(turned.vertices[:, 2])))
+    longest = float(np.ptp(turned.vertices, axis=0).max())
     scale = float(rng.uniform(*_NARROW)) / max(narrow, 1e-3)
     scale = min(max(scale, _LONGEST[0] / longest), _LONGEST[1] / longest)
-    placed = placed * scale
-    shift = np.array([*(placed.min(0) + placed.max(0))[:2] / 2, placed[:, 2].min()])
-
-    def moved(points: np.ndarray) -> np.ndarray:
-        return points @ pose[:3, :3].T * scale - shift
-
-    hulls = [moved(part) for part in item.hulls]
-    volume = sum(trimesh.convex.convex_hull(h).volume for h in hulls)
+    low, high = scale * turned.vertices.min(0), scale * turned.vertices.max(0)
+    standing = placed(turned, np.eye(3), -np.array([*(low + high)[:2] / 2, low[2]]), scale)
+    volume = sum(trimesh.convex.convex_hull(h).volume for h in standing.hulls)
     mass = float(np.clip(np.exp(rng.uniform(*np.log(_DENSITIES))) * volume, *_MASSES))
-    return Body(f"{item.name} varied", moved(item.vertices), item.faces, hulls, mass, item.affording)
+    return replace(standing, name=f"{item.name} varied", mass=mass)
 
 
 def _plates(mesh) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """Grasps tried in MuJoCo: does the thing come up, and stay in the gripper when it is shaken?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,15 @@ class Body:
     hulls: list[np.ndarray]
     mass: float
     affording: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def placed(item: Body, rotation: np.ndarray, offset: np.ndarray, scale: float = 1.0) -> Body:
+    """A body turned (3,3), scaled and then shifted (3,); its mass stays."""
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return points @ rotation.T * scale + offset
+
+    return replace(item, vertices=moved(item.vertices), hulls=[moved(hull) for hull in item.hulls])
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ def _labelled(recording: TrueRecording, labels: RecordedLabels, name: str) -> np
     parts = [np.empty((0, 3))]
     if name in labels.names:
         for k in range(0, len(recording), _EVERY):
-            pose, depth = recording.poses[k], recording.depth(k)
+            pose = recording.poses[k]
             if pose is not None:
+                depth = recording.depth(k)
                 points = backproject(depth, recording.intrinsics)[::_STEP, ::_STEP]
                 own = (labels.image(k) == labels.names.index(name)) & (depth > 0)
                 parts.append(transform(pose, points[own[::_STEP, ::_STEP]]))
