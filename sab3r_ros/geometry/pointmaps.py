@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 
 
-def focal_from_pointmap(points: Tensor, method: str = "weiszfeld", clip: tuple[float, float] | None = None) -> float:
+def focal_from_pointmap(
+    points: Tensor, method: str = "weiszfeld", clip: tuple[float, float] | None = None, step: int = 1
+) -> float:
     """Focal length in pixels of a pointmap (H,W,3) in its own camera, principal point in the middle.
 
     method: "weiszfeld" (robust mean direction, 10 rounds) or "median". clip: bounds in units of the focal
-    length of a 60-degree camera. Raises ValueError for an unknown method.
+    length of a 60-degree camera. step: pixels between those that are asked. Raises ValueError for an unknown method.
     """
     h, w = points.shape[:2]
-    y, x = torch.meshgrid(torch.arange(h, device=points.device), torch.arange(w, device=points.device), indexing="ij")
+    rows, columns = (torch.arange(step // 2, n, step, device=points.device) for n in (h, w))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x - w / 2, y - h / 2], -1).reshape(-1, 2).to(points.dtype)
-    flat = points.reshape(-1, 3)
+    flat = points[step // 2 :: step, step // 2 :: step].reshape(-1, 3)
     if method == "median":
         votes = (pixels * flat[:, 2:] / flat[:, :2]).flatten()
         focal = votes[~votes.isnan()].median()
@@ -46,11 +49,14 @@ def pose_from_pnp(
     matrix = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]], np.float64)
     if len(points) < 4:
         return None
-    ok, rotation, translation, _ = cv2.solvePnPRansac(
-        np.asarray(points, np.float64), np.asarray(pixels, np.float64), matrix, None,
-        iterationsCount=iterations, reprojectionError=threshold, flags=cv2.SOLVEPNP_SQPNP,
-    )  # fmt: skip
-    if not ok:
+    try:
+        ok, rotation, translation, _ = cv2.solvePnPRansac(
+            np.asarray(points, np.float64), np.asarray(pixels, np.float64), matrix, None,
+            iterationsCount=iterations, reprojectionError=threshold, flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+    except cv2.error:  # a sample of points that lie together
+        return None
+    if not ok or not np.isfinite(rotation).all() or not np.isfinite(translation).all():
         return None
     world2cam = np.eye(4)
     world2cam[:3, :3] = cv2.Rodrigues(rotation)[0]

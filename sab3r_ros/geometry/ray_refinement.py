@@ -114,6 +114,28 @@ def refine_by_rays(
     return make_sim3(scale, rotation, translation), robust
 
 
+def position_deviation(matches: RayMatches, pose: Tensor, weights: Tensor) -> float:
+    """Standard deviation of the camera's position at `pose` (4,4), as the directions of weighted matches (N,) leave it open.
+
+    Square root of the trace of the positions' block of the inverse normal matrix of rotation and translation; in the map's unit. The
+    points are taken as certain.
+    """
+    seen, gap = _unit(matches.targets - pose[:3, 3])
+    across = _unit(torch.linalg.cross(seen, _least_axis(seen)))[0]
+    rows = []
+    for axis in (across, torch.linalg.cross(seen, across)):
+        jacobian = torch.cat([torch.linalg.cross(seen, axis), -axis / gap[:, None]], 1)
+        rows.append(jacobian * (weights.sqrt() / matches.angles)[:, None])
+    normal = torch.cat(rows).T @ torch.cat(rows)
+    normal = normal + 1e-12 * normal.diagonal().mean() * torch.eye(6, dtype=normal.dtype)
+    return float(torch.linalg.inv(normal).diagonal()[3:].sum().sqrt())
+
+
+def _least_axis(vectors: Tensor) -> Tensor:
+    """The coordinate axis (N,3) that each vector (N,3) lies least along."""
+    return torch.nn.functional.one_hot(vectors.abs().argmin(-1), 3).to(vectors)
+
+
 def _epipolar_axes(bearing: Tensor, baseline: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors (N,3) out of the epipolar plane and in_plane it, both square to the ray, and the parallax (N,) in radians."""
     normal = torch.linalg.cross(baseline, bearing)

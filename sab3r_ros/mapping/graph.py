@@ -93,11 +93,21 @@ class KeyframeGraph:
 
         edges: its matches, of which the keypoints it saw are kept. Needs a keyframe.
         """
+        self._tracked.append(self._tracked_pose(stamp, pose, edges, beside))
+
+    def track_again(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = (), beside: int | None = None) -> None:
+        """As `track`, in the place of the newest frame with this stamp; nothing where there is none."""
+        for position in reversed(range(len(self._tracked))):
+            if self._tracked[position].stamp == stamp:
+                self._tracked[position] = self._tracked_pose(stamp, pose, edges, beside)
+                return
+
+    def _tracked_pose(self, stamp: int, pose: Tensor, edges: Iterable[Edge], beside: int | None) -> TrackedPose:
         anchor = next(reversed(self._keyframes.values())) if beside is None else self._keyframes[beside]
         edges = list(edges)
         theirs = {e.target: self._keyframes[e.target].keypoints for e in edges}
         seen = sightings_of(edges, {number: keypoints for number, keypoints in theirs.items() if keypoints is not None})
-        self._tracked.append(TrackedPose(stamp, anchor.id, torch.linalg.inv(anchor.pose).to(pose) @ pose, seen))
+        return TrackedPose(stamp, anchor.id, torch.linalg.inv(anchor.pose).to(pose) @ pose, seen)
 
     @property
     def tracked_poses(self) -> list[TrackedPose]:

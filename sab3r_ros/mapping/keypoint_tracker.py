@@ -3,33 +3,33 @@
 The residuals are those of `geometry.ray_refinement`; the keyframes' own depth tells where their keypoints are.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from sab3r_ros.config import Settings
-from sab3r_ros.geometry.pointmaps import share_in_view
-from sab3r_ros.geometry.ray_refinement import refine_by_rays
+from sab3r_ros.geometry.pointmaps import pose_from_pnp, share_in_view
+from sab3r_ros.geometry.ray_refinement import RayMatches, position_deviation, refine_by_rays
 from sab3r_ros.geometry.sim3 import rigid_part, transform_points
 from sab3r_ros.mapping.match_refinement import KeypointMatches, all_rays, edges_of, keypoint_sets
 from sab3r_ros.types import Keyframe, PoseEstimate
 
-_FEWEST = 40  # matches that agree
+_FEWEST = 30  # matches that agree
 _AGREE = 0.5  # robust weight of a match that agrees
-_MEAN_WEIGHT = (
-    0.3  # of all matches: a third of those that pass the ratio test are wrong, the others are as coarse as their pixels
-)
-_SPREAD = 0.12  # of the image's width: standard deviation of where these are, at least, in both directions
-_MARGIN = 0.01  # of overlap above that of a new keyframe: what is near it, the network looks at
-_FIRST_ITERATIONS, _ITERATIONS, _FEW = 10, 8, 300  # steps with few matches from the last pose, then with all of them
+_MEAN_WEIGHT = 0.2  # of all matches: a third of those that pass the ratio test are wrong, many others are coarse
+_SURE = 0.4  # mean weight from which the last pose was near enough to begin with
+_DEVIATION = 0.0085  # of the camera's position, by the matches that agree, as a share of their distance, at most
+_FIRST_ITERATIONS, _ITERATIONS, _FEW = 10, 8, 300  # steps with few matches, then with all of them
+_WRONG_BY, _TRIES = 4.0, 200  # pixels, and samples of RANSAC
 _GRID = 4  # pixels between the keyframes' points that tell the overlap
 
 
 def pose_by_keypoints(
-    keypoints: KeypointMatches, window: list[Keyframe], last_pose: Tensor, settings: Settings
+    keypoints: KeypointMatches, window: list[Keyframe], last_pose: Tensor, least_overlap: float
 ) -> PoseEstimate | None:
-    """The pose of a frame that needs no closer look; None where too few keypoints agree, they lie too close together, or it
-    shares so little with the keyframes of the window that it should become one.
+    """The pose of a frame that needs no closer look; None where too few keypoints agree, they leave the pose open, or it shares
+    less than `least_overlap` with every keyframe of the window.
 
     keypoints: its matches with keyframes; last_pose (4,4): the camera's pose before, from which it is looked for. The estimate
     has no points of its own.
@@ -40,24 +40,34 @@ def pose_by_keypoints(
     sets = keypoint_sets(keypoints, flat)
     if sum(map(len, sets)) < _FEWEST:
         return None
-    start = rigid_part(last_pose.cpu())
     matches = all_rays(sets)
-    matches.distances = _distances(matches.targets, start)
-    pose, _ = refine_by_rays(matches.subsample(_FEW), start, _FIRST_ITERATIONS)
-    matches.distances = _distances(matches.targets, pose)
-    pose, weights = refine_by_rays(matches, pose, _ITERATIONS, gnc_start=1.0)
-    agree = (weights > _AGREE).numpy()
-    if agree.sum() < _FEWEST or float(weights.mean()) < _MEAN_WEIGHT:
+    pose, weights = _refined(matches, rigid_part(last_pose.cpu()))
+    if float(weights.mean()) < _SURE:
+        pixels, centre = np.concatenate([s.frame for s in sets]), (float(matrix[0, 2]), float(matrix[1, 2]))
+        start = pose_from_pnp(matches.targets.numpy(), pixels, float(matrix[0, 0]), centre, _TRIES, _WRONG_BY)
+        if start is not None:
+            rival = _refined(matches, torch.from_numpy(start))
+            pose, weights = max((pose, weights), rival, key=lambda found: float(found[1].sum()))
+    if (weights > _AGREE).sum() < _FEWEST or float(weights.mean()) < _MEAN_WEIGHT:
         return None
-    if np.concatenate([s.frame for s in sets])[agree].std(0).min() < _SPREAD * flat.shape[1]:
+    matches.distances = _distances(matches.targets, pose)
+    if position_deviation(matches, pose, weights) > _DEVIATION * float(matches.distances.median()):
         return None
     overlap = tuple(_overlap(k, pose, matrix) for k in window)
-    if max(overlap) < settings.window.keyframe_overlap + _MARGIN:
+    if max(overlap) < least_overlap:
         return None
     return PoseEstimate(
         pose.to(last_pose), float(weights.mean()), overlap, torch.zeros(0, 0, 3), torch.zeros(0, 0), float(matrix[0, 0]),
         edges=edges_of(sets, weights, pose),
     )  # fmt: skip
+
+
+def _refined(matches: RayMatches, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The rigid pose (4,4) that the matches lead to from this one, and their robust weights."""
+    matches = replace(matches, distances=_distances(matches.targets, start))
+    pose, _ = refine_by_rays(matches.subsample(_FEW), start, _FIRST_ITERATIONS)
+    matches = replace(matches, distances=_distances(matches.targets, pose))
+    return refine_by_rays(matches, pose, _ITERATIONS, gnc_start=1.0)
 
 
 def _distances(points: Tensor, pose: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -17,8 +18,7 @@ from sab3r_ros.mapping.checks import FrameCheck
 from sab3r_ros.mapping.first_pose import mounted_pose
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
-from sab3r_ros.mapping.keypoint_tracker import pose_by_keypoints
-from sab3r_ros.mapping.match_refinement import KeypointMatches
+from sab3r_ros.mapping.placing import KeypointPlacing, StartedFrame
 from sab3r_ros.mapping.recognition import is_near, shares_a_place
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
@@ -39,7 +39,6 @@ from sab3r_ros.types import (
     MapSnapshot,
     Observation,
     PoseEstimate,
-    PreparedFrame,
     Region,
     Scale,
     ScaleSource,
@@ -49,8 +48,8 @@ from sab3r_ros.types import (
 _LOG = logging.getLogger("sab3r_ros")
 
 _WORTH_RESCALING = 0.03  # of the log of the map's unit
-_MOST_UNSEEN = 10  # frames in a row that keypoints alone place: things that come or go are seen by the network
 _REPLACED = "the map was replaced while this frame was processed"
+_DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
 _UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
 _VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 
@@ -73,8 +72,9 @@ class MapperStatus:
 class Mapper:
     """Tracks a camera and fuses what it sees.
 
-    One thread may call `register` while others query, save or reset: the map is only touched under `lock`, never while the
-    network runs. A reset or a load replaces the whole `state`; a frame in flight then ends without effect.
+    One thread may call `register`, or one `start` and another one `look`, while others query, save or reset: the map is only
+    touched under `lock`, never while the network runs. A reset or a load replaces the whole `state`; a frame in flight then ends
+    without effect.
     """
 
     def __init__(self, settings: Settings | None = None, backend: Backend | None = None):
@@ -88,6 +88,8 @@ class Mapper:
         self._check = FrameCheck(self.settings.tracking)
         self.encode = FrameEncoder(self.geometry, self.settings.tracking)
         self._track = Tracker(self.geometry, self.settings)
+        self._placing = KeypointPlacing(self.settings, self.encode, self._track, self.geometry.device)
+        self._numbers = count()  # of frames, as they come
         self._beside = ThreadPoolExecutor(1, "superpixels")  # OpenCV works while the network does
         self.state = self.empty_state()
         self._adjuster = self._make_adjuster()
@@ -139,35 +141,71 @@ class Mapper:
 
         Raises BadFrame for an image that cannot be used; the map is then untouched.
         """
-        started = time.perf_counter()
+        started = self.start(frame)
+        return self.look(started) if started.result is None else started.result
+
+    def start(self, frame: Frame, live: bool = False) -> StartedFrame:
+        """The part of `register` before the network: check a frame and, where that is enough, place it by its keypoints.
+
+        live: `look` runs in another thread, on frames that came before. Then keypoints place what they can, and a frame that they
+        have placed may need the network too. Raises BadFrame for an image that cannot be used.
+        """
         with self.lock:
             state = self.state
         checked, restarted = self._check(frame, state.last_stamp)
         if restarted:
             self.relocalise()
-        lost = state.tracking == Tracking.LOST
-        prepared = self.encode.prepare(checked)
-        matches = None
-        if not lost and self._may_do_without_network(state):
-            placed, matches = self._place_by_keypoints(state, checked, prepared)
-            if placed is not None:
-                return self._add_placed(frame, state, *placed, started)
-        encoded = self.encode(checked, prepared, None if matches is None else matches.own)
-        candidates = self._candidates(state, encoded.descriptor if lost else None)
-        estimate, prediction = self._track(
-            encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens, matches
-        )
-        wanted = self._track.wants_keyframe(estimate, candidates)
-        features = self._features(encoded, prediction) if wanted else None
+        started = StartedFrame(frame, checked, self.encode.prepare(checked), state, next(self._numbers))
+        if not self._placing.is_due(state, live):
+            return started
+        with self.lock:
+            candidates, matched_at = self._nearest(state), (len(state.graph), self.revision)
+        matched = self._placing.match(started, candidates, live)
+        if matched is None:
+            return started
+        started = replace(started, keypoints=matched[0], matches=matched[1], matched_at=matched_at)
+        window = candidates[: self.settings.window.size]
+        estimate = self._placing.pose(matched[1], window, state, live)
+        return started if estimate is None else self._add_placed(started, estimate, window)
+
+    def _add_placed(self, started: StartedFrame, estimate: PoseEstimate, window: list[Keyframe]) -> StartedFrame:
+        """Add a frame that keypoints alone have placed to the trajectory."""
+        state = started.state
         with self.lock:
             if self.state is not state:
-                return _result(frame, estimate, Tracking.LOST, started, _REPLACED)
-            state.last_stamp = frame.stamp
-            state.frames += 1
+                return replace(
+                    started, result=_result(started, estimate, Tracking.LOST, _REPLACED), needs_network=False
+                )
+            state.count(started.frame.stamp)
+            estimate = state.follow(estimate, window)
+            state.track(started, estimate, window, None, self.settings.window.size, self.adjusts)
+            result = _result(started, estimate, state.tracking, "")
+            return replace(started, result=result, needs_network=self._placing.needs_network(estimate, state.unseen))
+
+    def look(self, started: StartedFrame) -> FrameResult:
+        """The part of `register` in which the network sees a frame: track it and, when it becomes a keyframe, fuse it."""
+        state, placed = started.state, started.result
+        with self.lock:
+            lost = state.tracking == Tracking.LOST
+            unchanged = started.matched_at == (len(state.graph), self.revision)
+        encoded = self.encode(started.checked, started.prepared, started.keypoints)
+        candidates = self._candidates(state, encoded.descriptor if lost else None)
+        estimate, prediction = self._track(
+            encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens,
+            started.matches if unchanged else None,
+        )  # fmt: skip
+        wanted = self._track.wants_keyframe(estimate, candidates)
+        with self.lock:
+            if self.state is not state:
+                return _result(started, estimate, Tracking.LOST, _REPLACED)
+            if placed is None:
+                state.count(started.frame.stamp)
             message = self._doubt(estimate, encoded, candidates, lost, state.last_pose)
+            if message and placed is not None:  # where it is, its keypoints told
+                return replace(placed, message=_DISAGREE)
             if message:
                 state.tracking = Tracking.LOST
-                return _result(frame, estimate, state.tracking, started, message)
+                return _result(started, estimate, state.tracking, message)
             state.tracking = Tracking.OK
             estimate = state.follow(estimate, candidates)
             estimate, message = state.update_scale(estimate, encoded)
@@ -176,15 +214,22 @@ class Mapper:
             if encoded.intrinsics is not None and self.settings.tracking.use_intrinsics:
                 state.believe_calibration(encoded.intrinsics)
             keyframe = state.insert(encoded, estimate) if wanted else None
-            edges = estimate.edges if self.adjusts else ()
-            state.track(encoded.stamp, estimate, candidates, keyframe, self.settings.window.size, edges)
-            if keyframe is not None:
-                state.scene.integrate(keyframe, Observation(keyframe.points, keyframe.conf, keyframe.image, features))
-                if frame.odometry is not None and self.settings.tracking.use_odometry:
-                    state.odometry.add(keyframe.id, frame.odometry)
-                    message = message or self._measure_unit(state)
-                    estimate = state.newest[0]  # in the map's unit as it is now
-            return _result(frame, estimate, state.tracking, started, message, keyframe)
+            state.track(started, estimate, candidates, keyframe, self.settings.window.size, self.adjusts)
+        if keyframe is None:
+            return _result(started, estimate, Tracking.OK, message)
+        features = self._features(encoded, prediction)  # frames may be placed by the new keyframe meanwhile
+        with self.lock:
+            if self.state is not state:
+                return _result(started, estimate, Tracking.LOST, _REPLACED)
+            now = state.graph[keyframe.id]
+            state.scene.integrate(now, Observation(now.points, now.conf, now.image, features))
+            odometry = started.frame.odometry
+            if odometry is not None and self.settings.tracking.use_odometry:
+                state.odometry.add(keyframe.id, odometry)
+                message = message or self._measure_unit(state)
+            if state.newest[1] is encoded:
+                estimate = state.newest[0]  # where the map has it now
+            return _result(started, estimate, state.tracking, message, keyframe)
 
     def _measure_unit(self, state: MapState) -> str:
         """Take the map's unit from odometry, where it has something to say; returns a note where it is doubted. Under the lock.
@@ -201,49 +246,6 @@ class Mapper:
             _LOG.info("the map's unit was changed by a factor of %.2f: odometry tells it", measured.metres)
         state.scale = Scale(ScaleSource.MEASURED, measured.stddev)
         return ""
-
-    def _may_do_without_network(self, state: MapState) -> bool:
-        """Whether keypoints alone may place the next frame: as the settings want it, in a map whose camera is known, and where the
-        frame is likely to see what keyframes have seen."""
-        cfg = self.settings
-        wanted = cfg.tracking.network == "needed" or (
-            cfg.tracking.network == "auto" and not self.geometry.device.startswith("cuda")
-        )
-        if not wanted or not cfg.tracking.max_keypoints or state.last_pose is None or state.loaded_focal:
-            return False
-        return state.unseen < _MOST_UNSEEN and state.next_overlap >= cfg.window.keyframe_overlap
-
-    def _place_by_keypoints(
-        self, state: MapState, frame: Frame, prepared: PreparedFrame
-    ) -> tuple[tuple[PoseEstimate, list[Keyframe]] | None, KeypointMatches | None]:
-        """The pose of a frame that keypoints alone place, with the keyframes it was compared with, else None; and its matches, None
-        where the focal length is not known."""
-        with self.lock:
-            candidates, last = self._nearest(state), state.last_pose
-        intrinsics = self._track.known_intrinsics(prepared, state.lens)
-        if intrinsics is None or last is None or candidates[0].image.shape != prepared.image.shape:
-            return None, None
-        keypoints = self.encode.keypoints(frame, prepared)
-        if keypoints is None:
-            return None, None
-        matches = self._track.match_keypoints(keypoints, candidates, intrinsics)
-        window = candidates[: self.settings.window.size]
-        estimate = pose_by_keypoints(matches, window, last, self.settings)
-        return None if estimate is None else (estimate, window), matches
-
-    def _add_placed(
-        self, frame: Frame, state: MapState, estimate: PoseEstimate, window: list[Keyframe], started: float
-    ) -> FrameResult:
-        """Add a frame that keypoints alone have placed to the trajectory."""
-        with self.lock:
-            if self.state is not state:
-                return _result(frame, estimate, Tracking.LOST, started, _REPLACED)
-            state.last_stamp = frame.stamp
-            state.frames += 1
-            estimate = state.follow(estimate, window)
-            edges = estimate.edges if self.adjusts else ()
-            state.track(frame.stamp, estimate, window, None, self.settings.window.size, edges)
-            return _result(frame, estimate, state.tracking, started, "")
 
     def _nearest(self, state: MapState, descriptor: torch.Tensor | None = None) -> list[Keyframe]:
         """Keyframes to compare a frame with, best first; descriptor: of a frame that may be anywhere. Under the lock."""
@@ -439,11 +441,11 @@ class Mapper:
 
 
 def _result(
-    frame: Frame, estimate: PoseEstimate, tracking: Tracking, started: float, message: str, keyframe: Keyframe | None = None
-) -> FrameResult:  # fmt: skip
+    started: StartedFrame, estimate: PoseEstimate, tracking: Tracking, message: str, keyframe: Keyframe | None = None
+) -> FrameResult:
     return FrameResult(
-        stamp=frame.stamp, tracking=tracking, pose=estimate.rigid_pose if tracking == Tracking.OK else None,
+        stamp=started.frame.stamp, tracking=tracking, pose=estimate.rigid_pose if tracking == Tracking.OK else None,
         inliers=estimate.inliers, overlap=max(estimate.overlap), focal=estimate.focal,
-        inference_ms=(time.perf_counter() - started) * 1e3, message=message,
+        inference_ms=(time.perf_counter() - started.began) * 1e3, message=message,
         keyframe=None if keyframe is None else keyframe.id, estimate=estimate,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.odometry import OdometryScale
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
-from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
+from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
+
+if TYPE_CHECKING:
+    from sab3r_ros.mapping.placing import StartedFrame
 
 _DOUBTFUL_SCALE = 2.0  # factor between measured depth and the network's metres beyond which one of them is wrong
 _REACH = 3.0  # metres before a camera at which its motion is measured
@@ -52,6 +56,7 @@ class MapState:
     session: int = 0
     overlaps: deque[float] = field(default_factory=lambda: deque(maxlen=2))  # with the window, of the newest frames
     unseen: int = 0  # frames since the network looked at one
+    newest_number: int = -1  # of the newest frame in the trajectory
     last_pose: Tensor | None = None  # (4,4) of the newest tracked frame; None where the camera may be anywhere
     matches: MatchStore = field(default_factory=MatchStore)
     odometry: OdometryScale = field(default_factory=OdometryScale)
@@ -152,25 +157,39 @@ class MapState:
         self.graph.add(keyframe, estimate.edges)
         return keyframe
 
+    def count(self, stamp: int) -> None:
+        """Count a frame; stamps of one stream may come in another order where two threads work on its frames."""
+        self.frames += 1
+        self.last_stamp = stamp if self.last_stamp is None else max(stamp, self.last_stamp)
+
     def track(
-        self, stamp: int, estimate: PoseEstimate, references: list[Keyframe], keyframe: Keyframe | None,
-        window: int, edges: Iterable[Edge] = (),
+        self, frame: "StartedFrame", estimate: PoseEstimate, references: list[Keyframe], keyframe: Keyframe | None,
+        window: int, with_sightings: bool,
     ) -> None:  # fmt: skip
         """Add a frame to the trajectory: beside the keyframe it became, the newest one if that is among the `window` newest that
-        it was compared with, else the one it sees most of."""
-        beside = None
-        self.last_pose = estimate.pose
+        it was compared with, else the one it sees most of.
+
+        A frame that keypoints have placed before takes the place it had there; one that newer frames have overtaken is left out.
+        with_sightings: whether it is kept which keypoints of keyframes it saw.
+        """
         self.unseen = 0 if estimate.has_points else self.unseen + 1
         if keyframe is not None:
             self.overlaps.clear()
         self.overlaps.append(1.0 if keyframe is not None else max(estimate.overlap))
+        beside = None
         if keyframe is not None or not references:
             self.near_newest = True
-        else:
+        elif frame.number >= self.newest_number:
             best = references[int(np.argmax(estimate.overlap))].id
             self.near_newest = best in {k.id for k in self.graph.keyframes[-window:]}
             beside = None if self.near_newest else best
-        self.graph.track(stamp, estimate.pose, edges, beside)
+        edges = estimate.edges if with_sightings else ()
+        if frame.number > self.newest_number:
+            self.graph.track(frame.frame.stamp, estimate.pose, edges, beside)
+        elif keyframe is not None or frame.number == self.newest_number:
+            self.graph.track_again(frame.frame.stamp, estimate.pose, edges, beside)
+        if frame.number >= self.newest_number:
+            self.newest_number, self.last_pose = frame.number, estimate.pose
 
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:
         """Give keyframes other poses (4,4), similarities; the frames beside them follow, voxels by `move_voxels`.

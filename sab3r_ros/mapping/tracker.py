@@ -19,7 +19,7 @@ from sab3r_ros.types import Edge, EncodedFrame, Keyframe, PoseEstimate, Prepared
 
 _FOCAL_BOUNDS = (0.5, 3.5)  # of that of a camera of 60 degrees
 _AGREES_WELL = 0.7  # inliers with one keyframe from which others would tell nothing new
-_ENOUGH_PIXELS = 5000  # of a pointmap, for a pose without matches
+_ENOUGH_PIXELS = 5000  # of a pointmap, for a focal length, or a pose without matches
 _MIN_DEPTH_PIXELS = 50  # with measured depth, below which a scale is not taken from it
 
 
@@ -55,7 +55,7 @@ class Tracker:
             return self._begin(frame, first_pose, focals, self.known_intrinsics(frame, lens))
         some = references[:1] if cfg.window.one_first and not self._geometry.device.startswith("cuda") else references
         prediction = self._predict(frame, some)
-        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
+        focals.append(_focal(prediction.frame_points[0]))
         intrinsics = self.known_intrinsics(frame, lens)
         focal = None if intrinsics is None else float(intrinsics[0, 0])
         if keypoints is None and frame.keypoints is not None:
@@ -72,7 +72,7 @@ class Tracker:
     ) -> tuple[PoseEstimate, PairPrediction]:
         """A frame that begins a map, predicted against itself."""
         prediction = self._geometry.predict_pairs(frame.tokens, [frame.tokens], False, 0)
-        focals.append(focal_from_pointmap(prediction.frame_points[0], clip=_FOCAL_BOUNDS))
+        focals.append(_focal(prediction.frame_points[0]))
         pose = torch.from_numpy(first_pose).to(prediction.frame_points.device)
         estimate = PoseEstimate(pose, 1.0, (0.0,), prediction.frame_points[0], prediction.frame_conf[0], focals[-1])
         return estimate if intrinsics is None else _on_rays(estimate, intrinsics), prediction
@@ -102,6 +102,12 @@ class Tracker:
     def wants_keyframe(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
         """Whether a frame shares so little with every keyframe of the window that it should become one."""
         return self.agrees(estimate, candidates) and max(estimate.overlap) < self._settings.window.keyframe_overlap
+
+
+def _focal(points: Tensor) -> float:
+    """Focal length in pixels that a pointmap (h,w,3) tells; neighbours err alike, so that not all are asked."""
+    step = max(1, round((points[..., 0].numel() / _ENOUGH_PIXELS) ** 0.5))
+    return focal_from_pointmap(points, clip=_FOCAL_BOUNDS, step=step)
 
 
 def _on_rays(estimate: PoseEstimate, intrinsics: np.ndarray) -> PoseEstimate:
@@ -148,7 +154,7 @@ def estimate_pose(
     inliers = float((weight * robust).sum() / weight.sum())
     scaled = prediction.frame_points * torch.stack(ratios).to(prediction.frame_points)[:, None, None, None]
     points = weighted_mean_pointmap(scaled, prediction.frame_conf)
-    focal = focal_from_pointmap(points, clip=_FOCAL_BOUNDS)
+    focal = _focal(points)
     refined = refine_by_matches(prediction, keyframes, points, pose, settings, focal, keypoints)
     edges: tuple[Edge, ...] = ()
     depth_factor = 1.0

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class NewestSlot(Generic[T]):
-    """Hands items from callbacks to one worker thread; `put` never waits."""
+    """Hands items to one worker thread; `put` never waits."""
 
     def __init__(self) -> None:
         self._item: T | None = None
@@ -16,13 +16,14 @@ class NewestSlot(Generic[T]):
         self.received = 0
         self.dropped = 0
 
-    def put(self, item: T) -> None:
-        """Store an item; one that was not yet taken is dropped."""
+    def put(self, item: T) -> T | None:
+        """Store an item; one that was not yet taken is dropped, and returned."""
         with self._ready:
             self.received += 1
             self.dropped += self._item is not None
-            self._item = item
+            before, self._item = self._item, item
             self._ready.notify()
+            return before
 
     def take(self, timeout: float | None = None) -> T | None:
         """The newest item, or None after `timeout` seconds or once closed."""

@@ -210,7 +210,7 @@ class MapServices:
             return response
         self._node.worker.paused = request.data
         if request.data:
-            self._node.worker.slot.clear()
+            self._node.worker.clear()
         response.success, response.message = True, "paused: images are ignored" if request.data else "mapping goes on"
         return response
 

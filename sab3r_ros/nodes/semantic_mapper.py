@@ -134,7 +134,7 @@ class SemanticMapperNode(ManagedNode):
         if worker is not None:
             worker.stop()
             received, dropped = self._counts
-            self._counts = received + worker.slot.received, dropped + worker.slot.dropped
+            self._counts = received + worker.slot.received, dropped + worker.dropped
 
     def do_cleanup(self) -> None:
         """Let go of the model and everything published."""
@@ -160,18 +160,19 @@ class SemanticMapperNode(ManagedNode):
         self._lost_in_transport = event.total_count
 
     def _on_result(self, result: FrameResult, last: LastFrame):
-        """Publish what became of a frame; runs on the worker's thread."""
-        self._last = last
+        """Publish what became of a frame; runs on one of the worker's threads at a time."""
+        if last.is_news or result.pose is None:
+            self._last = last
         if self._needs_gravity:
             self._take_gravity(last.camera_frame)
         if self.query:
             self.things.look(result)
-        if result.pose is not None:
+        if last.is_news:
             self.map_publishers.publish_pose(
                 result.pose, result.stamp, last.camera_frame, self.mapper.status().scale.stddev
             )
-            if result.estimate is not None and result.estimate.has_points:
-                self.map_publishers.publish_window(self.mapper)
+        if result.pose is not None and result.estimate is not None and result.estimate.has_points:
+            self.map_publishers.publish_window(self.mapper)
         self.map_publishers.status.publish(self.status())
 
     def _odometry_at(self, camera_frame: str, stamp: int) -> np.ndarray:
@@ -285,7 +286,7 @@ class SemanticMapperNode(ManagedNode):
         received, dropped = self._counts
         worker = self.worker
         if worker is not None:
-            received, dropped = received + worker.slot.received, dropped + worker.slot.dropped
+            received, dropped = received + worker.slot.received, dropped + worker.dropped
         return map_status(
             self.mapper,
             self.settings.map_frame,

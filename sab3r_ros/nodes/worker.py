@@ -1,10 +1,11 @@
-"""The thread that owns the network: takes the newest image, registers it, publishes the result."""
+"""The thread that takes the newest image, makes a frame of it and hands it to the mapper; results are published."""
 
 import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -13,6 +14,7 @@ from sab3r_ros.faults import reason_of
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.frame_slot import NewestSlot
+from sab3r_ros.nodes.live import LiveMapping
 from sab3r_ros.nodes.transforms import TransformUnavailable
 from sab3r_ros.sources.calibration import CalibrationError
 from sab3r_ros.sources.depth_files import fitted
@@ -28,16 +30,18 @@ _NS = 1e-9
 
 @dataclass
 class LastFrame:
-    """What became of the newest image: its stamp (ns), camera frame, and how long it took."""
+    """What became of the newest image: its stamp (ns), camera frame, how long it took, and whether its pose is newer than all
+    that were told before."""
 
     stamp: int = 0
     camera_frame: str = ""
     inference_ms: float = 0.0
     age_ms: float = 0.0
+    is_news: bool = True
 
 
 class MappingWorker:
-    """Callbacks put messages in and return at once; everything else happens on the worker's thread."""
+    """Callbacks put messages in and return at once; everything else happens on the worker's thread, and on the network's."""
 
     def __init__(
         self, mapper: Mapper, logger, clock_ns: Callable[[], int], depth_tolerance: float | None,
@@ -60,6 +64,7 @@ class MappingWorker:
         self._told: set[str] = set()
         self._size: tuple[int, int] | None = None
         self._was_lost = False
+        self._live = LiveMapping(mapper, self._guarded)
         self._thread = threading.Thread(target=self._run, name="mapping", daemon=True)
         self._thread.start()
 
@@ -80,22 +85,35 @@ class MappingWorker:
         """Newest wins."""
         self.newest_camera_info = message
 
+    @property
+    def dropped(self) -> int:
+        """Images of which nothing came, since newer ones were there before their turn."""
+        return self.slot.dropped + self._live.overtaken
+
+    def clear(self) -> None:
+        """Forget the images that wait."""
+        self.slot.clear()
+        self._live.clear()
+
     def stop(self, timeout: float = 30.0) -> None:
-        """End the thread after the frame in hand."""
+        """End the threads after the frames in hand."""
         self.slot.close()
         self._thread.join(timeout)
+        self._live.stop(timeout)
 
     def _run(self):
         while not self.slot.closed:
             message = self.slot.take()
-            if message is None:
-                continue
-            try:
-                self._process(message)
-            except (ImageError, BadFrame, ValueError) as error:
-                self._problem(type(error).__name__, str(error))
-            except Exception as error:  # the node must stay up whatever a frame does, out of memory included
-                self._problem("unexpected", f"{type(error).__name__}: {error}")
+            if message is not None:
+                self._guarded(partial(self._process, message))
+
+    def _guarded(self, process: Callable[[], None]) -> None:
+        try:
+            process()
+        except (ImageError, BadFrame, ValueError) as error:
+            self._problem(type(error).__name__, str(error))
+        except Exception as error:  # the node must stay up whatever a frame does, out of memory included
+            self._problem("unexpected", f"{type(error).__name__}: {error}")
 
     def _process(self, message):
         arrived, started = self._clock_ns(), time.perf_counter()
@@ -108,10 +126,13 @@ class MappingWorker:
         self._size = size
         frame = self._camera_frame or message.header.frame_id or "camera_optical"
         odometry = self._odometry_of(frame, stamp)
-        result = self.mapper.register(Frame(rgb, stamp, self._depth_for(header, size), self._camera(size), odometry))
-        self._tell(result)
-        took = (time.perf_counter() - started) * 1e3
-        self._on_result(result, LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6))
+
+        def deliver(result: FrameResult, is_news: bool) -> None:
+            self._tell(result)
+            took = (time.perf_counter() - started) * 1e3
+            self._on_result(result, LastFrame(stamp, frame, took, (self._clock_ns() - stamp) * 1e-6, is_news))
+
+        self._live(Frame(rgb, stamp, self._depth_for(header, size), self._camera(size), odometry), deliver)
 
     def _odometry_of(self, camera_frame: str, stamp: int) -> np.ndarray | None:
         """The camera's pose (4,4) in the frame of odometry; None where there is none, or not at this stamp."""

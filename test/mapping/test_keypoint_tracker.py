@@ -15,6 +15,7 @@ from sab3r_ros.mapping.keypoint_tracker import pose_by_keypoints
 from sab3r_ros.mapping.keypoints import KeypointMatch, Keypoints
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.match_refinement import KeypointMatches
+from sab3r_ros.mapping.placing import KeypointPlacing
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.types import Camera, Frame, Keyframe
 
@@ -54,8 +55,9 @@ def test_most_frames_need_no_network_and_come_out_as_well(slow_walk):
 def test_auto_spares_the_network_on_a_cpu(slow_walk):
     mapper, _ = run(slow_walk, "auto")
     assert mapper.geometry.encoded < 30
-    mapper.geometry.device = "cuda:0"
-    assert not mapper._may_do_without_network(mapper.state)
+    assert mapper._placing.is_due(mapper.state, live=True)
+    on_gpu = KeypointPlacing(mapper.settings, mapper.encode, mapper._track, "cuda:0")
+    assert not on_gpu.is_due(mapper.state, live=True)
 
 
 def test_without_a_known_focal_length_the_network_sees_every_frame(slow_walk):
@@ -100,8 +102,7 @@ def keyframe_and_matches(count=200, wrong=0.0, spread=1.0, seed=0):
 @pytest.mark.parametrize("wrong", [0.0, 0.3])
 def test_the_pose_is_that_of_the_camera(wrong):
     matches, keyframe, truth = keyframe_and_matches(wrong=wrong)
-    settings = settings_from_dotted({"window.keyframe_overlap": 0.7})
-    found = pose_by_keypoints(matches, [keyframe], torch.eye(4, dtype=torch.float64), settings)
+    found = pose_by_keypoints(matches, [keyframe], torch.eye(4, dtype=torch.float64), 0.7)
     assert found is not None
     assert np.abs(found.rigid_pose - truth).max() < 0.004
     assert not found.has_points
@@ -110,21 +111,18 @@ def test_the_pose_is_that_of_the_camera(wrong):
     assert (found.edges[0].weights > 0.5).mean() == pytest.approx(1 - wrong, abs=0.08)
 
 
-@pytest.mark.parametrize("options", [{"count": 35}, {"wrong": 0.8}, {"spread": 0.2}])
+@pytest.mark.parametrize("options", [{"count": 25}, {"wrong": 0.85}, {"spread": 0.1}])
 def test_a_doubtful_frame_is_left_to_the_network(options):
     matches, keyframe, _ = keyframe_and_matches(**options)
-    settings = settings_from_dotted({"window.keyframe_overlap": 0.5})
-    assert pose_by_keypoints(matches, [keyframe], torch.eye(4, dtype=torch.float64), settings) is None
+    assert pose_by_keypoints(matches, [keyframe], torch.eye(4, dtype=torch.float64), 0.5) is None
 
 
-def test_a_frame_that_should_become_a_keyframe_is_left_to_the_network():
+def test_a_frame_that_shares_too_little_is_left_to_the_network():
     matches, keyframe, _ = keyframe_and_matches()
-    settings = settings_from_dotted({"window.keyframe_overlap": 0.99})
-    assert pose_by_keypoints(matches, [keyframe], torch.eye(4, dtype=torch.float64), settings) is None
+    assert pose_by_keypoints(matches, [keyframe], torch.eye(4, dtype=torch.float64), 0.995) is None
 
 
 def test_matches_with_no_keyframe_place_nothing():
     matches, keyframe, _ = keyframe_and_matches()
     nothing = replace(matches, matches=[None])
-    settings = settings_from_dotted({})
-    assert pose_by_keypoints(nothing, [keyframe], torch.eye(4, dtype=torch.float64), settings) is None
+    assert pose_by_keypoints(nothing, [keyframe], torch.eye(4, dtype=torch.float64), 0.5) is None

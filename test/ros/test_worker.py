@@ -18,12 +18,14 @@ class Recorder:
     def __init__(self):
         self.frames, self.came = [], threading.Event()
 
-    def register(self, frame):
+    def start(self, frame, live):
+        assert live
         self.frames.append(frame)
         self.came.set()
         if frame.rgb.max() == 0:
             raise BadFrame("the image is black")
-        return SimpleNamespace(tracking=Tracking.OK, message="", stamp=frame.stamp)
+        result = SimpleNamespace(tracking=Tracking.OK, message="", stamp=frame.stamp, pose=None)
+        return SimpleNamespace(result=result, needs_network=False, number=len(self.frames))
 
 
 class Log:

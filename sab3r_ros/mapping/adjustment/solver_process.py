@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, solve
 
+_NICE = 10  # a camera that is tracked beside goes first
+
 
 class SolverError(RuntimeError):
     """A problem that could not be solved; the message says why."""
@@ -86,6 +88,7 @@ def serve(problems: BinaryIO, answers: BinaryIO) -> None:
 
 def main() -> None:
     """Serve on the standard input; what GTSAM prints goes nowhere."""
+    os.nice(_NICE)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     serve(sys.stdin.buffer, answers)

@@ -178,7 +178,7 @@ def test_a_keyframe_and_a_frame_that_came_meanwhile_move_with_the_others(views, 
             return found
 
     monkeypatch.setattr(mapper, "_track", Meanwhile())
-    monkeypatch.setattr(mapper, "_may_do_without_network", lambda state: False)
+    monkeypatch.setattr(mapper._placing, "is_due", lambda state, live: False)
     view = views[14]
     result = mapper.register(Frame(view.rgb, round(14 * 1e8)))
     assert torch.allclose(state.graph[last.id].pose, turn @ last.pose)
