@@ -138,3 +138,14 @@ def test_cropped_pixels(recorded):
     frame = preprocess.framing(image.shape[1], image.shape[0], 224)
     ours = preprocess.resize_and_crop(image, frame).astype(int)
     assert np.abs(ours - recorded["prep/image_224"]).max() <= 1
+
+
+def test_a_pose_from_points_that_lie_together_is_none():
+    assert pointmaps.pose_from_pnp(np.ones((20, 3)), np.full((20, 2), 7.0), 58.0, (32, 24)) is None
+
+
+def test_some_pixels_tell_the_focal_length_of_all():
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    depth = 2 + 0.01 * x + 0.02 * y
+    points = torch.stack([(x - 64) / 110 * depth, (y - 48) / 110 * depth, depth], -1)
+    assert pointmaps.focal_from_pointmap(points, step=3) == pytest.approx(110, rel=1e-4)

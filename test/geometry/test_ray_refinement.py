@@ -1,12 +1,13 @@
 """The ray-based refinement finds the pose although depths are wrong."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from sab3r_ros.geometry.ray_refinement import RayMatches, refine_by_rays
+from sab3r_ros.geometry.ray_refinement import RayMatches, position_deviation, refine_by_rays
 from sab3r_ros.geometry.sim3 import fit_sim3, make_sim3, split_sim3, transform_points
 
 EYE = torch.eye(4, dtype=torch.float64)
@@ -101,3 +102,25 @@ def test_two_views_from_one_place_give_their_rotation():
     assert error(make_sim3(1.0, pose[:3, :3], true[:3, 3]), true)[0] < 0.01
     assert pose[:3, 3].norm() < 1e-3
     assert robust.min() > 0.99
+
+
+@pytest.mark.parametrize("spread", [1.5, 0.15])
+def test_the_told_deviation_is_that_of_many_tries(spread):
+    """Points at about 3 metres whose directions are noisy, seen by a camera that is looked for again and again."""
+    rng, sigma = np.random.default_rng(4), 0.002
+    points = torch.from_numpy(rng.uniform([-spread, -spread, 2.5], [spread, spread, 4], (80, 3)))
+    true = make_sim3(1.0, torch.from_numpy(Rotation.from_rotvec([0, 0.1, 0]).as_matrix()), torch.tensor([0.2, 0, 0.1]))
+    source = transform_points(torch.linalg.inv(true), points)
+    distances, ones = source.norm(dim=-1), torch.ones(80, dtype=torch.float64)
+    found = []
+    for _ in range(200):
+        rays = source / distances[:, None]
+        rays = rays + torch.from_numpy(rng.normal(0, sigma, (80, 3)))
+        rays = rays / rays.norm(dim=-1, keepdim=True)
+        # The points' own camera stands where the new one does: their depth is then certain, as the deviation takes it.
+        matches = RayMatches(rays, distances, points, true[:3, 3].expand(80, 3) + 1e-9, sigma * ones)
+        found.append(refine_by_rays(matches, true, 3, gnc_start=1.0)[0][:3, 3])
+    told = position_deviation(matches, true, ones)
+    seen = float((torch.stack(found) - true[:3, 3]).square().sum(1).mean().sqrt())
+    assert told == pytest.approx(seen, rel=0.5)
+    assert position_deviation(matches, true, 0.25 * ones) == pytest.approx(2 * told)

@@ -64,6 +64,19 @@ def test_the_trajectory_moves_with_its_keyframes():
     assert poses[11][:3, 3] == pytest.approx([2.0, 0, 0])
 
 
+def test_a_frame_that_was_tracked_takes_its_place_again():
+    graph = KeyframeGraph(kept=9)
+    graph.add(keyframe(0, 1.0))
+    for stamp in (10, 11):
+        graph.track(stamp, keyframe(0, 1.5).pose)
+    graph.add(keyframe(1, 1.6))
+    graph.track_again(10, keyframe(1, 1.6).pose)
+    graph.track_again(12, keyframe(1, 9.0).pose)  # never tracked: stays out
+    assert [stamp for stamp, _ in graph.trajectory] == [10, 11]
+    assert graph.beside == [1, 0]
+    assert dict(graph.trajectory)[10][0, 3] == pytest.approx(1.6)
+
+
 def test_candidates_are_the_newest_or_the_most_similar_of_one_size():
     graph = KeyframeGraph(kept=9)
     assert graph.candidates(None) == []

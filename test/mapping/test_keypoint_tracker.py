@@ -126,3 +126,13 @@ def test_matches_with_no_keyframe_place_nothing():
     matches, keyframe, _ = keyframe_and_matches()
     nothing = replace(matches, matches=[None])
     assert pose_by_keypoints(nothing, [keyframe], torch.eye(4, dtype=torch.float64), 0.5) is None
+
+
+def test_a_camera_that_has_turned_far_is_found():
+    matches, keyframe, truth = keyframe_and_matches(wrong=0.4)
+    away = torch.eye(4, dtype=torch.float64)
+    angle = np.deg2rad(50.0)
+    away[:3, :3] = torch.tensor([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    found = pose_by_keypoints(matches, [keyframe], away, 0.5)
+    assert found is not None
+    assert np.abs(found.rigid_pose - truth).max() < 0.01

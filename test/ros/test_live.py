@@ -111,7 +111,7 @@ def test_poses_come_while_the_network_works_and_in_order(walk, live, errors):
     run = Run(results=[result for _, is_news, result in told if is_news])
     figures = geometry_metrics(run, [walk.views[round(stamp / 1e8)] for stamp in news], mapper.geometry)
     assert figures["rra15"] == 100
-    assert figures["ate"] < 0.03
+    assert figures["ate"] < 0.04
     stamps = [stamp for stamp, _ in mapper.trajectory]
     assert len(stamps) == len(set(stamps)) >= 22
     assert len(mapper.state.graph) >= 2
