@@ -1,14 +1,19 @@
 """The page: what it sends, what it answers, and, where Chromium is installed, what a person sees."""
 
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import urllib.request
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from sab3r_ros.cli.mapping import map_source
 from sab3r_ros.config import Settings
+from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.maps import open_map
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.outputs import write_outputs
@@ -17,6 +22,7 @@ from sab3r_ros.sources.open import open_source
 
 pytest.importorskip("viser", reason="the page is NOT tested: pip install 'sab3r_ros[view]'")
 
+from sab3r_ros.page.live import LivePage
 from sab3r_ros.page.page import MapPage
 from sab3r_ros.page.points import COLOURINGS, MapPoints, Shown
 from sab3r_ros.page.scene import box_lines, gripper_lines
@@ -164,3 +170,61 @@ def test_a_person_types_a_question_and_sees_the_answer(page, tmp_path):
         browser.close()
     assert not elsewhere
     assert before != after
+
+
+def test_a_map_is_shown_and_asked_while_it_grows():
+    settings = Settings()
+    backend = load_backend(settings.model, settings.window.size)
+    mapper = Mapper(settings, backend)
+    live = LivePage(mapper, query_for(backend.features, settings.query), "demo", port=0)
+    try:
+        live.update()
+        assert "waiting" in live._status.content
+        for frame in islice(open_source("demo"), 6):
+            mapper.register(frame)
+        live.update()
+        assert "6 images" in live._status.content
+        assert "tracked" in live._status.content
+        cloud = live.server.scene.get_handle_by_name("/map")
+        assert len(cloud.points) == mapper.status().points
+        before = np.array(cloud.colors)
+        live._colouring.value = "label"
+        live._draw_again()
+        assert (np.array(live.server.scene.get_handle_by_name("/map").colors) != before).any()
+        answer = live.ask("shelves")
+        assert answer.objects
+        assert "PRESENT" in live._verdict.content
+        mapper.relocalise()
+        live._draw_again()
+        assert "lost" in live._status.content
+    finally:
+        live.stop()
+    assert not live._thread.is_alive()
+
+
+@pytest.mark.slow
+def test_the_page_of_a_mapping_becomes_that_of_its_map(tmp_path):
+    """The command as a person runs it: ended twice, first the mapping, then the page."""
+    command = [sys.executable, "-c", "from sab3r_ros.cli import main; main()", "view", "--live", "demo", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--limit", "8", "--out", "room"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().split()[0]
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            assert b"<html" in answer.read(2000).lower()
+        assert "8 images" in process.stdout.readline()
+        assert process.stdout.readline().split()[0] == address  # the browser stays where it is
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            assert b"<html" in answer.read(2000).lower()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+    finally:
+        process.kill()
+    assert len(open_map(tmp_path / "room").points) > 1000

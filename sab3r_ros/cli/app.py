@@ -51,7 +51,9 @@ def run() -> None:
 def map_command(
     source: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="A folder of images, a video, a URL, a bag, a camera number, or demo"),
+        typer.Argument(
+            metavar="INPUT", help="A folder of images, a video, a URL, a bag, a camera number, ros:/TOPIC, or demo"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")],
     checkpoint: CheckpointOption = "",
@@ -250,11 +252,26 @@ def what_command(
 
 @app.command("view")
 def view_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A map written by `sab3r map` or ~/save_map")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="A map written by `sab3r map` or ~/save_map; with --live an input as `sab3r map` takes it",
+        ),
+    ],
+    live: Annotated[
+        bool, typer.Option(help="Map an input and show the map while it grows; ros:/camera/image_raw is that topic")
+    ] = False,
     host: Annotated[
         str, typer.Option(help="127.0.0.1 = this machine alone; 0.0.0.0 = whoever reaches it, such as a phone")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one")] = 8080,
+    out: Annotated[Path | None, typer.Option(help="Live: folder for the map; default: it is not saved")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Live: replace a map that is in the folder")] = False,
+    rate: Annotated[float, typer.Option(min=0.01, help="Live: images per second where the input has no stamps")] = 10.0,
+    limit: Annotated[int, typer.Option(min=0, help="Live: stop after this many frames; 0 = all")] = 0,
+    depth: Annotated[bool, typer.Option(help="Live: use depth images and intrinsics where the input has them")] = False,
+    topic: Annotated[str, typer.Option(help="Live: image topic of a bag that has several")] = "",
     checkpoint: CheckpointOption = "",
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -262,10 +279,16 @@ def view_command(
     """Look at a map in the browser: ask it, click things, see keyframes, path and grasps (extra [view]).
 
     Example: sab3r view kitchen
-    """
-    from sab3r_ros.cli.view import serve_map
 
-    serve_map(folder, settings_of(config, overrides, checkpoint), host, port)
+    Example: sab3r view --live walk.mp4 --out kitchen
+    """
+    from sab3r_ros.cli.view import serve_live, serve_map
+
+    settings = settings_of(config, overrides, checkpoint)
+    if live:
+        serve_live(folder, settings, host, port, out, rate, limit, depth, topic, overwrite)
+    else:
+        serve_map(Path(folder), settings, host, port)
 
 
 @app.command("export")

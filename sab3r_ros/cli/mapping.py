@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sab3r_ros.cli.errors import one_line
+from sab3r_ros.cli.inputs import open_input
 from sab3r_ros.cli.interrupts import Interrupts
 from sab3r_ros.config import Settings
 from sab3r_ros.files import finite, write_json
@@ -22,27 +23,30 @@ from sab3r_ros.maps import Map
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend
 from sab3r_ros.outputs import write_outputs
-from sab3r_ros.query.map_query import query_for, ranked
+from sab3r_ros.query.map_query import MapQuery, query_for, ranked
 from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject
 from sab3r_ros.query.registry import MapObject, ObjectRegistry
 from sab3r_ros.sources.base import Source
-from sab3r_ros.sources.open import open_source
 from sab3r_ros.viewer.preview import draw_preview
 
 log = logging.getLogger(__name__)
 
 
 def map_source(
-    source: Source, settings: Settings, backend: Backend, limit: int = 0, onto: Path | None = None
-) -> tuple[Mapper, Run]:
+    source: Source, settings: Settings, backend: Backend, limit: int = 0, onto: Path | None = None,
+    watch: Callable[[Mapper], None] | None = None,
+) -> tuple[Mapper, Run]:  # fmt: skip
     """Map every frame of a source, with a progress bar; what was mapped is kept whatever ends it, `Run.ended` says what.
 
-    onto: a saved map that is continued. Raises as `load_map` where there is one.
+    onto: a saved map that is continued; watch: called with the mapper before the first frame. Raises as `load_map` where there is
+    a map to continue.
     """
     mapper, run = Mapper(settings, backend), Run()
     if onto is not None:
         load_map(mapper, onto)
+    if watch is not None:
+        watch(mapper)
     total = min(limit, len(source)) if limit and len(source) else limit or len(source) or None
     frames = islice(source, limit) if limit else source
     with Interrupts() as interrupts, tqdm(total=total, unit="frame", desc=source.name[-40:]) as bar:
@@ -76,19 +80,20 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
 def map_input(
     source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool,
     depth_scale: float = 0.0, onto: Path | None = None,
+    watch: Callable[[Mapper, MapQuery | None], None] | None = None,
 ) -> dict:  # fmt: skip
-    """`sab3r map`: returns the summary. Raises for unreadable inputs, a place that cannot be written, and nothing mapped."""
+    """`sab3r map`: returns the summary; watch: called with the mapper, and what answers questions, before the first frame. Raises for unreadable inputs, a place that cannot be written, and nothing mapped."""
     check_target(out, overwrite)
     if onto is not None:
         settings = with_voxels_of(onto, settings)
-    opened = open_source(source, rate, depth or bool(depth_scale), topic, depth_scale)
+    opened = open_input(source, rate, depth or bool(depth_scale), topic, depth_scale)
     for note in opened.notes:
         print(note, file=sys.stderr)
     told = len(opened.notes)
     backend = load_backend(settings.model, settings.window.size)
     query = query_for(backend.features, settings.query)
     print(f"model {backend.geometry.id}, licence {backend.licence}", file=sys.stderr)
-    mapper, run = map_source(opened, settings, backend, limit, onto)
+    mapper, run = map_source(opened, settings, backend, limit, onto, watch and (lambda made: watch(made, query)))
     for note in opened.notes[told:]:
         print(note, file=sys.stderr)
     for text, count in run.notes.most_common(3):

@@ -95,12 +95,13 @@ class KeyframeGraph:
         """
         self._tracked.append(self._tracked_pose(stamp, pose, edges, beside))
 
-    def track_again(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = (), beside: int | None = None) -> None:
-        """As `track`, in the place of the newest frame with this stamp; nothing where there is none."""
-        for position in reversed(range(len(self._tracked))):
-            if self._tracked[position].stamp == stamp:
-                self._tracked[position] = self._tracked_pose(stamp, pose, edges, beside)
-                return
+    def track_late(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = (), beside: int | None = None) -> None:
+        """As `track`, for a frame that newer ones have overtaken: in the place that it had, or before those with later stamps."""
+        after = len(self._tracked)
+        while after and self._tracked[after - 1].stamp > stamp:
+            after -= 1
+        again = after and self._tracked[after - 1].stamp == stamp
+        self._tracked[after - bool(again) : after] = [self._tracked_pose(stamp, pose, edges, beside)]
 
     def _tracked_pose(self, stamp: int, pose: Tensor, edges: Iterable[Edge], beside: int | None) -> TrackedPose:
         anchor = next(reversed(self._keyframes.values())) if beside is None else self._keyframes[beside]
@@ -114,8 +115,11 @@ class KeyframeGraph:
         """All tracked frames, oldest first."""
         return list(self._tracked)
 
-    def replace_tracked(self, position: int, pose: Tensor) -> None:
-        """Give the frame at a position of the trajectory another rigid pose (4,4), beside the same keyframe and at its scale."""
+    def replace_tracked(self, position: int, stamp: int, pose: Tensor) -> None:
+        """Give the frame that was at a position of the trajectory, with this stamp, another rigid pose (4,4), beside the same keyframe
+        and at its scale; frames that came late may stand before it now."""
+        while self._tracked[position].stamp != stamp:
+            position += 1
         frame = self._tracked[position]
         anchor = self._keyframes[frame.keyframe].pose
         scale = split_sim3(anchor)[0] * split_sim3(frame.keyframe_from_frame)[0]

@@ -169,8 +169,8 @@ class MapState:
         """Add a frame to the trajectory: beside the keyframe it became, the newest one if that is among the `window` newest that
         it was compared with, else the one it sees most of.
 
-        A frame that keypoints have placed before takes the place it had there; one that newer frames have overtaken is left out.
-        with_sightings: whether it is kept which keypoints of keyframes it saw.
+        A frame that newer ones have overtaken stands before them; one that keypoints have placed before stays as they placed it, but
+        where it became a keyframe. with_sightings: whether it is kept which keypoints of keyframes it saw.
         """
         self.unseen = 0 if estimate.has_points else self.unseen + 1
         if keyframe is not None:
@@ -179,15 +179,17 @@ class MapState:
         beside = None
         if keyframe is not None or not references:
             self.near_newest = True
-        elif frame.number >= self.newest_number:
+        else:
             best = references[int(np.argmax(estimate.overlap))].id
-            self.near_newest = best in {k.id for k in self.graph.keyframes[-window:]}
-            beside = None if self.near_newest else best
+            near_newest = best in {k.id for k in self.graph.keyframes[-window:]}
+            beside = None if near_newest else best
+            if frame.number >= self.newest_number:
+                self.near_newest = near_newest
         edges = estimate.edges if with_sightings else ()
         if frame.number > self.newest_number:
             self.graph.track(frame.frame.stamp, estimate.pose, edges, beside)
-        elif keyframe is not None or frame.number == self.newest_number:
-            self.graph.track_again(frame.frame.stamp, estimate.pose, edges, beside)
+        elif frame.result is None or keyframe is not None:
+            self.graph.track_late(frame.frame.stamp, estimate.pose, edges, beside)
         if frame.number >= self.newest_number:
             self.newest_number, self.last_pose = frame.number, estimate.pose
 

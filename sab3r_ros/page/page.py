@@ -1,15 +1,10 @@
-"""A map in the browser: look at it, ask it, click it. One page for all who look at it, by viser."""
-
-import io
-import socket
-import threading
-from contextlib import redirect_stdout
+"""A map in the browser: look at it, ask it, click it. One page for all who look at it."""
 
 import cv2
 import numpy as np
-import viser
 
 from sab3r_ros.maps import Map
+from sab3r_ros.page.base import PATH, PLACE, Page
 from sab3r_ros.page.points import COLOURINGS, MapPoints, Shown
 from sab3r_ros.page.scene import (
     box_lines,
@@ -23,29 +18,22 @@ from sab3r_ros.page.scene import (
 from sab3r_ros.query.map_query import Answer, label_voxels
 from sab3r_ros.query.places import thing_at
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.viewer.preview import choose_viewpoint
 
 _MOST_POINTS = 1_500_000  # in the browser at once: a phone still turns them
 _FIRST_POINTS = 300_000  # shown at once; the rest follows
-_ANSWER, _PLACE, _PATH, _EDGE, _GRIPPER, _RULER = (
-    (230, 60, 20), (40, 120, 220), (220, 30, 60), (120, 120, 200), (20, 170, 60), (240, 180, 0)
-)  # fmt: skip
+_EDGE, _GRIPPER, _RULER = (120, 120, 200), (20, 170, 60), (240, 180, 0)
 _FIELD_OF_VIEW = 0.9  # radians of a keyframe's frustum
 _LISTED = 200  # things in the list
 
 
-class MapPage:
-    """Serves one map. Raises OSError for a port that is taken.
-
-    host: 127.0.0.1 = this machine alone; port: 0 = any free one.
-    """
+class MapPage(Page):
+    """Serves a saved map. Raises as `Page`."""
 
     def __init__(self, opened: Map, host: str = "127.0.0.1", port: int = 8080):
+        super().__init__(f"sab3r: {opened.path.name}", host, port)
         self.map = opened
-        self._lock = threading.RLock()
         self.shown = Shown()
-        self.server = start_server(host, port, f"sab3r: {opened.path.name}")
         self._query = opened.query if opened.content.feature_model else None
         snapshot = opened.content.snapshot
         label, _ = label_voxels(self._query, snapshot)
@@ -54,26 +42,15 @@ class MapPage:
         )
         self._selected: MapObject | None = None
         self._ruler: list[np.ndarray] = []
-        self.server.scene.set_up_direction("+z")
         self._look_at_all()
         self.draw_points(_FIRST_POINTS)
-        self._build_question()
+        self._build_question(self._query is not None)
         self._build_view()
         self._build_things()
         self._build_scene()
         self.server.scene.on_click()(self._clicked)
         if len(self.points) > _FIRST_POINTS:
             self.draw_points()
-
-    @property
-    def address(self) -> str:
-        """Where a browser finds it."""
-        return f"http://{self.server.get_host()}:{self.server.get_port()}"
-
-    def stop(self) -> None:
-        """End the server."""
-        with redirect_stdout(io.StringIO()):
-            self.server.stop()
 
     def draw_points(self, most: int = _MOST_POINTS) -> None:
         """Send the voxels as they are to be looked at now."""
@@ -94,45 +71,15 @@ class MapPage:
         self.server.initial_camera.look_at = tuple(view.target)
         self.server.initial_camera.up = (0.0, 0.0, 1.0)
 
-    def _build_question(self) -> None:
-        gui = self.server.gui
-        with gui.add_folder("Ask"):
-            if self._query is None:
-                gui.add_markdown("This map was saved without features: it can be looked at, not asked.")
-                return
-            self._text = gui.add_text("Where is", "", hint="mug; the red mug on the table left of the door")
-            button = gui.add_button("Ask")
-            self._verdict = gui.add_markdown("")
-        button.on_click(lambda _: self.ask(self._text.value))
+    def find(self, text: str) -> Answer:
+        """See `Page.find`."""
+        return self.map.ask(text)
 
-    def ask(self, text: str) -> Answer | None:
-        """Answer a question on the page; None for one that makes no sense, which is said there."""
-        self._clear("answer")
-        try:
-            answer = self.map.ask(text)
-        except VocabularyError as error:
-            self._verdict.content = f"**{error}**"
-            return None
+    def _answered(self, answer: Answer) -> None:
         assert self._query is not None
-        found = answer.objects
-        self._verdict.content = f"**{answer.presence.verdict.name}** {answer.presence.in_words()}" + (
-            f"\n\nunderstood: {answer.question}" if str(answer.question) != text.strip() else ""
-        )
-        with self.server.atomic():
-            for k, item in enumerate(found[:20]):
-                lines = box_lines(item.box_pose, item.size)
-                self._add("answer", f"box{k}", lines, _ANSWER)
-                top = item.box_pose[:3, 3] + [0, 0, item.size[2] / 2 + 0.05]
-                self.server.scene.add_label(f"/answer/name{k}", f"{item.id}: {item.probability:.0%}", position=top)
-            for k, anchors in enumerate(answer.anchors[:20]):
-                for j, place in enumerate(anchors):
-                    self._add("answer", f"place{k}_{j}", box_lines(place.box_pose, place.size), _PLACE)
         self.shown.heat = self._query.relevance(self.map.content.snapshot, answer.question.name)
         self._colouring.value = "answer"
         self.draw_points()
-        if found:
-            self.fly_to(found[0].box_pose[:3, 3], found[0].size)
-        return answer
 
     def _build_view(self) -> None:
         gui, points = self.server.gui, self.points
@@ -207,7 +154,7 @@ class MapPage:
         )
         self._clear("selected")
         if mark:
-            self._add("selected", "box", box_lines(item.box_pose, item.size), _PLACE)
+            self._add("selected", "box", box_lines(item.box_pose, item.size), PLACE)
 
     def _fly_to_selected(self, _) -> None:
         if self._selected is not None:
@@ -247,7 +194,7 @@ class MapPage:
             edges = gui.add_checkbox("Edges", False)
             self._measure = gui.add_checkbox("Measure (click two points)", False)
             self._clicked_text = gui.add_markdown("click a point")
-        self._add("path", "line", path_lines(content.trajectory), _PATH)
+        self._add("path", "line", path_lines(content.trajectory), PATH)
         self._add("edges", "lines", edge_lines(content.edges, content.keyframes), _EDGE, visible=False)
         for number, pose, image in shown_keyframes(content.keyframes):
             self.server.scene.add_camera_frustum(
@@ -302,42 +249,3 @@ class MapPage:
         return f"**{length:.3f} m**" + (
             f" +- {length * doubt:.3f} m (scale)" if np.isfinite(doubt) else ", of an unknown scale"
         )
-
-    def fly_to(self, target: np.ndarray, size: np.ndarray) -> None:
-        """Turn every looker to a place (3,)."""
-        distance = max(1.0, 2.5 * float(np.linalg.norm(size)))
-        for client in self.server.get_clients().values():
-            with client.atomic():
-                away = np.array(client.camera.position) - target
-                away[2] = max(away[2], 0.3 * distance)
-                client.camera.position = target + away / max(float(np.linalg.norm(away)), 1e-6) * distance
-                client.camera.look_at = target
-
-    def _add(
-        self, group: str, name: str, lines: np.ndarray, colour: tuple[int, int, int], visible: bool = True
-    ) -> None:
-        if len(lines):
-            self.server.scene.add_line_segments(
-                f"/{group}/{name}",
-                lines.astype(np.float32),
-                colour,
-                thickness=2.0,
-                thickness_units="screen",
-                visible=visible,
-            )
-
-    def _clear(self, group: str) -> None:
-        self.server.scene.remove_by_name(f"/{group}")
-
-
-def start_server(host: str, port: int, label: str):
-    """A viser server. Raises OSError where the port is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
-        port = probe.getsockname()[1]
-    with redirect_stdout(io.StringIO()):  # it draws a frame round its address
-        return viser.ViserServer(host=host, port=port, label=label, verbose=False)

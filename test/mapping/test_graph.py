@@ -64,17 +64,20 @@ def test_the_trajectory_moves_with_its_keyframes():
     assert poses[11][:3, 3] == pytest.approx([2.0, 0, 0])
 
 
-def test_a_frame_that_was_tracked_takes_its_place_again():
+def test_a_frame_that_comes_late_takes_its_place():
     graph = KeyframeGraph(kept=9)
     graph.add(keyframe(0, 1.0))
     for stamp in (10, 11):
         graph.track(stamp, keyframe(0, 1.5).pose)
     graph.add(keyframe(1, 1.6))
-    graph.track_again(10, keyframe(1, 1.6).pose)
-    graph.track_again(12, keyframe(1, 9.0).pose)  # never tracked: stays out
-    assert [stamp for stamp, _ in graph.trajectory] == [10, 11]
-    assert graph.beside == [1, 0]
-    assert dict(graph.trajectory)[10][0, 3] == pytest.approx(1.6)
+    graph.track_late(10, keyframe(1, 1.6).pose)  # it was there before
+    graph.track_late(9, keyframe(1, 1.7).pose, beside=0)
+    graph.track_late(12, keyframe(1, 1.8).pose)
+    assert [stamp for stamp, _ in graph.trajectory] == [9, 10, 11, 12]
+    assert graph.beside == [0, 1, 0, 1]
+    assert [pose[0, 3] for _, pose in graph.trajectory] == pytest.approx([1.7, 1.6, 1.5, 1.8])
+    graph.replace_tracked(0, 10, keyframe(1, 1.65).pose)  # it was the first one when it was adjusted
+    assert [pose[0, 3] for _, pose in graph.trajectory] == pytest.approx([1.7, 1.65, 1.5, 1.8])
 
 
 def test_candidates_are_the_newest_or_the_most_similar_of_one_size():

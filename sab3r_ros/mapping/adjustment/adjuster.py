@@ -91,7 +91,8 @@ class Adjuster:
                 return None
             motion = state.move_keyframes({number: torch.from_numpy(pose) for number, pose in found.poses.items()})
             for frame in frames:
-                state.graph.replace_tracked(frame.position, torch.from_numpy(rescaled(found.to_metres, frame.pose)))
+                pose = torch.from_numpy(rescaled(found.to_metres, frame.pose))
+                state.graph.replace_tracked(frame.position, tracked[frame.position].stamp, pose)
             state.lens = found.lens
         mapper.move_voxels(state)
         return AdjustmentReport(
