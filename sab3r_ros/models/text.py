@@ -2,6 +2,7 @@
 
 import json
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,14 +95,14 @@ class TextEncoder:
             self._frames = [[self._tokenizer.encode(part) for part in own] for own in parts]
         inside = self._tokenizer.encode(label)
         length, start, end = self._tokenizer.context_length, self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
-        rows = []
+        rows = array("q")  # torch takes nested lists apart ten times as slowly
         for frame in self._frames:
             tokens = [start, *frame[0]]
             for part in frame[1:]:
                 tokens += inside + part
             tokens = [*tokens[: length - 1], end]
-            rows.append(tokens + [0] * (length - len(tokens)))
-        return torch.tensor(rows)
+            rows.extend(tokens + [0] * (length - len(tokens)))
+        return torch.frombuffer(rows, dtype=torch.int64).reshape(-1, length)
 
 
 class _Tower(nn.Module):

@@ -89,6 +89,14 @@ class MapQuery:
             best, score, seen = self._scorer.best_label(snapshot, self.vocabulary.labels)
         return torch.where(seen, best, UNLABELLED).numpy().astype(np.uint16), score.numpy()
 
+    def nearest_label(self, snapshot: MapSnapshot) -> np.ndarray:
+        """The first of what `classify` tells, in half its time."""
+        if not len(snapshot) or snapshot.column("feature").shape[1] == 0:
+            return _unlabelled(len(snapshot))[0]
+        with self._lock:
+            best, seen = self._scorer.nearest_label(snapshot, self.vocabulary.labels)
+        return torch.where(seen, best, UNLABELLED).numpy().astype(np.uint16)
+
     def relevance(self, snapshot: MapSnapshot, prompt: str, negatives: Sequence[str] = ()) -> np.ndarray:
         """How well every voxel answers a prompt, (N,) float32 in [0,1]; see `query.relevancy`."""
         with self._lock:

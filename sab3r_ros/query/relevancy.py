@@ -167,6 +167,13 @@ class TextScorer:
             relevancy[part] = positive / (positive + rest.clamp(min=_LEAST_REST))
         return torch.where(seen, best, 0), torch.where(seen, relevancy, 0.0), seen
 
+    def nearest_label(self, snapshot: MapSnapshot, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The first and the last of what `best_label` tells, in half its time."""
+        unit, seen = unit_features(snapshot)
+        texts = in_basis(self.embed(labels), snapshot.basis, unit.shape[1]).T.contiguous()
+        best = torch.cat([(part @ texts).argmax(1) for part in unit.split(_CHUNK)])
+        return torch.where(seen, best, 0), seen
+
     def _synonyms(self, target: Tensor) -> Tensor:
         """Which canonical words (Q,) are no negatives of a prompt's embedding (C,); (Q,T) of those of several (C,T)."""
         return self.embed(CANONICAL_NEGATIVES) @ target > _SYNONYM
@@ -188,8 +195,12 @@ def _nearest_negative(voxels: VoxelFeatures, synonyms: Tensor) -> Tensor:
 
 
 def unit_features(snapshot: MapSnapshot) -> tuple[Tensor, Tensor]:
+    """Features (N,F) of all voxels, of length 1, and which of them are features at all (N,)."""
+    return unit_length(snapshot.column("feature"))
+
+
+def unit_length(feature: Tensor) -> tuple[Tensor, Tensor]:
     """Features (N,F) of length 1, and which of them are features at all (N,)."""
-    feature = snapshot.column("feature")
     norm = feature.norm(dim=-1, keepdim=True)
     return feature / norm.clamp(min=1e-6), norm[:, 0] > 1e-3
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
 
 from sab3r_ros.geometry.groups import euclidean_clusters
 from sab3r_ros.query.map_query import MapQuery
-from sab3r_ros.query.relevancy import unit_features
+from sab3r_ros.query.relevancy import unit_length
 from sab3r_ros.query.vocabulary import UNLABELLED
 from sab3r_ros.types import MapSnapshot
 
@@ -34,7 +35,7 @@ def segments_of(
     query: MapQuery, snapshot: MapSnapshot, least_points: int, ignored: Sequence[str] = SURROUNDINGS
 ) -> list[Segment]:
     """Things of at least `least_points` voxels, largest first; `ignored` labels are none."""
-    label, _ = query.classify(snapshot)
+    label = query.nearest_label(snapshot)
     names = query.vocabulary.labels
     skipped = [k for k, name in enumerate(names) if name in ignored]
     radius = _CLUSTER_RADIUS * snapshot.voxel_size
@@ -43,19 +44,23 @@ def segments_of(
         parts += euclidean_clusters(snapshot.points, np.flatnonzero(label == k), radius, max(least_points // 3, 3))
     if not parts:
         return []
-    features = unit_features(snapshot)[0].numpy()
-    means = np.stack([features[p].mean(0) for p in parts])
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
-    grown = _grown_together(snapshot, parts, means)
+    starts = np.cumsum([0, *map(len, parts[:-1])])
+    features = unit_length(snapshot.column("feature")[torch.from_numpy(np.concatenate(parts))])[0].numpy()
+    sums = np.add.reduceat(features, starts, axis=0)
+    grown = _grown_together(snapshot, parts, _directions(sums))
     out = []
     for members in grown:
         index = np.concatenate([parts[m] for m in members])
         if len(index) < least_points:
             continue
-        feature = features[index].mean(0)
-        feature /= max(np.linalg.norm(feature), 1e-6)
+        feature = _directions(sums[members].sum(0))
         out.append(Segment(index, feature, _hypotheses(query, snapshot, feature)))
     return sorted(out, key=lambda s: -len(s.index))
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (...,F) of length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
 
 
 def _grown_together(snapshot: MapSnapshot, parts: list[np.ndarray], means: np.ndarray) -> list[list[int]]:
@@ -63,7 +68,8 @@ def _grown_together(snapshot: MapSnapshot, parts: list[np.ndarray], means: np.nd
     owner = np.concatenate([np.full(len(p), k) for k, p in enumerate(parts)])
     points = snapshot.points[np.concatenate(parts)]
     pairs = cKDTree(points).query_pairs(_TOUCHING * snapshot.voxel_size, output_type="ndarray")
-    touching = np.unique(np.sort(owner[pairs], axis=1), axis=0) if len(pairs) else np.zeros((0, 2), int)
+    owners = owner[pairs]
+    touching = np.unique(np.sort(owners[owners[:, 0] != owners[:, 1]], axis=1), axis=0)  # most pairs lie within a part
     group = list(range(len(parts)))
 
     def root(k: int) -> int:
@@ -72,7 +78,7 @@ def _grown_together(snapshot: MapSnapshot, parts: list[np.ndarray], means: np.nd
         return k
 
     for a, b in touching:
-        if a != b and means[a] @ means[b] >= _SAME:
+        if means[a] @ means[b] >= _SAME:
             group[root(int(b))] = root(int(a))
     members: dict[int, list[int]] = {}
     for k in range(len(parts)):

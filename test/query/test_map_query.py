@@ -53,6 +53,7 @@ def scene(text):
 
 def test_voxels_get_the_label_of_their_feature(query, scene):
     label, score = query.classify(scene)
+    assert (query.nearest_label(scene) == label).all()
     names = np.array([*query.vocabulary.labels, "none"])[np.minimum(label, len(query.vocabulary.labels))]
     assert (names[:3000] == "floor").all()
     assert (names[3000:3100] == "mug").all()
@@ -185,6 +186,7 @@ def test_an_empty_or_featureless_map_answers_with_nothing(query, scene):
     for snapshot in (empty, bare):
         assert query.locate(snapshot, ["mug"]) == []
         assert (query.classify(snapshot)[0] == UNLABELLED).all()
+        assert (query.nearest_label(snapshot) == UNLABELLED).all()
 
 
 def test_boxes_stand_upright_and_hold_all_points():
