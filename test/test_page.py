@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from itertools import islice
 
@@ -22,6 +23,7 @@ from sab3r_ros.sources.open import open_source
 
 pytest.importorskip("viser", reason="the page is NOT tested: pip install 'sab3r_ros[view]'")
 
+from sab3r_ros.page import page as page_module
 from sab3r_ros.page.live import LivePage
 from sab3r_ros.page.page import MapPage
 from sab3r_ros.page.points import COLOURINGS, MapPoints, Shown
@@ -109,6 +111,27 @@ def test_every_colouring_gives_every_point_a_colour(page, colouring):
     colours = page.points.paint(shown, index)
     assert colours.shape == (len(index), 3)
     assert colours.dtype == np.uint8
+
+
+def test_a_large_map_comes_in_portions_the_first_of_which_stands_for_all(folder, monkeypatch):
+    monkeypatch.setattr(page_module, "_PORTIONS", (1000, 2000, 10**6))
+    monkeypatch.setattr(page_module, "_FIRST_ALONE", 0.1)
+    made = MapPage(open_map(folder), port=0)
+    try:
+        scene = made.server.scene
+        first = np.array(scene.get_handle_by_name("/map/0").points)
+        assert len(first) == 1000
+        assert scene.get_handle_by_name("/map/1") is None
+        assert np.ptp(first, axis=0) == pytest.approx(np.ptp(made.points.points, axis=0), rel=0.2)
+        made._first_looker(None)
+        end = time.monotonic() + 20
+        while scene.get_handle_by_name("/map/2") is None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        counts = [len(scene.get_handle_by_name(f"/map/{k}").points) for k in range(3)]
+        assert counts == [1000, 2000, len(made.points) - 3000]
+    finally:
+        made.stop()
 
 
 def test_cuts_and_detail(page):

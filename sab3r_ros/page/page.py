@@ -1,5 +1,7 @@
 """A map in the browser: look at it, ask it, click it. One page for all who look at it."""
 
+import threading
+
 import cv2
 import numpy as np
 
@@ -21,8 +23,13 @@ from sab3r_ros.query.registry import MapObject
 from sab3r_ros.viewer.preview import choose_viewpoint
 
 _MOST_POINTS = 1_500_000  # in the browser at once: a phone still turns them
-_FIRST_POINTS = 300_000  # shown at once; the rest follows
+_PORTIONS = (
+    40_000,
+    260_000,
+    _MOST_POINTS,
+)  # points sent one after the other: the first ones are a picture of the whole map at once
 _EDGE, _GRIPPER, _RULER = (120, 120, 200), (20, 170, 60), (240, 180, 0)
+_FIRST_ALONE = 1.0  # seconds
 _FIELD_OF_VIEW = 0.9  # radians of a keyframe's frustum
 _LISTED = 200  # things in the list
 
@@ -43,24 +50,41 @@ class MapPage(Page):
         self._selected: MapObject | None = None
         self._ruler: list[np.ndarray] = []
         self._look_at_all()
-        self.draw_points(_FIRST_POINTS)
+        self._looked_at = False
+        self.server.on_client_connect(self._first_looker)
+        self.draw_points()
         self._build_question(self._query is not None)
         self._build_view()
         self._build_things()
         self._build_scene()
         self.server.scene.on_click()(self._clicked)
-        if len(self.points) > _FIRST_POINTS:
-            self.draw_points()
 
-    def draw_points(self, most: int = _MOST_POINTS) -> None:
-        """Send the voxels as they are to be looked at now."""
+    def _first_looker(self, _) -> None:
+        """A browser draws what has come together: let it draw the first portion before the others come."""
+        if not self._looked_at:
+            self._looked_at = True
+            later = threading.Timer(_FIRST_ALONE, self.draw_points)
+            later.daemon = True
+            later.start()
+
+    def draw_points(self) -> None:
+        """Send the voxels as they are to be looked at now, in portions that are spread over the whole map."""
         with self._lock:
-            index = self.points.choose(self.shown, most)
-            size = self.map.content.snapshot.voxel_size * np.sqrt(len(self.points) / max(len(index), 1))
-            self.server.scene.add_point_cloud(
-                "/map", self.points.points[index], self.points.paint(self.shown, index),
-                point_size=min(size, 3 * self.map.content.snapshot.voxel_size) * self.shown.point_size, point_shape="circle", precision="float32",
-            )  # fmt: skip
+            index = self.points.choose(self.shown, _MOST_POINTS)
+            left = np.random.default_rng(0).permutation(index)
+            portions = _PORTIONS if self._looked_at else _PORTIONS[:1]
+            sent = min(sum(portions), max(len(index), 1))
+            size = (
+                self.map.content.snapshot.voxel_size
+                * min(3.0, np.sqrt(len(self.points) / sent))
+                * self.shown.point_size
+            )
+            for k, most in enumerate(portions):
+                portion, left = left[:most], left[most:]
+                self.server.scene.add_point_cloud(
+                    f"/map/{k}", self.points.points[portion], self.points.paint(self.shown, portion), point_size=size,
+                    point_shape="circle", precision="float32",
+                )  # fmt: skip
 
     def _look_at_all(self) -> None:
         walked = np.array([pose[:3, 3] for _, pose in self.map.trajectory]).reshape(-1, 3)
