@@ -238,6 +238,25 @@ def evaluate_relations_command(
     print_metrics(relations_metrics(settings_of(config, overrides, checkpoint), rooms, first), as_json)
 
 
+@evaluate.command("identities")
+def evaluate_identities_command(
+    walks: Annotated[int, typer.Option(min=1, help="Walks through held-out rooms")] = 4,
+    first: FirstOption = 0,
+    frames: Annotated[int, typer.Option(min=20, help="Images of a walk")] = 200,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Whether things keep their ids while a map grows, is adjusted, saved and opened again.
+
+    Example: sab3r eval identities --walks 4 --json
+    """
+    from sab3r_ros.lab.evaluation.commands import identities_metrics
+
+    print_metrics(identities_metrics(settings_of(config, overrides, checkpoint), walks, first, frames), as_json)
+
+
 @evaluate.command("sessions")
 def evaluate_sessions_command(
     folder: Annotated[

@@ -11,6 +11,7 @@ from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.depth_sets import evaluate_depth
 from sab3r_ros.lab.evaluation.household import evaluate_household
+from sab3r_ros.lab.evaluation.identities import evaluate_identities
 from sab3r_ros.lab.evaluation.loops import evaluate_loops
 from sab3r_ros.lab.evaluation.map_and_locate_groups import evaluate_recorded_groups, evaluate_rooms_groups
 from sab3r_ros.lab.evaluation.models import searchable_models
@@ -109,6 +110,13 @@ def relations_metrics(settings: Settings, rooms: int, first: int) -> dict:
     """Questions with relations to held-out rooms from number FIRST on."""
     with tqdm(total=rooms, unit="room") as bar:
         return evaluate_relations(settings, rooms, first, bar.update)
+
+
+def identities_metrics(settings: Settings, walks: int, first: int, frames: int) -> dict:
+    """Whether things keep their ids on walks through held-out rooms from number FIRST on."""
+    backend = load_backend(settings.model, settings.window.size)
+    with tqdm(total=walks * frames, unit="frame") as bar:
+        return evaluate_identities(settings, backend, walks, first, frames, bar.update)
 
 
 def sessions_metrics(settings: Settings, folder: Path, rooms: int) -> dict:
