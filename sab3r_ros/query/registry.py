@@ -200,7 +200,7 @@ def _sight(segment: Segment, query: MapQuery, snapshot: MapSnapshot, views: Sequ
 
 
 def _assign(known: Sequence[MapObject], found: Sequence[MapObject], reach: float) -> dict[str, int]:
-    """Which known thing is which found one: the assignment of the largest summed overlap among those that look alike."""
+    """Which known thing is which found one: the assignment of the largest summed IoU among those that overlap and look alike."""
     if not known or not found:
         return {}
     score = np.zeros((len(known), len(found)))
@@ -212,9 +212,10 @@ def _assign(known: Sequence[MapObject], found: Sequence[MapObject], reach: float
             if (low > bounds[j][1]).any() or (high < bounds[j][0]).any() or old.feature @ new.feature < _ALIKE:
                 continue
             common = np.isfinite(trees[j].query(old.points, distance_upper_bound=reach)[0]).sum()
-            share = min(1.0, common / min(len(old.points), len(new.points)))
-            # Of two that overlap as much, the one of the same size and look is meant.
-            alike = min(len(old.points), len(new.points)) / max(len(old.points), len(new.points))
-            score[i, j] = share + 0.2 * alike if share >= _OVERLAP else 0.0
+            common = min(common, len(old.points), len(new.points))
+            share = common / min(len(old.points), len(new.points))
+            # Over the union: a speck that lies in a large thing must not take its id, nor give it its own.
+            union = len(old.points) + len(new.points) - common
+            score[i, j] = common / union if share >= _OVERLAP else 0.0
     rows, columns = linear_sum_assignment(-score)
     return {known[i].id: int(j) for i, j in zip(rows, columns, strict=True) if score[i, j] > 0}

@@ -1,6 +1,7 @@
 """Things with an identity: ids that stay, move with the map, come apart, are saved and are gone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sab3r_ros.models.catalogue import ASSETS
 from sab3r_ros.models.text import TextEncoder
 from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.object_store import FILE, load_objects, new_registry, save_objects
-from sab3r_ros.query.registry import ObjectRegistry, ObjectState
+from sab3r_ros.query.registry import ObjectRegistry, ObjectState, _assign
 from sab3r_ros.query.segments import segments_of
 from sab3r_ros.query.visibility import Sight, View, best_view, look_at
 from sab3r_ros.types import Keyframe, MapSnapshot
@@ -175,3 +176,15 @@ def test_things_are_saved_with_their_map(query, tmp_path):
     (tmp_path / FILE).write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="found anew"):
         load_objects(tmp_path, "mark")
+
+
+def test_a_speck_in_a_large_thing_does_not_take_its_id():
+    grid = np.stack(np.meshgrid(*[np.arange(12) * 0.04] * 3), -1).reshape(-1, 3)
+    speck, beside = grid[:10], grid[-8:] + [0.04, 0, 0]
+
+    def thing(name, points):
+        return SimpleNamespace(id=name, points=points, feature=np.array([1.0, 0.0]))
+
+    known = [thing("shelves", grid), thing("scissors", speck)]
+    found = [thing("", np.concatenate([grid, speck + 0.001])), thing("", beside)]
+    assert _assign(known, found, 0.06)["shelves"] == 0
