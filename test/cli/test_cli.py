@@ -13,9 +13,11 @@ from commands import sab3r
 from plyfile import PlyData, PlyElement
 from small_cast import write_small_cast
 
+from sab3r_ros.cli.inputs import open_input
 from sab3r_ros.lab.synthetic.clouds import object_cloud
 from sab3r_ros.lab.synthetic.interaction_images import interaction_image
 from sab3r_ros.lab.synthetic.sequence import render_sequence
+from sab3r_ros.sources.base import SourceError
 
 
 def in_a_process(*arguments, code=0):
@@ -354,3 +356,9 @@ def test_every_command_has_an_example_in_its_help():
     for path, command in found:
         assert "Example: " in (command.help or ""), path
         assert f"sab3r {' '.join(path)}" in command.help or "sab3r_ros.cli " + " ".join(path) in command.help, path
+
+
+def test_a_topic_without_ros_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "sab3r_ros.nodes.topic_source", None)
+    with pytest.raises(SourceError, match=r"ros:/camera: ROS 2 is not here .* setup.bash"):
+        open_input("ros:/camera")
