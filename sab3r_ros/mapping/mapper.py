@@ -157,6 +157,8 @@ class Mapper:
             self.relocalise()
         started = StartedFrame(frame, checked, self.encode.prepare(checked), state, next(self._numbers))
         if not self._placing.is_due(state, live):
+            if live and self._placing.beside_gpu:
+                return replace(started, keypoints=self.encode.keypoints(checked, started.prepared))
             return started
         with self.lock:
             candidates, matched_at = self._nearest(state), (len(state.graph), self.revision)

@@ -53,8 +53,10 @@ class KeypointPlacing:
     def __init__(self, settings: Settings, encode: FrameEncoder, track: Tracker, device: str):
         self._settings, self._encode, self._track = settings, encode, track
         network = settings.tracking.network
+        # There the network is faster than the keypoints of its images: they are found while it looks at the image before.
+        self.beside_gpu = device.startswith("cuda")
         self._wanted = bool(settings.tracking.max_keypoints) and (
-            network == "needed" or (network == "auto" and not device.startswith("cuda"))
+            network == "needed" or (network == "auto" and not self.beside_gpu)
         )
         self._failed = self._waited = 0
 

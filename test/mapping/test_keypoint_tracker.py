@@ -17,7 +17,7 @@ from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.match_refinement import KeypointMatches
 from sab3r_ros.mapping.placing import KeypointPlacing
 from sab3r_ros.mapping.stream import map_stream
-from sab3r_ros.types import Camera, Frame, Keyframe
+from sab3r_ros.types import Camera, Frame, Keyframe, Tracking
 
 SETTINGS = {"window.keyframe_overlap": 0.8, "camera.find_up": False, "adjustment.enabled": False}
 
@@ -58,6 +58,12 @@ def test_auto_spares_the_network_on_a_cpu(slow_walk):
     assert mapper._placing.is_due(mapper.state, live=True)
     on_gpu = KeypointPlacing(mapper.settings, mapper.encode, mapper._track, "cuda:0")
     assert not on_gpu.is_due(mapper.state, live=True)
+    mapper._placing = on_gpu
+    frame = Frame(slow_walk.views[-1].rgb, 10**11, camera=Camera(slow_walk.views[0].intrinsics))
+    assert mapper.start(frame).keypoints is None  # found beside the encoder
+    ahead = mapper.start(frame, live=True)
+    assert len(ahead.keypoints) > 50  # found while the network looks at the frame before
+    assert mapper.look(ahead).tracking == Tracking.OK
 
 
 def test_without_a_known_focal_length_the_network_sees_every_frame(slow_walk):
