@@ -18,9 +18,7 @@ from sab3r_ros.types import Frame, FrameResult, Keyframe, PoseEstimate, Prepared
 _MOST_UNSEEN = 10  # frames in a row that keypoints alone place: things that come or go are seen by the network
 _MARGIN = 0.01  # of overlap above that of a new keyframe: what is near it, the network looks at
 _TELL_FOCAL = 5  # frames whose pointmaps tell a focal length that poses may be taken from
-_HOPELESS = (
-    3  # frames in a row that keypoints do not place, from which on not every one is tried while the network works
-)
+_HOPELESS = 3  # frames in a row that keypoints do not place: from then on not every one is tried (live)
 _AGAIN = 3  # every third one then
 _LEAST_LIVE_OVERLAP = 0.4  # with keyframes, of a frame that is placed while the network works on another one
 
