@@ -14,7 +14,7 @@ from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, MapQuery, query_for
 from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject, surroundings
-from sab3r_ros.query.places import here, parse_place, thing_at, things_in_box, things_in_view, things_related
+from sab3r_ros.query.places import here, thing_at, things_in_box, things_in_place, things_in_view
 from sab3r_ros.query.registry import MapObject
 from sab3r_ros.query.visibility import View
 from sab3r_ros.types import Frame, Keyframe, Region
@@ -119,15 +119,7 @@ class Map:
     def what_is(self, where: str) -> list[tuple[MapObject, float]]:
         """Things in a place, such as "on the table" or "next to the door and in the shelves", and how far they are there in
         [0, 1], best first. Raises ValueError for words that do not say where, LookupError where a place is not found."""
-        viewpoint = self._viewpoint
-        left: dict[str, tuple[MapObject, float]] = {o.id: (o, 1.0) for o in self.objects}
-        for relation, place in parse_place(where):
-            anchors = self.query.find(self.content.snapshot, place, viewpoint=viewpoint)
-            if not anchors:
-                raise LookupError(f"nothing in {self.path} answers {str(place)!r}")
-            related = things_related([o for o, _ in left.values()], relation, anchors, viewpoint)
-            left = {o.id: (o, min(score, left[o.id][1])) for o, score in related}
-        return sorted(left.values(), key=lambda pair: -pair[1])
+        return things_in_place(self.query, self.content.snapshot, self.objects, where, self._viewpoint)
 
     def thing_at(self, point: Sequence[float], reach: float = 0.1) -> MapObject | None:
         """The thing nearest to a point (3,) of the map, at most `reach` metres away."""

@@ -11,11 +11,12 @@ from sab3r_ros.mapping import map_file, session
 from sab3r_ros.mapping.joining import PlaceNotRecognised
 from sab3r_ros.msg import ObjectInstance, Presence
 from sab3r_ros.nodes import conversions as convert
-from sab3r_ros.nodes.object_messages import place_object
+from sab3r_ros.nodes.object_messages import place_object, thing_message
 from sab3r_ros.nodes.transforms import TransformUnavailable
 from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, ranked
 from sab3r_ros.query.objects import LocatedObject, surroundings, whole_region
+from sab3r_ros.query.places import asks_for_contents, things_in_place
 from sab3r_ros.query.vocabulary import VocabularyError
 from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
 from sab3r_ros.types import MapSnapshot, Region
@@ -83,6 +84,8 @@ class MapServices:
                 snapshot = mapper.snapshot(region)
                 if node.query is None or not snapshot.has_features:
                     return _fail(response, "NO_FEATURES", _NO_FEATURES)
+                if any(map(asks_for_contents, request.prompts)):
+                    return self._contents(snapshot, request, response, to_target)
                 answers = self._ask(snapshot, request, whole=region is None)
                 found = ranked(answers, request.max_objects)
                 response.presence = [_presence(a) for a in answers]
@@ -99,16 +102,44 @@ class MapServices:
         )
         return response
 
+    def _contents(
+        self, snapshot: MapSnapshot, request: LocateObject.Request, response: LocateObject.Response, to_target
+    ):
+        """What is in a place: things with their ids. Raises ValueError for more than one prompt, or words that do not say where."""
+        if len(request.prompts) > 1:
+            raise ValueError("ask what is in one place at a time")
+        node = self._node
+        node.things.update(node.query, node.mapper)
+        try:
+            found = things_in_place(node.query, snapshot, node.things.objects, request.prompts[0], self._newest_place())
+        except LookupError as error:
+            return _fail(response, "NO_MATCH", error.args[0])
+        stddev = node.mapper.status().scale.stddev
+        for item, share in found[: request.max_objects or None]:
+            out = thing_message(item, stddev)
+            out.score = share
+            place_object(out, item, stddev, to_target)
+            self._add_clouds(out, item.points, item.rgb, to_target, response.header, request)
+            response.objects.append(out)
+        response.message = f"{len(found)} things are there" if found else "nothing is there that was seen"
+        response.status = LocateObject.Response.SUCCESS if found else LocateObject.Response.NO_MATCH
+        return response
+
+    def _newest_place(self) -> np.ndarray | None:
+        """Where the camera is (3,), from which left and right are said."""
+        with self._node.mapper.lock:
+            newest = self._node.mapper.state.graph.trajectory[-1:]
+        return newest[0][1][:3, 3] if newest else None
+
     def _ask(self, snapshot: MapSnapshot, request: LocateObject.Request, whole: bool) -> list[Answer]:
         """One answer per prompt. Raises VocabularyError as `MapQuery.ask`."""
         node, mapper = self._node, self._node.mapper
         with mapper.lock:
-            keyframes, newest = mapper.state.graph.keyframes, mapper.state.graph.trajectory[-1:]
+            keyframes = mapper.state.graph.keyframes
         everything = snapshot if whole else mapper.snapshot(columns=("xyz",))
         explored = self._exploration.share(everything, keyframes)
-        viewpoint = newest[0][1][:3, 3] if newest else None
         return node.query.ask_each(
-            snapshot, request.prompts, request.negatives, request.min_score or None, explored, viewpoint
+            snapshot, request.prompts, request.negatives, request.min_score or None, explored, self._newest_place()
         )
 
     def _describe(self, item: LocatedObject, to_target, head, request: LocateObject.Request) -> ObjectInstance:
@@ -117,18 +148,26 @@ class MapServices:
             num_views=int(item.views.max(initial=0)),
         )  # fmt: skip
         place_object(out, item, self._node.mapper.status().scale.stddev, to_target)
-        if request.return_points:
-            columns = convert.xyz_columns(transform(to_target, item.points)) | {"rgb": convert.packed_rgb(item.rgb)}
-            out.points = convert.make_cloud(head, **columns, views=item.views.clip(0, 65535).astype(np.uint16))
-        if request.surroundings_radius > 0:
-            near = self._surroundings(item, request.surroundings_radius)
-            out.surroundings = convert.make_cloud(head, **convert.xyz_columns(transform(to_target, near)))
+        self._add_clouds(
+            out, item.points, item.rgb, to_target, head, request, views=item.views.clip(0, 65535).astype(np.uint16)
+        )
         return out
 
-    def _surroundings(self, item: LocatedObject, radius: float) -> np.ndarray:
-        """The map's other points (M,3) near an object."""
-        region = Region.around(item.points, radius)
-        return surroundings(item.points, self._node.mapper.snapshot(region, columns=("xyz",)).points, radius)
+    def _add_clouds(
+        self, out: ObjectInstance, points, rgb, to_target, head, request: LocateObject.Request, **more
+    ) -> None:
+        """An object's points (N,3) with their colours and `more` columns, and what is around it, where these are asked for."""
+        if request.return_points:
+            columns = convert.xyz_columns(transform(to_target, points)) | {"rgb": convert.packed_rgb(rgb)}
+            out.points = convert.make_cloud(head, **columns, **more)
+        if request.surroundings_radius > 0:
+            near = self._surroundings(points, request.surroundings_radius)
+            out.surroundings = convert.make_cloud(head, **convert.xyz_columns(transform(to_target, near)))
+
+    def _surroundings(self, points: np.ndarray, radius: float) -> np.ndarray:
+        """The map's other points (M,3) near an object's (N,3)."""
+        region = Region.around(points, radius)
+        return surroundings(points, self._node.mapper.snapshot(region, columns=("xyz",)).points, radius)
 
     def set_vocabulary(self, request: SetVocabulary.Request, response: SetVocabulary.Response):
         """~/set_vocabulary."""

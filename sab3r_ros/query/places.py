@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
+from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.objects import LocatedObject
 from sab3r_ros.query.questions import Question, QuestionError, Relation, parse_question
 from sab3r_ros.query.registry import MapObject, ObjectState
 from sab3r_ros.query.relations import relation_score
 from sab3r_ros.query.visibility import View
-from sab3r_ros.types import Region
+from sab3r_ros.types import MapSnapshot, Region
 
 _ANYTHING = "thing"
+_LEADS = ("what is ", "what's ", "what ", "everything ", "anything ")
 _LEAST_RELATED = 0.3  # score of a relation from which on it holds
 _SAME = 0.5  # share of the voxels of a thing that another one has too, from which on both are the same
 _SAME_VOXEL = 0.01  # metres: one voxel's mean position in two answers
@@ -22,10 +24,15 @@ _VISIBLE = 0.15  # share of a thing's points that a view must show
 _SAMPLE = 400  # points of a thing that are looked at
 
 
+def asks_for_contents(text: str) -> bool:
+    """Whether a prompt asks what is in a place, such as "what is on the table" or "everything in the shelves"."""
+    return text.strip().lower().startswith(_LEADS)
+
+
 def parse_place(text: str) -> tuple[tuple[Relation, Question], ...]:
     """Relations such as "on the table" or "on the shelf and left of the door". Raises QuestionError for anything else."""
     words = text.strip(" ?!.")
-    for lead in ("what is ", "what's ", "what ", "everything ", "anything "):
+    for lead in _LEADS:
         if words.lower().startswith(lead):
             words = words[len(lead) :]
     places = parse_question(f"{_ANYTHING} {words}").places
@@ -34,6 +41,21 @@ def parse_place(text: str) -> tuple[tuple[Relation, Question], ...]:
             f'{text!r} does not say where: "on the table", "next to the door", "in the shelves and left of the sink"'
         )
     return places
+
+
+def things_in_place(
+    query: MapQuery, snapshot: MapSnapshot, things: Sequence[MapObject], where: str, viewpoint: np.ndarray | None = None
+) -> list[tuple[MapObject, float]]:  # fmt: skip
+    """Things in a place, such as "on the table" or "next to the door and in the shelves", and how far they are there in [0, 1], best
+    first. Raises QuestionError for words that do not say where, LookupError where a place is not found."""
+    left: dict[str, tuple[MapObject, float]] = {o.id: (o, 1.0) for o in things}
+    for relation, place in parse_place(where):
+        anchors = query.find(snapshot, place, viewpoint=viewpoint)
+        if not anchors:
+            raise LookupError(f"nothing answers {str(place)!r}")
+        related = things_related([o for o, _ in left.values()], relation, anchors, viewpoint)
+        left = {o.id: (o, min(score, left[o.id][1])) for o, score in related}
+    return sorted(left.values(), key=lambda pair: -pair[1])
 
 
 def things_related(

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from sab3r_ros.query.objects import LocatedObject, upright_box
-from sab3r_ros.query.places import parse_place, thing_at, things_in_box, things_in_view, things_related
+from sab3r_ros.query.places import (
+    asks_for_contents,
+    parse_place,
+    thing_at,
+    things_in_box,
+    things_in_view,
+    things_related,
+)
 from sab3r_ros.query.questions import QuestionError, Relation
 from sab3r_ros.query.registry import MapObject, ObjectState
 from sab3r_ros.query.visibility import View
@@ -89,3 +96,12 @@ def test_a_view_shows_what_is_in_front_and_not_what_is_hidden():
     behind = pose.copy()
     behind[:3, :3] = pose[:3, :3] @ np.diag([-1.0, 1, -1])
     assert things_in_view(THINGS, View(-1, 0, behind, 100.0, np.full((96, 128), 5.0, np.float32))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [("what is on the table", True), ("Everything in the shelves", True), ("  what's next to the door?", True), ("mug", False),
+     ("the whatnot on the table", False), ("", False)],
+)  # fmt: skip
+def test_questions_for_the_contents_of_a_place_are_told_from_things(text, asks):
+    assert asks_for_contents(text) == asks

@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import re
 import time
 from collections import Counter
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ from sab3r_ros.msg import MapStatus, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
 from sab3r_ros.query.object_store import load_objects
+from sab3r_ros.sources.open import open_source
 from sab3r_ros.srv import LoadMap, LocateObject, QueryAffordance, SaveMap, SetVocabulary
 
 NAME = "/semantic_mapper"
@@ -254,6 +257,31 @@ def test_services_markers_and_labels_on_a_rendered_room(start, listener, picture
     listener.send(message(pictures[1], 2 * 10**9), 0.5)
     assert listener.status.frames_received == received
     assert call(listener, SetBool, f"{NAME}/pause", data=False).success
+    assert mapper.alive
+
+
+def test_what_is_in_a_place_is_asked_with_words(start, listener):
+    mapper = start("semantic_mapper", map_rate=10.0)
+    assert listener.ready(), mapper.output
+    for k, frame in enumerate(islice(open_source("demo"), 0, 32, 4), 1):
+        listener.send(message(frame.rgb, k * 10**9), 10)
+    assert spin_until(listener, lambda: listener.status.num_keyframes >= 3, 20), mapper.output
+
+    def ask(*prompts, **more):
+        return call(listener, LocateObject, f"{NAME}/locate_object", prompts=list(prompts), **more)
+
+    answer = ask("what is next to the door", return_points=True, surroundings_radius=0.3)
+    assert answer.status == LocateObject.Response.SUCCESS, answer.message
+    assert re.fullmatch(r"object-\d+", answer.objects[0].id)
+    assert 0.3 <= answer.objects[0].score <= 1
+    assert convert.read_cloud(answer.objects[0].points)["x"].size == answer.objects[0].num_points
+    assert answer.objects[0].surroundings.width > 0
+    assert len(ask("What is next to the door?", max_objects=1).objects) == 1
+    nowhere = ask("everything on the submarine")
+    assert nowhere.status == LocateObject.Response.NO_MATCH
+    assert "submarine" in nowhere.message
+    for bad in (("what is it all about",), ("what is on the floor", "what is next to the door")):
+        assert ask(*bad).status == LocateObject.Response.INVALID_REQUEST, bad
     assert mapper.alive
 
 
