@@ -19,8 +19,8 @@ def serve_map(folder: Path, settings: Settings, host: str, port: int) -> None:
     from sab3r_ros.page.page import MapPage
 
     page = MapPage(open_map(folder, settings=settings), host, port)
-    print(f"{page.address} (Ctrl-C ends it)", flush=True)
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # whoever reads the address may end it at once
+        print(f"{page.address} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
     page.stop()
 
