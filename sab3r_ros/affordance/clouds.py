@@ -10,6 +10,7 @@ _GRID = 500  # cells along the object's longest side: points nearer to each othe
 _STRAY = 4.0  # times the radius that holds 95 of 100 points
 _LARGEST = 10.0  # metres; larger "objects" are given in another unit, or are no single object
 _SHIFT = 0.318  # of a cell: the outermost points, and those on a regular grid, lie on no border between cells
+_MARKED = 20_000_000  # cells that are counted by marking them; more by sorting
 _CANONICAL = 1e-6  # metres: to which coordinates are rounded before points are put in order
 
 
@@ -98,12 +99,10 @@ def _thinned(local: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarr
     distinct = np.flatnonzero(first)
     size = float(np.ptp(local, axis=0).max())
     cell = size / _GRID
-    chosen = distinct
-    while cell > 0:
-        chosen = one_per_cell(local, distinct, cell)
-        if len(chosen) <= _MAX_POINTS:
-            break
+    from_corner = local[distinct] - local[distinct].min(0)
+    while cell > 0 and _occupied(from_corner, cell) > _MAX_POINTS:
         cell *= 1.25
+    chosen = one_per_cell(local, distinct, cell) if cell > 0 else distinct
     group = cKDTree(local[chosen]).query(local)[1]
     return chosen, group
 
@@ -111,11 +110,25 @@ def _thinned(local: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def evenly(points: np.ndarray, count: int) -> np.ndarray:
     """Rows of at most `count` points (N,3) that are spread evenly: random ones leave holes that a finger fits through."""
     rows = np.arange(len(points))
-    cell = float(np.ptp(points, axis=0).max()) / _GRID if len(points) else 0.0
-    while len(rows) > count and cell > 0:
-        rows = one_per_cell(points, np.arange(len(points)), cell)
+    cell = float(np.ptp(points, axis=0).max()) / _GRID if len(points) > count else 0.0
+    if cell <= 0:
+        return rows
+    from_corner = points - points.min(0)
+    while _occupied(from_corner, cell) > count:
         cell *= 1.25
-    return rows
+    return one_per_cell(points, rows, cell)
+
+
+def _occupied(from_corner: np.ndarray, cell: float) -> int:
+    """How many cells have points in them; from_corner (N,3): the points from the lowest coordinates on. As `one_per_cell` cuts them."""
+    columns = [np.floor(column / cell + _SHIFT).astype(np.int64) for column in from_corner.T]
+    x, y, z = (int(column.max()) + 1 for column in columns)
+    key = (columns[0] * y + columns[1]) * z + columns[2]
+    if x * y * z > _MARKED:
+        return len(np.unique(key))
+    marks = np.zeros(x * y * z, bool)
+    marks[key] = True
+    return int(np.count_nonzero(marks))
 
 
 def one_per_cell(local: np.ndarray, rows: np.ndarray, cell: float) -> np.ndarray:

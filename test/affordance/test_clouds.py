@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sab3r_ros.affordance.clouds import check_size, prepare
+from sab3r_ros.affordance import clouds
+from sab3r_ros.affordance.clouds import check_size, evenly, one_per_cell, prepare
 from sab3r_ros.affordance.pipeline import RegionRequest, affordance_regions
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.lab.synthetic.clouds import object_cloud
@@ -102,3 +103,16 @@ def test_sizes_that_no_object_has(points, why):
 @pytest.mark.parametrize("points", [np.empty((0, 3)), np.full((5, 3), np.nan), np.zeros((9, 3)), np.ones((1, 3))])
 def test_clouds_of_nothing(points):
     assert len(prepare(points).points) <= 1
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 400), st.integers(0, 10**6), st.sampled_from([0.003, 0.05, 0.3, 2.0]), st.booleans())
+def test_cells_are_counted_as_they_are_cut(count, seed, cell, on_a_grid):
+    points = np.random.default_rng(seed).uniform(-1, 1, (count, 3)) * [1, 0.5, 0.1]
+    points = np.round(points, 1) if on_a_grid else points
+    cut = one_per_cell(points, np.arange(count), cell)
+    assert clouds._occupied(points - points.min(0), cell) == len(cut)
+    most = max(1, count // 3)
+    kept = evenly(points, most)
+    assert len(kept) <= most
+    assert (np.diff(kept) > 0).all()
