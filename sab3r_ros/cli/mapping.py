@@ -82,7 +82,10 @@ def map_input(
     depth_scale: float = 0.0, onto: Path | None = None,
     watch: Callable[[Mapper, MapQuery | None], None] | None = None,
 ) -> dict:  # fmt: skip
-    """`sab3r map`: returns the summary; watch: called with the mapper, and what answers questions, before the first frame. Raises for unreadable inputs, a place that cannot be written, and nothing mapped."""
+    """`sab3r map`: returns the summary. Raises for unreadable inputs, a place that cannot be written, and nothing mapped.
+
+    watch: called with the mapper, and what answers questions, before the first frame.
+    """
     check_target(out, overwrite)
     if onto is not None:
         settings = with_voxels_of(onto, settings)

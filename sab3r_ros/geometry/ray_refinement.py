@@ -126,7 +126,8 @@ def position_deviation(matches: RayMatches, pose: Tensor, weights: Tensor) -> fl
     for axis in (across, torch.linalg.cross(seen, across)):
         jacobian = torch.cat([torch.linalg.cross(seen, axis), -axis / gap[:, None]], 1)
         rows.append(jacobian * (weights.sqrt() / matches.angles)[:, None])
-    normal = torch.cat(rows).T @ torch.cat(rows)
+    stacked = torch.cat(rows)
+    normal = stacked.T @ stacked
     normal = normal + 1e-12 * normal.diagonal().mean() * torch.eye(6, dtype=normal.dtype)
     return float(torch.linalg.inv(normal).diagonal()[3:].sum().sqrt())
 

@@ -50,8 +50,7 @@ def pose_by_keypoints(
             pose, weights = max((pose, weights), rival, key=lambda found: float(found[1].sum()))
     if (weights > _AGREE).sum() < _FEWEST or float(weights.mean()) < _MEAN_WEIGHT:
         return None
-    matches.distances = _distances(matches.targets, pose)
-    if position_deviation(matches, pose, weights) > _DEVIATION * float(matches.distances.median()):
+    if position_deviation(matches, pose, weights) > _DEVIATION * float(_distances(matches.targets, pose).median()):
         return None
     overlap = tuple(_overlap(k, pose, matrix) for k in window)
     if max(overlap) < least_overlap:

@@ -106,8 +106,12 @@ class Tracker:
 
 def _focal(points: Tensor) -> float:
     """Focal length in pixels that a pointmap (h,w,3) tells; neighbours err alike, so that not all are asked."""
-    step = max(1, round((points[..., 0].numel() / _ENOUGH_PIXELS) ** 0.5))
-    return focal_from_pointmap(points, clip=_FOCAL_BOUNDS, step=step)
+    return focal_from_pointmap(points, clip=_FOCAL_BOUNDS, step=_step(points))
+
+
+def _step(points: Tensor) -> int:
+    """Pixels of a pointmap (h,w,3) between those that are enough."""
+    return max(1, round((points[..., 0].numel() / _ENOUGH_PIXELS) ** 0.5))
 
 
 def _on_rays(estimate: PoseEstimate, intrinsics: np.ndarray) -> PoseEstimate:
@@ -184,8 +188,7 @@ def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> 
         target = keyframe.points[match.keyframe[:, 1], match.keyframe[:, 0]]
         world = transform_points(keyframe.pose, target.double())
         return _Correspondences(source.double(), world, match.confidence.double())
-    h, w = keyframe.points.shape[:2]
-    step = max(1, round((h * w / _ENOUGH_PIXELS) ** 0.5))  # neighbours err alike: more of them tell no more
+    step = _step(keyframe.points)  # neighbours err alike: more of them tell no more
     grid = (slice(step // 2, None, step),) * 2
     source_parts = [prediction.keyframe_points_in_frame[k][grid].reshape(-1, 3)]
     target_parts = [keyframe.points[grid].reshape(-1, 3)]

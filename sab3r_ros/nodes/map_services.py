@@ -116,9 +116,8 @@ class MapServices:
             return _fail(response, "NO_MATCH", error.args[0])
         stddev = node.mapper.status().scale.stddev
         for item, share in found[: request.max_objects or None]:
-            out = thing_message(item, stddev)
+            out = thing_message(item, stddev, to_target)
             out.score = share
-            place_object(out, item, stddev, to_target)
             self._add_clouds(out, item.points, item.rgb, to_target, response.header, request)
             response.objects.append(out)
         response.message = f"{len(found)} things are there" if found else "nothing is there that was seen"

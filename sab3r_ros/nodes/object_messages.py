@@ -1,7 +1,6 @@
 """Located objects and the map's things as messages."""
 
 import numpy as np
-from geometry_msgs.msg import Point
 
 from sab3r_ros.geometry.projection import transform
 from sab3r_ros.msg import ObjectInstance
@@ -24,14 +23,16 @@ def place_object(
     out.last_seen = convert.to_stamp(item.last_seen)
 
 
-def thing_message(item: MapObject, scale_stddev: float) -> ObjectInstance:
-    """A thing in the map's frame as a message, without its points."""
+def thing_message(item: MapObject, scale_stddev: float, to_target: np.ndarray | None = None) -> ObjectInstance:
+    """A thing as a message, without its points; to_target (4,4): as for `place_object`."""
     out = ObjectInstance(
         id=item.id, label=item.label, score=item.labels[0][1], probability=item.labels[0][1], state=int(item.state),
         labels=[name for name, _ in item.labels], label_shares=[share for _, share in item.labels], num_points=len(item.points),
         num_views=item.views, has_moved=item.moved_from is not None,
     )  # fmt: skip
-    place_object(out, item, scale_stddev)
-    out.moved_from = Point() if item.moved_from is None else convert.to_point(item.moved_from)
+    place_object(out, item, scale_stddev, to_target)
+    if item.moved_from is not None:
+        before = item.moved_from if to_target is None else transform(to_target, item.moved_from)
+        out.moved_from = convert.to_point(before)
     out.first_seen = convert.to_stamp(item.first_seen)
     return out

@@ -3,6 +3,7 @@
 import io
 import socket
 import threading
+from abc import ABC, abstractmethod
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -16,7 +17,7 @@ ANSWER, PLACE, PATH = (230, 60, 20), (40, 120, 220), (220, 30, 60)
 _ANSWERS = 20  # boxes drawn at once
 
 
-class Page:
+class Page(ABC):
     """A page in the browser, by viser. Raises OSError for a port that is taken.
 
     host: 127.0.0.1 = this machine alone; port: 0 = any free one.
@@ -37,9 +38,9 @@ class Page:
         with redirect_stdout(io.StringIO()):
             self.server.stop()
 
+    @abstractmethod
     def find(self, text: str) -> Answer:
         """The answer to a question; raises VocabularyError for one that makes no sense."""
-        raise NotImplementedError
 
     def _build_question(self, can_be_asked: bool) -> None:
         gui = self.server.gui
@@ -71,13 +72,9 @@ class Page:
             for k, anchors in enumerate(answer.anchors[:_ANSWERS]):
                 for j, place in enumerate(anchors):
                     self._add("answer", f"place{k}_{j}", box_lines(place.box_pose, place.size), PLACE)
-        self._answered(answer)
         if answer.objects:
             self.fly_to(answer.objects[0].box_pose[:3, 3], answer.objects[0].size)
         return answer
-
-    def _answered(self, answer: Answer) -> None:
-        """What a page shows of an answer besides."""
 
     def fly_to(self, target: np.ndarray, size: np.ndarray) -> None:
         """Turn every looker to a place (3,)."""

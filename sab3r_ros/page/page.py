@@ -70,10 +70,9 @@ class MapPage(Page):
     def draw_points(self) -> None:
         """Send the voxels as they are to be looked at now, in portions that are spread over the whole map."""
         with self._lock:
-            index = self.points.choose(self.shown, _MOST_POINTS)
-            left = np.random.default_rng(0).permutation(index)
+            left = self.points.choose(self.shown, _MOST_POINTS)
             portions = _PORTIONS if self._looked_at else _PORTIONS[:1]
-            sent = min(sum(portions), max(len(index), 1))
+            sent = min(sum(portions), max(len(left), 1))
             size = (
                 self.map.content.snapshot.voxel_size
                 * min(3.0, np.sqrt(len(self.points) / sent))
@@ -99,11 +98,15 @@ class MapPage(Page):
         """See `Page.find`."""
         return self.map.ask(text)
 
-    def _answered(self, answer: Answer) -> None:
-        assert self._query is not None
-        self.shown.heat = self._query.relevance(self.map.content.snapshot, answer.question.name)
-        self._colouring.value = "answer"
-        self.draw_points()
+    def ask(self, text: str) -> Answer | None:
+        """See `Page.ask`; the points show where the answer is, too."""
+        answer = super().ask(text)
+        if answer is not None:
+            assert self._query is not None
+            self.shown.heat = self._query.relevance(self.map.content.snapshot, answer.question.name)
+            self._colouring.value = "answer"
+            self.draw_points()
+        return answer
 
     def _build_view(self) -> None:
         gui, points = self.server.gui, self.points

@@ -54,13 +54,13 @@ class MapPoints:
         return len(self.points)
 
     def choose(self, shown: Shown, most: int) -> np.ndarray:
-        """Indices of the voxels to show, at most `most`, spread evenly."""
+        """Indices of the voxels to show, at most `most`, in an order every beginning of which is spread over all of them."""
         keep = self.points[:, 2] <= self.floor + shown.top
         keep &= self.stamp <= shown.until
         if shown.least_confidence > 0 and len(self.weight):
             keep &= self.weight >= np.quantile(self.weight, shown.least_confidence)
         index = self._order[keep[self._order]]
-        return np.sort(index[: max(1, min(most, round(len(index) * shown.detail)))]) if len(index) else index
+        return index[: max(1, min(most, round(len(index) * shown.detail)))] if len(index) else index
 
     def paint(self, shown: Shown, index: np.ndarray) -> np.ndarray:
         """Colours (M,3) uint8 of chosen voxels."""
