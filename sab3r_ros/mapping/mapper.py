@@ -56,7 +56,11 @@ _VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is he
 
 @dataclass(frozen=True)
 class MapperStatus:
-    """A mapper's state at one moment. revision grows whenever geometry changes other than by adding to it."""
+    """A mapper's state at one moment.
+
+    revision grows whenever geometry changes other than by adding to it; points_mark is another one whenever the map's points
+    are, also by adding to them: a keyframe counts before its points are in the map.
+    """
 
     tracking: Tracking
     scale: Scale
@@ -67,6 +71,7 @@ class MapperStatus:
     rejected_voxels: int
     full: bool
     megabytes: float
+    points_mark: tuple[int, int]
 
 
 class Mapper:
@@ -412,7 +417,7 @@ class Mapper:
             state, scene = self.state, self.state.scene
             return MapperStatus(
                 state.tracking, state.scale, self.revision, state.frames, len(state.graph), len(scene), scene.grid.rejected,
-                scene.full, scene.megabytes(),
+                scene.full, scene.megabytes(), (scene.grid.uid, scene.grid.version),
             )  # fmt: skip
 
     @property

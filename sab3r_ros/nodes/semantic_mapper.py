@@ -192,8 +192,7 @@ class SemanticMapperNode(ManagedNode):
     def _map_tick(self):
         """Publish the map where it changed, or where a late joiner has come."""
         readers = self.map_publishers.map.get_subscription_count() + self._object_readers()
-        status = self.mapper.status()
-        state = (status.revision, status.keyframes, id(self.query and self.query.vocabulary))
+        state = (self.mapper.status().points_mark, id(self.query and self.query.vocabulary))
         if not readers or self._published == (state, readers):
             return
         self._published = (state, readers)
@@ -219,7 +218,8 @@ class SemanticMapperNode(ManagedNode):
         worker, mapper = self.worker, self.mapper
         if worker is not None and waited > self.settings.warn_after and not self._mismatch_told:
             self._mismatch_told = True
-            self._warn_qos_mismatch()
+            if not worker.slot.received:
+                self._warn_qos_mismatch()
         state = mapper.status()
         level, message = diagnostic_level(
             state, waited, worker is not None and not worker.paused, self.settings.warn_after

@@ -77,7 +77,7 @@ class LivePage(Page):
     def update(self) -> None:
         """Show what has changed since the last time."""
         status = self._mapper.status()
-        now = (status.frames, status.revision, status.points, id(self._mapper.state))
+        now = (status.frames, status.points_mark)
         with self._lock:
             if now == self._drawn:
                 return

@@ -113,6 +113,25 @@ def test_the_map_lies_on_the_true_surfaces(walk):
     assert floor.mean() > 0.02  # much of what one sees in a room is its floor
 
 
+def test_who_reads_the_map_before_a_keyframes_points_are_in_it_is_told_of_them(walk, monkeypatch):
+    mapper = Mapper(SETTINGS, oracle(walk.views))
+    read = []  # what a thread that publishes the map read at the worst moment
+    features = mapper._features
+
+    def read_before(*arguments):
+        read.append(mapper.status())
+        return features(*arguments)
+
+    monkeypatch.setattr(mapper, "_features", read_before)
+    mapper.register(frames(walk)[0])
+    after = mapper.status()
+    assert [(s.keyframes, s.points) for s in read] == [(1, 0)]
+    assert after.points > 0
+    assert after.points_mark != read[0].points_mark
+    mapper.reset()
+    assert mapper.status().points_mark not in (after.points_mark, read[0].points_mark)
+
+
 def test_only_frames_that_see_something_new_become_keyframes(walk):
     mapper = Mapper(SETTINGS, oracle(walk.views))
     still = [Frame(walk.views[0].rgb, k) for k in range(10)]

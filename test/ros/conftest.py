@@ -2,15 +2,34 @@
 
 import os
 import random
+import socket
 from pathlib import Path
 
 import pytest
 from ros_processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
-# Before rclpy is loaded: away from every robot, and away from other test runs on this machine. Above 101 the domains'
-# ports are among those that Linux hands out to anyone.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(50, 101))
+
+
+def _domain_of_its_own():
+    """A ROS domain that no other test process on this machine uses, and the socket that says so while it is open.
+
+    Two workers of one run in one domain take each other's images now and then. Above 101 the domains' ports are among
+    those that Linux hands out to anyone. The last port of a domain's 250 is of its 120th participant: nobody's.
+    """
+    for domain in random.SystemRandom().sample(range(50, 102), 52):
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", 7400 + 250 * domain + 249))
+        except OSError:
+            claim.close()
+        else:
+            return str(domain), claim
+    raise RuntimeError("all ROS domains from 50 to 101 are taken by other test runs")
+
+
+# Before rclpy is loaded: away from every robot, and away from other test runs on this machine.
+os.environ["ROS_DOMAIN_ID"], _CLAIM = _domain_of_its_own()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
     os.environ[name] = str(ROOT / "config" / "fastdds.xml")
