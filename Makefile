@@ -38,7 +38,7 @@ $(deps): pyproject.toml | $(venv)/bin/python
 	@command -v c++ >/dev/null && command -v cc >/dev/null || { echo "no C/C++ compiler: sudo apt install build-essential" >&2; exit 1; }
 	@echo "installing dependencies into $(venv) (torch among them; some minutes the first time)"
 	@$(venv)/bin/python -m pip install --quiet --disable-pip-version-check 'setuptools>=69,<80' wheel
-	@PYTHONWARNINGS=ignore $(venv)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[ros,lab,view,export,openvino,dev]'
+	@PYTHONWARNINGS=ignore $(venv)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[ros,lab,view,export,openvino,peers,dev]'
 	@touch $@
 
 $(modules): FORCE

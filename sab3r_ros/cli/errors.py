@@ -8,7 +8,8 @@ from collections.abc import Callable
 from sab3r_ros.cli.interrupts import Interrupts
 
 _EXTRAS = dict.fromkeys(("trimesh", "embreex", "lightning", "timm", "tensorboard", "mujoco", "sklearn"), "lab") | {
-    "viser": "view"
+    "viser": "view",
+    "pycolmap": "peers",
 }
 _FORESEEN = (ValueError, OSError)
 

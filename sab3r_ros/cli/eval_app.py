@@ -1,5 +1,6 @@
 """`sab3r eval`: the commands and their options; the work is done in `lab.evaluation`."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,12 @@ from sab3r_ros.cli.options import (
 )
 
 evaluate = typer.Typer(no_args_is_help=True, help="Measure against ground truth.")
+
+
+class Peer(str, Enum):
+    """Other systems that can be run on the same images."""
+
+    COLMAP = "colmap"
 
 
 @evaluate.command("rooms")
@@ -206,6 +213,7 @@ def evaluate_trajectory_command(
     checkpoint: CheckpointOption = "",
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(min=0, help="Images; 0 = all")] = 0,
+    peer: Annotated[Peer | None, typer.Option(help="Also run this on the same images, its figures beside ours")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -214,10 +222,12 @@ def evaluate_trajectory_command(
 
     Example: sab3r eval trajectory FOLDER --json
     Without adjustment: sab3r eval trajectory FOLDER --set adjustment.enabled=false
+    Beside COLMAP, which takes minutes: sab3r eval trajectory FOLDER --peer colmap
     """
     from sab3r_ros.lab.evaluation.commands import trajectory_metrics
 
-    print_metrics(trajectory_metrics(settings_of(config, overrides, checkpoint), folder, out, limit), as_json)
+    settings = settings_of(config, overrides, checkpoint)
+    print_metrics(trajectory_metrics(settings, folder, out, limit, peer == Peer.COLMAP), as_json)
 
 
 @evaluate.command("relations")

@@ -15,9 +15,11 @@ from sab3r_ros.lab.evaluation.identities import evaluate_identities
 from sab3r_ros.lab.evaluation.loops import evaluate_loops
 from sab3r_ros.lab.evaluation.map_and_locate_groups import evaluate_recorded_groups, evaluate_rooms_groups
 from sab3r_ros.lab.evaluation.models import searchable_models
+from sab3r_ros.lab.evaluation.peer_colmap import evaluate_colmap
 from sab3r_ros.lab.evaluation.pose_sets import evaluate_poses
 from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
+from sab3r_ros.lab.evaluation.recordings import TrueRecording
 from sab3r_ros.lab.evaluation.relations import evaluate_relations
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
 from sab3r_ros.lab.evaluation.segmentation_sets import evaluate_segmentation
@@ -97,13 +99,17 @@ def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dic
     return figures
 
 
-def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit: int) -> dict:
-    """Trajectory and surfaces of a recording with true poses; with OUT also its map. Raises SourceError without them."""
+def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit: int, peer: bool = False) -> dict:
+    """Trajectory and surfaces of a recording with true poses; with OUT also its map. Raises SourceError without them.
+
+    peer: COLMAP's figures on the same images, too. Raises ModuleNotFoundError where it is not installed.
+    """
+    beside = evaluate_colmap(TrueRecording(folder), limit) if peer else {}
     backend = load_backend(settings.model, settings.window.size)
     figures, mapper = evaluate_trajectory(settings, backend, folder, limit=limit)
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
-    return figures
+    return figures | beside
 
 
 def relations_metrics(settings: Settings, rooms: int, first: int) -> dict:

@@ -1,0 +1,116 @@
+"""20,000 images of a robot that patrols the same flat: cost per frame, memory and errors late against early.
+
+`--frames N` for less. The keyframes are adjusted beside the frames, as in the node. Figures of the machine's load fall out of
+`cost_ratio`, which compares the frame thread's own CPU time; `p95_ratio_back_end` compares the clock's, with adjustment on and off
+over the first frames.
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import report
+from tqdm import tqdm
+
+from sab3r_ros.config import Settings
+from sab3r_ros.lab.evaluation.metrics import root_mean_square
+from sab3r_ros.lab.evaluation.poses import align_positions
+from sab3r_ros.lab.synthetic.long_walks import render_long_walk
+from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
+from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
+from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.types import BadFrame, Frame, nth_stamp
+
+WALK, LENGTH, STEP = 71_000, 12.0, 0.05  # among the held-out rooms; metres of a lap and from image to image
+PART = 1000  # frames
+RATE = 10.0
+NOISE = 3.0  # grey levels, so that no image comes twice
+
+
+def patrol(frames: int):
+    """Images of a walk, there and back again and again, with noise of their own; and their true poses."""
+    views = list(render_long_walk(HELD_OUT_SEEDS[WALK], LENGTH, STEP))
+    rng = np.random.default_rng(0)
+    turn = 2 * len(views) - 2
+    for k in range(frames):
+        step = k % turn
+        view = views[step if step < len(views) else turn - step]
+        noisy = view.rgb + rng.normal(0, NOISE, view.rgb.shape)
+        yield Frame(noisy.clip(0, 255).astype(np.uint8), nth_stamp(k, RATE)), view.cam2world
+
+
+def memory_mb() -> float:
+    """Resident memory of this process now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def run(backend, frames: int, adjust: bool):
+    """Every frame's CPU time and clock time (s), true positions and found ones, memory at the end of every part, and the mapper."""
+    mapper = Mapper(Settings().with_values(adjustment={"enabled": adjust}), backend)
+    beside = BackgroundAdjustment(mapper) if adjust else None
+    cpu, clock, memory, found, truth = [], [], [], [], []
+    try:
+        for k, (frame, pose) in enumerate(tqdm(patrol(frames), total=frames, unit="frame", disable=None)):
+            began, thread = time.perf_counter(), time.thread_time()
+            try:
+                result = mapper.register(frame)
+            except BadFrame:
+                continue
+            cpu.append(time.thread_time() - thread)
+            clock.append(time.perf_counter() - began)
+            found.append(result.pose)
+            truth.append(pose)
+            if k % PART == PART - 1:
+                memory.append(memory_mb())
+    finally:
+        if beside is not None:
+            beside.close()
+    return cpu, clock, memory, found, truth, mapper
+
+
+def errors(found, truth) -> float:
+    """Metres over the tracked frames, after the best similarity."""
+    pairs = [(f, t) for f, t in zip(found, truth, strict=True) if f is not None]
+    return root_mean_square(align_positions([f for f, _ in pairs], [t for _, t in pairs])[1]) if len(pairs) > 2 else float("nan")
+
+
+def main():
+    """Print one line of figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=20_000)
+    frames = parser.parse_args().frames
+    torch.set_num_threads(1)
+    backend = Mapper().backend
+    part = min(PART, frames // 2)
+    clocks = {}
+    for adjust in (False, True):
+        _, clocks[adjust], *_ = run(backend, part, adjust)
+    cpu, clock, memory, found, truth, mapper = run(backend, frames, True)
+    status = mapper.status()
+    early, late = slice(0, part), slice(-part, None)
+    report(
+        "long_stream",
+        frames=frames,
+        tracked=sum(f is not None for f in found),
+        cost_ratio=statistics.mean(cpu[late]) / statistics.mean(cpu[early]),
+        ms_first=1e3 * statistics.mean(cpu[early]),
+        ms_last=1e3 * statistics.mean(cpu[late]),
+        p95_ms_first=1e3 * float(np.percentile(clock[early], 95)),
+        p95_ms_last=1e3 * float(np.percentile(clock[late], 95)),
+        p95_ratio_back_end=float(np.percentile(clocks[True], 95) / np.percentile(clocks[False], 95)),
+        live_error_first=errors(found[early], truth[early]),
+        live_error_last=errors(found[late], truth[late]),
+        keyframes=status.keyframes,
+        voxels=status.points,
+        map_mb=status.megabytes,
+        memory_mb_by_thousand=[round(m) for m in memory],
+    )
+
+
+if __name__ == "__main__":
+    main()
