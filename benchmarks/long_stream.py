@@ -76,7 +76,11 @@ def run(backend, frames: int, adjust: bool):
 def errors(found, truth) -> float:
     """Metres over the tracked frames, after the best similarity."""
     pairs = [(f, t) for f, t in zip(found, truth, strict=True) if f is not None]
-    return root_mean_square(align_positions([f for f, _ in pairs], [t for _, t in pairs])[1]) if len(pairs) > 2 else float("nan")
+    return (
+        root_mean_square(align_positions([f for f, _ in pairs], [t for _, t in pairs])[1])
+        if len(pairs) > 2
+        else float("nan")
+    )
 
 
 def main():
