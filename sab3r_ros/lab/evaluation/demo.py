@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sab3r_ros.lab.evaluation.stream import GroundTruthView, geometry_metrics, point_iou
+from sab3r_ros.lab.evaluation.flatness import distances_to_plane
+from sab3r_ros.lab.evaluation.stream import GroundTruthView, geometry_metrics, point_iou, points_under
 from sab3r_ros.lab.synthetic.parts import AFFORDANCES
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import Run
@@ -14,10 +15,12 @@ from sab3r_ros.sources.demo import FOLDER, FRAME_RATE
 from sab3r_ros.types import nth_stamp
 
 _GEOMETRY = ("rra15", "rta15", "abs_rel", "ate", "pairs")
+_WALL = 100  # voxels, for a plane to be fitted
 
 
 def demo_metrics(mapper: Mapper, run: Run, objects: list[LocatedObject], answers: list[tuple[dict, tuple]]) -> dict:
-    """Accuracy of poses and depth, and the IoU of every located object and of every region's points.
+    """Accuracy of poses and depth, the IoU of every located object and of every region's points, and `wall_distance`: the median
+    distance (m) of the walls' points to the plane that fits their wall.
 
     answers: as `cli.demo` makes them.
     """
@@ -42,7 +45,11 @@ def demo_metrics(mapper: Mapper, run: Run, objects: list[LocatedObject], answers
         about | {"iou": _part_iou(mapper, item, rows, about["affordance"], truth, labels)}
         for about, (item, rows) in answers
     ]
-    return {k: figures[k] for k in _GEOMETRY} | {"located": located, "affords": affords}
+    walls = [points_under(mapper, _masks(truth["instance"] == k)) for k in np.flatnonzero(labels == "wall")]
+    off = np.concatenate([distances_to_plane(w) for w in walls if len(w) >= _WALL] or [np.full(1, np.nan)])
+    return {k: figures[k] for k in _GEOMETRY} | {
+        "wall_distance": round(float(np.median(off)), 4), "located": located, "affords": affords,
+    }  # fmt: skip
 
 
 def _masks(images: np.ndarray) -> dict[int, np.ndarray]:

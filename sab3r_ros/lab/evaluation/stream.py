@@ -1,10 +1,11 @@
 """Geometry of a mapped stream against ground truth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.sim3 import transform_points
@@ -65,16 +66,27 @@ def point_iou(mapper: Mapper, found: LocatedObject | None, truth_masks: dict[int
     """
     rows = torch.from_numpy(found.rows) if found is not None else torch.zeros(0, dtype=torch.long)
     both = either = 0
-    for keyframe in mapper.state.graph.keyframes:
-        if keyframe.stamp not in truth_masks:
-            continue
-        mask = truth_masks[keyframe.stamp]
-        fitted = fitted_nearest(mask.astype(np.uint8), mapper.geometry)
-        wanted = torch.from_numpy(fitted.astype(bool)).flatten()
-        xyz = transform_points(keyframe.pose.to(keyframe.points), keyframe.points.reshape(-1, 3))
-        voxel = mapper.state.scene.grid.rows_at(xyz).cpu()
-        hit = torch.isin(voxel, rows) & (voxel >= 0)
-        wanted &= voxel >= 0
+    for voxel, wanted in _fused_pixels(mapper, truth_masks):
+        hit = torch.isin(voxel, rows)
         both += int((hit & wanted).sum())
         either += int((hit | wanted).sum())
     return both / either if either else 0.0
+
+
+def points_under(mapper: Mapper, truth_masks: dict[int, np.ndarray]) -> np.ndarray:
+    """Positions (N,3) of the voxels that keyframes' pixels under true masks, (H,W) bool by stamp, were fused into."""
+    rows = [voxel[wanted] for voxel, wanted in _fused_pixels(mapper, truth_masks)]
+    snapshot = mapper.snapshot(columns=("xyz",))
+    own = torch.isin(snapshot.rows, torch.cat(rows)) if rows else torch.zeros(len(snapshot), dtype=torch.bool)
+    return snapshot.points[own.numpy()].astype(float)
+
+
+def _fused_pixels(mapper: Mapper, truth_masks: dict[int, np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of every keyframe that has a mask: the row of the voxel of every fused pixel, and whether the mask holds it."""
+    for keyframe in mapper.state.graph.keyframes:
+        if keyframe.stamp in truth_masks:
+            fitted = fitted_nearest(truth_masks[keyframe.stamp].astype(np.uint8), mapper.geometry)
+            xyz = transform_points(keyframe.pose.to(keyframe.points), keyframe.points.reshape(-1, 3))
+            voxel = mapper.state.scene.grid.rows_at(xyz).cpu()
+            fused = voxel >= 0
+            yield voxel[fused], torch.from_numpy(fitted.astype(bool)).flatten()[fused]

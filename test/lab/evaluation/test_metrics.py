@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sab3r_ros.lab.evaluation.depth import abs_rel
+from sab3r_ros.lab.evaluation.flatness import distances_to_plane
 from sab3r_ros.lab.evaluation.poses import (
     absolute_trajectory_error,
     relative_pose_accuracy,
@@ -93,3 +94,14 @@ def test_abs_rel_with_and_without_alignment():
     assert abs_rel(np.array([[1.0, 2.0], [8.0, 9.0]]), truth) == pytest.approx(1 / 3)
     assert abs_rel(truth, truth, max_depth=0.5) != abs_rel(truth, truth, max_depth=0.5)  # nan: nothing to compare
     assert abs_rel(np.full((2, 2), np.nan), truth) != 0
+
+
+def test_distances_to_a_plane_forgive_what_stands_before_it():
+    rng = np.random.default_rng(0)
+    flat = np.stack([rng.uniform(-2, 2, 3000), rng.normal(0, 0.02, 3000), rng.uniform(0, 2.5, 3000)], 1)
+    flat[:300, 1] += 0.5  # a cupboard
+    turn = Rotation.from_rotvec([0.3, 0.2, -0.5]).as_matrix()
+    off = distances_to_plane(flat @ turn.T + [1.0, 2.0, 3.0])
+    assert np.allclose(off[300:], np.abs(flat[300:, 1]), atol=0.01)
+    assert np.median(off[300:]) == pytest.approx(0.6745 * 0.02, rel=0.1)
+    assert off[:300].mean() == pytest.approx(0.5, abs=0.02)
