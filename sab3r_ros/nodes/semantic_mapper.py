@@ -216,10 +216,10 @@ class SemanticMapperNode(ManagedNode):
     def _diagnostics_tick(self):
         waited = time.monotonic() - self._last_image_time
         worker, mapper = self.worker, self.mapper
-        if worker is not None and waited > self.settings.warn_after and not self._mismatch_told:
+        none_came = worker is not None and not worker.slot.received
+        if none_came and waited > self.settings.warn_after and not self._mismatch_told:
             self._mismatch_told = True
-            if not worker.slot.received:
-                self._warn_qos_mismatch()
+            self._warn_qos_mismatch()
         state = mapper.status()
         level, message = diagnostic_level(
             state, waited, worker is not None and not worker.paused, self.settings.warn_after

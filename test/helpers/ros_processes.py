@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _LOADING = {"semantic_mapper": 1, "affordance_server": 1, "perception": 2}  # nodes of an executable that load a model
 
-_MEETING, _AGAIN_AFTER = 0.15, 10.0  # seconds
+_CLIENTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of every node, by the service's name
+_MEETING, _AGAIN_AFTER = 0.3, 10.0  # seconds
 _REPEATABLE = ("GetState", "LocateObject")
 
 
@@ -70,21 +72,21 @@ def spin_until(node, condition, timeout=60.0):
 def call(node, kind, name, timeout=60.0, **fields):
     """A service's answer; fails the test where there is none.
 
-    A server may see a client's request before it sees where to answer, and the answer is lost then: a
-    moment passes before the first request, and one that changes nothing is sent again.
+    A server may see a client's request before it sees where to answer, and the answer is lost then: a client is kept as
+    long as its node, a moment passes before the first request, and one that changes nothing is sent again.
     """
-    client = node.create_client(kind, name)
-    try:
-        assert client.wait_for_service(timeout), f"no service {name}"
+    clients = _CLIENTS.setdefault(node, {})
+    met = name in clients and clients[name].service_is_ready()
+    client = clients[name] = clients.get(name) or node.create_client(kind, name)
+    assert client.wait_for_service(timeout), f"no service {name}"
+    if not met:
         spin_until(node, lambda: False, _MEETING)
-        futures = [client.call_async(kind.Request(**fields))]
-        end, patience = time.monotonic() + timeout, _AGAIN_AFTER if kind.__name__ in _REPEATABLE else timeout
-        while not spin_until(node, lambda: any(f.done() for f in futures), min(patience, end - time.monotonic())):
-            assert time.monotonic() < end, f"{name} did not answer"
-            futures.append(client.call_async(kind.Request(**fields)))
-        return next(f.result() for f in futures if f.done())
-    finally:
-        node.destroy_client(client)
+    futures = [client.call_async(kind.Request(**fields))]
+    end, patience = time.monotonic() + timeout, _AGAIN_AFTER if kind.__name__ in _REPEATABLE else timeout
+    while not spin_until(node, lambda: any(f.done() for f in futures), min(patience, end - time.monotonic())):
+        assert time.monotonic() < end, f"{name} did not answer"
+        futures.append(client.call_async(kind.Request(**fields)))
+    return next(f.result() for f in futures if f.done())
 
 
 def change_state(node, name, transition):

@@ -12,9 +12,9 @@ import torch
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import overlap
-from sab3r_ros.lab.evaluation.metrics import finite_mean, root_mean_square
+from sab3r_ros.lab.evaluation.metrics import finite_mean
 from sab3r_ros.lab.evaluation.oracle import OracleErrors, OracleGeometry
-from sab3r_ros.lab.evaluation.poses import align_positions, rotation_angle
+from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error, rotation_angle
 from sab3r_ros.lab.evaluation.stream import GroundTruthView
 from sab3r_ros.lab.synthetic.long_walks import render_long_walk
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
@@ -70,20 +70,14 @@ def map_walk(settings: Settings, number: int, oracle: bool, length: float) -> Wa
         map_stream(mapper, (Frame(image, nth_stamp(k, _RATE)) for k, image in enumerate(images)))
         poses.append(dict(mapper.trajectory))
     both = [k for k in range(len(images)) if all(nth_stamp(k, _RATE) in p for p in poses)]
-    off, on = (_error([p[nth_stamp(k, _RATE)] for k in both], [truth[k].cam2world for k in both]) for p in poses)
+    true = [truth[k].cam2world for k in both]
+    off, on = (absolute_trajectory_error([p[nth_stamp(k, _RATE)] for k in both], true)[0] for p in poses)
     positions = np.array([t.cam2world[:3, 3] for t in truth])
     path = float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
     accepted, wrong, possible, found = _loops(mapper, truth)
     return WalkResult(
         number, len(images), path, len(poses[0]), len(poses[1]), off, on, accepted, wrong, possible, found
     )
-
-
-def _error(found: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
-    try:
-        return root_mean_square(align_positions(found, truth)[1])
-    except ValueError:
-        return float("nan")
 
 
 def _loops(mapper: Mapper, truth: Sequence[GroundTruthView]) -> tuple[int, int, int, int]:

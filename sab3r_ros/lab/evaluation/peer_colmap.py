@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sab3r_ros.lab.evaluation.metrics import root_mean_square
-from sab3r_ros.lab.evaluation.poses import align_positions
+from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
 from sab3r_ros.lab.evaluation.recordings import TrueRecording
 
 
@@ -38,13 +37,14 @@ def evaluate_colmap(recording: TrueRecording, limit: int = 0) -> dict:
     seconds = time.perf_counter() - started
     largest = max(models.values(), key=lambda m: m.num_reg_images(), default=None)
     poses = {} if largest is None else {i.name: _camera_to_world(i) for i in largest.images.values() if i.has_pose}
-    pairs = [(poses[n], p) for n, p in zip(names, recording.poses, strict=False) if n in poses and p is not None]
+    known = [(poses.get(n), p) for n, p in zip(names, recording.poses, strict=False) if p is not None]
+    error, _ = absolute_trajectory_error([f for f, _ in known], [t for _, t in known])
     figures: dict = {
         "colmap_registered": len(poses), "colmap_models": len(models), "colmap_seconds": seconds,
         "colmap_ate_sim3": None, "colmap_focal_error_percent": None,
     }  # fmt: skip
-    if largest is not None and len(pairs) > 2:
-        figures["colmap_ate_sim3"] = root_mean_square(align_positions([f for f, _ in pairs], [t for _, t in pairs])[1])
+    if largest is not None and np.isfinite(error):
+        figures["colmap_ate_sim3"] = error
         if recording.intrinsics is not None:
             camera = next(iter(largest.cameras.values()))
             true = (recording.intrinsics[0, 0] + recording.intrinsics[1, 1]) / 2
