@@ -226,7 +226,8 @@ def read_map(path: Path) -> MapFile:
             raise MapFileError(f"{path} has format version {info['version']}; this release reads up to {VERSION}")
         if sha256(files["map.safetensors"]) != info["sha256"]:
             raise MapFileError(f"{path}/map.safetensors is damaged or half-written: its checksum differs")
-        tensors = load_file(files["map.safetensors"])
+        # Copied, for what is read is mapped memory: whoever writes over the file later would end this process (SIGBUS).
+        tensors = {name: tensor.clone() for name, tensor in load_file(files["map.safetensors"]).items()}
         if info["version"] == 1:
             _from_version_1(info, tensors)
         if {len(tensors[name]) for name in COLUMNS} != {info["voxels"]}:

@@ -283,6 +283,30 @@ for revision in range(10**6):
 """
 
 
+OVERWRITTEN = """
+import sys
+from pathlib import Path
+from sab3r_ros.mapping import map_file
+
+folder = Path(sys.argv[1])
+content = map_file.read_map(folder)
+(folder / "map.safetensors").write_bytes(b"")
+print(float(content.snapshot.points.sum()), sum(float(k.points.float().sum()) for k in content.keyframes))
+"""
+
+
+def test_an_open_map_outlives_its_file(mapper, tmp_path):
+    """Copying another map over the file, in place, must not end a node that has it open."""
+    session.save_map(mapper, tmp_path / "map")
+    before = map_file.read_map(tmp_path / "map")
+    env = os.environ | {"PYTHONSAFEPATH": "1"}
+    run = subprocess.run([sys.executable, "-c", OVERWRITTEN, tmp_path / "map"], capture_output=True, text=True, env=env)
+    assert run.returncode == 0, run.stderr
+    points, local = map(float, run.stdout.split())
+    assert points == pytest.approx(float(before.snapshot.points.sum()))
+    assert local == pytest.approx(sum(float(k.points.float().sum()) for k in before.keyframes))
+
+
 def test_a_map_opens_whenever_an_overwriting_save_is_killed(mapper, tmp_path):
     session.save_map(mapper, tmp_path / "map")
     (tmp_path / "map" / "notes.txt").write_text("mine")
