@@ -193,6 +193,7 @@ class AdjustmentSettings(Group):
     points_per_keyframe: int = Field(
         250, ge=30, le=10000, description="Points of the scene that every keyframe shares with others in an adjustment"
     )
+    depth: bool = Field(True, description="Correct the depth of keyframes, smoothly, whenever all of them are adjusted")
 
 
 class MapSettings(Group):

@@ -186,7 +186,8 @@ class Keyframe:
     id: unique within a map; stamp in ns; pose (4,4) float64: similarity, camera to map; points (h,w,3): pointmap in its own
     camera, conf (h,w); image (h,w,3) uint8; descriptor (C,): global, of unit length; keypoints of the camera's own image;
     tokens: 1 sample, None where they were let go (`FrameEncoder.restore_keyframe` makes them again); depth_factor: of `points`
-    over what the network predicted, on the whole; session: of several recordings joined in one map, which it is from.
+    over what the network predicted, on the whole; session: of several recordings joined in one map, which it is from;
+    depth_correction: nodes of the smooth factors that an adjustment gave `points` (`mapping.depth_grid`), None for none.
     """
 
     id: int
@@ -200,6 +201,7 @@ class Keyframe:
     tokens: EncodedView | None = None
     depth_factor: float = 1.0
     session: int = 0
+    depth_correction: np.ndarray | None = None
 
     @cached_property
     def host_depth(self) -> Tensor:

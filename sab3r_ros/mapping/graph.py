@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sab3r_ros.geometry.sim3 import rigid_part, split_sim3
 from sab3r_ros.mapping.adjustment.sightings import Sightings, sightings_of
+from sab3r_ros.mapping.depth_grid import correction_factors
 from sab3r_ros.types import Edge, Keyframe
 
 _PER_TURN = 2.0  # metres that a camera with its back to another counts as half as far away
@@ -78,15 +79,30 @@ class KeyframeGraph:
         self._heavy = self._heavy[-self._kept :]
 
     def revive(self, keyframe: Keyframe) -> None:
-        """Put a keyframe with its tokens in the place of the same without. Raises KeyError where there is none."""
-        if keyframe.id not in self._keyframes:
-            raise KeyError(keyframe.id)
+        """Put a keyframe with its tokens in the place of the same without, where that stands now and as deep as it is now.
+
+        Raises KeyError where there is none.
+        """
+        now = self._keyframes[keyframe.id]  # it may have been adjusted while the tokens were made
+        keyframe = replace(keyframe, pose=now.pose.to(keyframe.pose), depth_correction=now.depth_correction)
+        if now.points.shape == keyframe.points.shape:
+            keyframe = replace(keyframe, points=now.points.to(keyframe.points))
         self._keyframes[keyframe.id] = keyframe
         self._keep(keyframe)
 
     def move(self, keyframe: int, pose: Tensor) -> None:
         """Give a keyframe another pose (4,4), a similarity; frames that were tracked beside it move with it."""
         self._keyframes[keyframe] = replace(self._keyframes[keyframe], pose=pose)
+
+    def correct_depth(self, keyframe: int, correction: np.ndarray) -> np.ndarray:
+        """Give a keyframe's depth another correction (`depth_grid`) in the place of the one it has; returns by how much they differ."""
+        now = self._keyframes[keyframe]
+        change = correction - (0 if now.depth_correction is None else now.depth_correction)
+        factors = torch.from_numpy(correction_factors(change, (now.points.shape[0], now.points.shape[1]))).to(
+            now.points
+        )
+        self._keyframes[keyframe] = replace(now, points=now.points * factors[..., None], depth_correction=correction)
+        return change
 
     def track(self, stamp: int, pose: Tensor, edges: Iterable[Edge] = (), beside: int | None = None) -> None:
         """Add a frame's pose (4,4), a similarity, to the trajectory, beside a keyframe: the newest where none is given.

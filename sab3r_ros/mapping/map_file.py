@@ -322,6 +322,8 @@ def keyframe_tensors(number: int, keyframe: Keyframe) -> dict[str, Tensor]:
         "image": torch.from_numpy(keyframe.image), "stamp": torch.tensor(keyframe.stamp),
         "descriptor": keyframe.descriptor.float(), "about": torch.tensor([keyframe.depth_factor, keyframe.session]).double(),
     }  # fmt: skip
+    if keyframe.depth_correction is not None:
+        out["depth_correction"] = torch.from_numpy(keyframe.depth_correction)
     if (found := keyframe.keypoints) is not None:
         out["keypoints"] = torch.from_numpy(found.pixels)
         out["keypoint_sigma"] = torch.tensor(found.sigma, dtype=torch.float64)
@@ -353,6 +355,7 @@ def _keyframes(tensors: dict[str, Tensor]) -> list[Keyframe]:
                 None,
                 factor,
                 int(session),
+                None if (correction := tensors.get(f"keyframe.{k}.depth_correction")) is None else correction.numpy(),
             )  # fmt: skip
         )
     return keyframes

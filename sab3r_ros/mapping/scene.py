@@ -1,6 +1,6 @@
 """The fused map: what every keyframe contributed, so that it can be taken out again, or moved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,10 +107,10 @@ class SceneMap:
         known = rows.cpu()[wanted[rows.cpu()] > 0]
         self.grid.set_stamps(known.to(rows.device), wanted[known].to(rows.device))
 
-    def move(self, poses: Mapping[int, Tensor]) -> int:
+    def move(self, poses: Mapping[int, Tensor], deeper: Mapping[int, Callable[[Tensor], Tensor]] | None = None) -> int:
         """Move what keyframes contributed to other poses (4,4), similarities; returns how many of them contributed something.
 
-        Their voxels' means are moved, not their pixels: exact for what one keyframe sees of a voxel, without its observation.
+        deeper: of keyframes whose depth has changed, what makes points (N,3) in their camera to those that it has now. Their voxels' means are moved, not their pixels: exact for what one keyframe sees of a voxel, without its observation.
         """
         moved, touched = {}, []
         for keyframe, pose in poses.items():
@@ -119,7 +119,12 @@ class SceneMap:
                 rows = contribution.rows.to(self.grid.device)
                 cell = self.grid.cells(rows).double()
                 xyz = (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
-                moved[keyframe] = contribution, transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz).float()
+                if deeper and keyframe in deeper:
+                    xyz = deeper[keyframe](transform_points(torch.linalg.inv(before).to(xyz), xyz))
+                    xyz = transform_points(pose.to(xyz), xyz)
+                else:
+                    xyz = transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz)
+                moved[keyframe] = contribution, xyz.float()
         for contribution, _ in moved.values():
             self._held -= contribution.num_bytes
             touched.append(self.grid.remove(contribution))

@@ -1,8 +1,9 @@
 """Everything that a mapper knows of one map: replaced as a whole by a reset or a load, so that no frame sees half of it."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from sab3r_ros.geometry.pointmaps import focal_from_pointmap
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.back_end import MatchStore
 from sab3r_ros.mapping.adjustment.bundle import Lens
+from sab3r_ros.mapping.depth_grid import basis
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.odometry import OdometryScale
 from sab3r_ros.mapping.scene import SceneMap
@@ -62,6 +64,7 @@ class MapState:
     odometry: OdometryScale = field(default_factory=OdometryScale)
     unit: float = 1.0  # the map's over the network's own, as odometry told it
     has_depth: bool = False  # whether depth measures every frame's scale
+    _corrected: dict[int, np.ndarray] = field(default_factory=dict)  # by what voxels have not followed yet
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
     @property
@@ -217,6 +220,13 @@ class MapState:
                 self.last_pose = moved.to(self.last_pose) @ self.last_pose
         return max(motions)
 
+    def correct_depth(self, corrections: Mapping[int, np.ndarray]) -> None:
+        """Give keyframes, by id, other corrections of their depth (`depth_grid`); voxels follow by `move_voxels`."""
+        for number, correction in corrections.items():
+            change = self.graph.correct_depth(number, correction)
+            if number in self.scene.poses():
+                self._corrected[number] = self._corrected.get(number, 0) + change
+
     def follow(self, estimate: PoseEstimate, references: list[Keyframe]) -> PoseEstimate:
         """An estimate that was made beside keyframes which have moved since then."""
         if not references:
@@ -230,16 +240,35 @@ class MapState:
         """Ids of keyframes whose voxels are noticeably elsewhere than they stand now."""
         limit = _NOTICEABLE * self.scene.settings.voxel_size
         now = {k.id: k.pose for k in self.graph.keyframes}
-        return [n for n, pose in self.scene.poses().items() if n in now and _motion(pose.to(now[n]), now[n]) > limit]
+        deeper = {n for n, change in self._corrected.items() if np.abs(change).max() * _REACH > limit}
+        return [
+            n for n, pose in self.scene.poses().items()
+            if n in now and (n in deeper or _motion(pose.to(now[n]), now[n]) > limit)
+        ]  # fmt: skip
 
     def move_voxels(self, keyframes: list[int]) -> None:
-        """Bring the voxels of keyframes to where these stand now."""
-        self.scene.move({number: self.graph[number].pose for number in keyframes})
+        """Bring the voxels of keyframes to where these stand now, and to the depth that these have now."""
+        lens, _ = self.believed_lens()
+        changes = {n: self._corrected.pop(n) for n in keyframes if n in self._corrected}
+        deeper = (
+            {}
+            if lens is None
+            else {n: partial(_deeper, lens, c, self.graph[n].points.shape) for n, c in changes.items()}
+        )
+        self.scene.move({number: self.graph[number].pose for number in keyframes}, deeper)
 
 
 def typical_focal(keyframes: Sequence[Keyframe]) -> float:
     """Focal length in pixels of the network's image that the pointmaps of the newest keyframes tell; there must be one."""
     return float(np.median([focal_from_pointmap(k.points.float()) for k in keyframes[-_TOLD_BY:]]))
+
+
+def _deeper(lens: Lens, change: np.ndarray, shape: Sequence[int], points: Tensor) -> Tensor:
+    """Points (N,3) in a keyframe's camera after a change of its depth's correction."""
+    seen = points.double().cpu().numpy()
+    pixels = np.nan_to_num(lens.project(seen), nan=-1.0)
+    factors = np.exp(basis(pixels, (shape[1], shape[0])) @ change.ravel())
+    return points * torch.from_numpy(factors).to(points)[:, None]
 
 
 def _motion(before: Tensor, after: Tensor) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.types import Keyframe
 
-_PATCH = 16  # patches along the long side of a pointmap
+_PATCH = 7  # patches along the long side of a pointmap: smaller ones follow its bends
 _FLAT = 0.25  # smallest over middle axis of a patch's points, below which it has a normal
 _WIDTHS = ((8.0, None), (6.0, 6.0), (5.0, 2.0), (4.0, 1.0))  # degrees: of a normal; around the best direction so far
 _ROLL = 10.0  # degrees, standard deviation of a hand-held camera's roll

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 
 from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, prepare, rescaled
-from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds
+from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, solve
+from sab3r_ros.mapping.adjustment.depth_fields import solve_depth
+from sab3r_ros.mapping.adjustment.depth_problem import depth_problem
 from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
-from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
+from sab3r_ros.mapping.adjustment.solver_process import P, R, SolverError, SolverProcess
 
 if TYPE_CHECKING:
     from sab3r_ros.mapping.mapper import Mapper
@@ -69,27 +72,35 @@ class Adjuster:
             return None
         frames: list[Sighted] = []
 
-        def solve(problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
+        def solved(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
             if stop.is_set():
                 raise SolverError("told to end")
-            return self._solve(problem, rounds)
+            return self._solve(function, *args, **options)
+
+        def adjust(problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
+            return solved(solve, problem, rounds)
 
         try:
-            solution = solve(prepared.problem)
+            solution = adjust(prepared.problem)
             _check(prepared, solution)
             if whole:
-                solution, frames = adjust_with_frames(solve, prepared, solution, tracked)
+                solution, frames = adjust_with_frames(adjust, prepared, solution, tracked)
                 _check(prepared, solution)
+            found = finished(prepared, solution, whole and not held)
+            corrections = {}
+            if whole and settings.depth:
+                nodes = solved(solve_depth, depth_problem(prepared, solution, found))
+                corrections = {k.id: c for k, c in zip(prepared.keyframes, nodes, strict=True) if k.id not in held}
         except (SolverError, np.linalg.LinAlgError, cv2.error) as error:  # the map stays as it is
             if not stop.is_set():
                 _LOG.warning("keyframes were not adjusted: %s", error)
             return None
-        found = finished(prepared, solution, whole and not held)
         points = int(np.isfinite(solution.points).all(1).sum())
         with mapper.lock:
             if mapper.state is not state:
                 return None
             motion = state.move_keyframes({number: torch.from_numpy(pose) for number, pose in found.poses.items()})
+            state.correct_depth(corrections)
             for frame in frames:
                 pose = torch.from_numpy(rescaled(found.to_metres, frame.pose))
                 state.graph.replace_tracked(frame.position, tracked[frame.position].stamp, pose)

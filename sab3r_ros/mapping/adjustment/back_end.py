@@ -14,6 +14,7 @@ from sab3r_ros.config import AdjustmentSettings
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution, Lens
 from sab3r_ros.mapping.adjustment.tracks import MIN_INLIERS, Tracks, build_tracks, thinned, verified_match
+from sab3r_ros.mapping.depth_grid import correction_factors
 from sab3r_ros.types import Keyframe
 
 _NEWEST = 5  # keyframes before each that it is compared with, wherever they look
@@ -205,17 +206,25 @@ def _problem(
 
 
 def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.ndarray:
-    """Distances (N,) from the camera at pixels (N,2), in the unit of the keyframe's pointmap.
+    """Distances (N,) from the camera at pixels (N,2), in the unit of the keyframe's pointmap, as they were before any adjustment.
 
     NaN where it has none, and at edges of depth, where it lies between what is near and what is far.
     """
     column, row = np.round(pixels).astype(int).T
-    depth = np.nan_to_num(keyframe.host_depth.numpy())
+    depth = network_depth(keyframe)
     around = np.ones([2 * max(1, round(_EDGE_REACH * depth.shape[-1])) + 1] * 2, np.uint8)
     largest, smallest = cv2.dilate(depth, around), cv2.erode(depth, around)
     found = depth[row, column]
     smooth = (smallest[row, column] > 1e-3) & (largest[row, column] < (1 + _EDGE) * smallest[row, column])
     return np.where(smooth, found, np.nan) / lens.rays(pixels)[:, 2]
+
+
+def network_depth(keyframe: Keyframe) -> np.ndarray:
+    """Depth (h,w) of a keyframe's pointmap without the correction of an earlier adjustment, which must not confirm itself; 0 for NaN."""
+    depth = np.nan_to_num(keyframe.host_depth.numpy())
+    if keyframe.depth_correction is None:
+        return depth
+    return depth / correction_factors(keyframe.depth_correction, depth.shape)
 
 
 def finished(prepared: Prepared, solution: BundleSolution, rescale: bool) -> Adjustment:

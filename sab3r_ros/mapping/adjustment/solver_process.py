@@ -1,8 +1,9 @@
-"""Bundle adjustment in a process of its own: GTSAM holds Python's lock while it works, and writes to the standard output.
+"""Adjustment in a process of its own: GTSAM holds Python's lock while it works, and writes to the standard output.
 
     python -m sab3r_ros.mapping.adjustment.solver_process
 
-reads pickled problems from its standard input and answers each with a solution or an error; it ends with its input.
+reads pickled functions with their arguments from its standard input and answers each with the result or an error; it ends with
+its input.
 """
 
 import importlib.util
@@ -11,9 +12,11 @@ import pickle
 import subprocess
 import sys
 import threading
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
-from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, solve
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _NICE = 10  # a camera that is tracked beside goes first
 
@@ -34,15 +37,15 @@ class SolverProcess:
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
-        """The solution. Raises SolverError where there is none."""
+    def __call__(self, solve: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+        """What a function of a module answers, called over there. Raises SolverError where it raises."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = _start()
             try:
                 assert self._process.stdin is not None
                 assert self._process.stdout is not None
-                pickle.dump((problem, rounds), self._process.stdin)
+                pickle.dump((solve, args, options), self._process.stdin)
                 self._process.stdin.flush()
                 answer = pickle.load(self._process.stdout)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
@@ -72,14 +75,14 @@ def _start() -> subprocess.Popen:
 
 
 def serve(problems: BinaryIO, answers: BinaryIO) -> None:
-    """Answer pickled problems until there are no more."""
+    """Call what is pickled until there is no more."""
     while True:
         try:
-            problem, rounds = pickle.load(problems)
+            solve, args, options = pickle.load(problems)
         except EOFError:
             return
         try:
-            answer: BundleSolution | str = solve(problem, rounds)
+            answer: Any = solve(*args, **options)
         except Exception as error:  # whatever GTSAM makes of odd numbers; the parent goes on without
             answer = f"{type(error).__name__}: {error}".splitlines()[0]
         pickle.dump(answer, answers)

@@ -68,11 +68,11 @@ def test_a_process_of_its_own_finds_the_same_and_survives_what_cannot_be_solved(
     made = walk(8)
     task = problem(made, disturbed(made.poses, 8))
     apart = SolverProcess()
-    assert np.abs(apart(task).poses - solve(task).poses).max() < 1e-6
+    assert np.abs(apart(solve, task).poses - solve(task).poses).max() < 1e-6
     with pytest.raises(SolverError):
-        apart(replace(task, poses=np.full_like(task.poses, np.nan)))
-    assert np.isfinite(apart(task).poses).all()
+        apart(solve, replace(task, poses=np.full_like(task.poses, np.nan)))
+    assert np.isfinite(apart(solve, task).poses).all()
     apart.close()
-    assert np.isfinite(apart(task).poses).all()  # started again
+    assert np.isfinite(apart(solve, task).poses).all()  # started again
     apart.close()
     assert capfd.readouterr().out == ""
