@@ -219,26 +219,34 @@ class MapSettings(Group):
         le=1024,
         description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis",
     )
+    straight_walls: bool = Field(
+        True,
+        description="Bring what looks like walls, floors and ceilings onto planes when all keyframes have been adjusted; only in maps that are upright",
+    )
     superpixel_pooling: bool = Field(
         False,
         description="Average features over superpixels of the image: for features that are coarser than things; sharp ones lose small things",
     )
 
 
+# Surfaces and things of rooms.
+DEFAULT_LABELS = (
+    "wall", "floor", "ceiling", "table", "desk", "chair", "stool", "sofa", "bed", "cabinet", "counter", "drawers",
+    "shelves", "door", "window", "lamp", "television", "refrigerator", "oven", "microwave", "dishwasher", "sink",
+    "toilet", "picture", "curtain", "rug", "trash can", "mug", "bottle", "bowl", "plate", "pan", "pot", "kettle",
+    "teapot", "knife", "spoon", "scissors", "hammer", "drill", "screwdriver", "box", "book", "laptop", "keyboard",
+    "headphones", "bag", "faucet", "vase", "plant", "ball", "hat", "clock", "phone", "game controller", "cushion",
+    "bucket",
+)  # fmt: skip
+
+
 class QuerySettings(Group):
     """Open-vocabulary labels and object search."""
 
     labels: list[str] = Field(
-        default=[
-            "wall", "floor", "ceiling", "table", "desk", "chair", "stool", "sofa", "bed", "cabinet", "counter", "drawers",
-            "shelves", "door", "window", "lamp", "television", "refrigerator", "oven", "microwave", "dishwasher", "sink",
-            "toilet", "picture", "curtain", "rug", "trash can", "mug", "bottle", "bowl", "plate", "pan", "pot", "kettle",
-            "teapot", "knife", "spoon", "scissors", "hammer", "drill", "screwdriver", "box", "book", "laptop", "keyboard",
-            "headphones", "bag", "faucet", "vase", "plant", "ball", "hat", "clock", "phone", "game controller", "cushion",
-            "bucket",
-        ],
+        default=list(DEFAULT_LABELS),
         description="The vocabulary that map points are labelled with",
-    )  # fmt: skip
+    )
     prompt_template: str = Field(
         "", description="A prompt with {} for the label; empty = CLIP's 80 templates, averaged"
     )

@@ -22,6 +22,7 @@ from sab3r_ros.mapping.placing import KeypointPlacing, StartedFrame
 from sab3r_ros.mapping.recognition import is_near, shares_a_place
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
+from sab3r_ros.mapping.straightening import Straightener
 from sab3r_ros.mapping.superpixels import pool_over_superpixels, segment_superpixels
 from sab3r_ros.mapping.tracker import Tracker
 from sab3r_ros.mapping.up import find_up, rotation_to_z
@@ -99,6 +100,7 @@ class Mapper:
         self.state = self.empty_state()
         self._adjuster = self._make_adjuster()
         self._adjusting = threading.Lock()
+        self._straightener = Straightener(self.backend.features)
         self.adjusted: AdjustmentReport | None = None  # what the last adjustment did
 
     def _make_adjuster(self) -> Adjuster | None:
@@ -368,10 +370,30 @@ class Mapper:
             state.upright = True
             if degrees < _UPRIGHT:
                 return 0.0
-            state.move_keyframes({k.id: turn.to(k.pose) @ k.pose for k in state.graph.keyframes})
+            state.transform(turn)
         self.move_voxels(state)
         _LOG.info("the map was turned by %.0f degrees: its floors, tables and walls show which way is up", degrees)
         return degrees
+
+    def straighten_walls(self) -> int:
+        """Bring what looks like walls, floors and ceilings onto planes; returns how many planes there are.
+
+        Only in a map that is upright, and whose features know words; see `mapping.planes`. What comes later is not on them
+        until this is called again.
+        """
+        with self.lock:
+            state = self.state
+            if not self.settings.map.straight_walls or not (state.upright or self.up_is_known):
+                return 0
+            parts, basis, keypoints = state.scene.parts(), state.scene.codec.basis.clone(), state.keypoints
+        shapes, planes = self._straightener.shapes(parts, basis, keypoints)
+        for start in range(0, len(shapes), _VOXELS_OF):
+            with self.lock:
+                if self.state is not state:
+                    return 0
+                state.scene.reshape(shapes[start : start + _VOXELS_OF])
+                self.revision += 1
+        return planes
 
     def move_voxels(self, state: MapState) -> None:
         """Let voxels follow keyframes that moved, in portions between which a frame may pass."""

@@ -33,6 +33,16 @@ class KeyframeVoxels:
     stamp: int
 
 
+@dataclass(frozen=True)
+class ScenePart:
+    """What a keyframe contributed: where its voxels (M,) have their means, (M,3) in the map, and the pose (4,4) it was fused at."""
+
+    keyframe: int
+    contribution: Contribution
+    xyz: np.ndarray
+    pose: np.ndarray
+
+
 class SceneMap:
     """Voxels fused from keyframes, with compressed features. Not safe for several threads: the mapper's lock guards it.
 
@@ -112,33 +122,60 @@ class SceneMap:
 
         deeper: of keyframes whose depth has changed, what makes points (N,3) in their camera to those that it has now. Their voxels' means are moved, not their pixels: exact for what one keyframe sees of a voxel, without its observation.
         """
-        moved, touched = {}, []
+        moved = {}
         for keyframe, pose in poses.items():
             if keyframe in self._contributions:
-                contribution, before = self._contributions.pop(keyframe)
-                rows = contribution.rows.to(self.grid.device)
-                cell = self.grid.cells(rows).double()
-                xyz = (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
+                contribution, before = self._contributions[keyframe]
+                xyz = self._positions(contribution)
                 if deeper and keyframe in deeper:
                     xyz = deeper[keyframe](transform_points(torch.linalg.inv(before).to(xyz), xyz))
                     xyz = transform_points(pose.to(xyz), xyz)
                 else:
                     xyz = transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz)
-                moved[keyframe] = contribution, xyz.float()
-        for contribution, _ in moved.values():
+                moved[keyframe] = xyz, pose
+        self._put(moved)
+        return len(moved)
+
+    def _positions(self, contribution: Contribution) -> Tensor:
+        """Where (M,3) float64 a contribution's voxels have their means."""
+        cell = self.grid.cells(contribution.rows.to(self.grid.device)).double()
+        return (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
+
+    def _put(self, moved: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+        """Put the voxels of keyframes to other positions (M,3), fused at poses (4,4)."""
+        parts = {keyframe: self._contributions.pop(keyframe)[0] for keyframe in moved}
+        touched = []
+        for contribution in parts.values():
             self._held -= contribution.num_bytes
             touched.append(self.grid.remove(contribution))
         device = self.grid.device
-        for keyframe, (contribution, xyz) in moved.items():
+        for keyframe, (xyz, pose) in moved.items():
+            contribution = parts[keyframe]
             feature = contribution.feature
             self._add(
-                keyframe, poses[keyframe], xyz, contribution.rgb.to(device), contribution.weight.to(device),
+                keyframe, pose, xyz.float(), contribution.rgb.to(device), contribution.weight.to(device),
                 None if feature is None else feature.float().to(device), contribution.stamp,
             )  # fmt: skip
         if touched:
             rows = torch.cat(touched).unique()
             self._restore_stamps(rows[self.grid.in_use(rows)])
-        return len(moved)
+
+    def parts(self) -> list[ScenePart]:
+        """What every keyframe contributed, as it is now."""
+        return [
+            ScenePart(keyframe, contribution, self._positions(contribution).cpu().numpy(), pose.cpu().numpy())
+            for keyframe, (contribution, pose) in self._contributions.items()
+        ]
+
+    def reshape(self, shapes: Sequence[tuple[ScenePart, np.ndarray]]) -> None:
+        """Put the voxels of parts to other positions (M,3); parts that were moved or taken out since they were read stay."""
+        kept = [(p, xyz) for p, xyz in shapes if self._contributions.get(p.keyframe, (None,))[0] is p.contribution]
+        self._put(
+            {
+                p.keyframe: (torch.from_numpy(xyz).to(self.grid.device), self._contributions[p.keyframe][1])
+                for p, xyz in kept
+            }
+        )
 
     def poses(self) -> dict[int, Tensor]:
         """The poses (4,4) at which keyframes contributed, by their ids."""

@@ -64,6 +64,9 @@ class MapState:
     odometry: OdometryScale = field(default_factory=OdometryScale)
     unit: float = 1.0  # the map's over the network's own, as odometry told it
     has_depth: bool = False  # whether depth measures every frame's scale
+    keypoints: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 3))
+    )  # that the last adjustment of all triangulated
     _corrected: dict[int, np.ndarray] = field(default_factory=dict)  # by what voxels have not followed yet
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
@@ -143,8 +146,13 @@ class MapState:
         """Give the map another unit: `metres` to one of before. Voxels follow by `move_voxels`."""
         similarity = torch.eye(4, dtype=torch.float64)
         similarity[:3, :3] *= metres
-        self.move_keyframes({k.id: similarity.to(k.pose) @ k.pose for k in self.graph.keyframes})
+        self.transform(similarity)
         self.unit *= metres
+
+    def transform(self, similarity: Tensor) -> None:
+        """Move the whole map by a similarity (4,4). Voxels follow by `move_voxels`."""
+        self.move_keyframes({k.id: similarity.to(k.pose) @ k.pose for k in self.graph.keyframes})
+        self.keypoints = self.keypoints @ similarity[:3, :3].numpy().T + similarity[:3, 3].numpy()
 
     def believe_calibration(self, intrinsics: np.ndarray) -> None:
         """Take intrinsics (3,3) of the network's image for the camera's."""

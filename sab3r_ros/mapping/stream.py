@@ -74,6 +74,7 @@ def map_stream(
             before_adjustment()
         mapper.adjust()
     mapper.turn_upright()
+    mapper.straighten_walls()
     run.results = _as_mapped(run.results, mapper)
     return run
 

@@ -1,9 +1,12 @@
 """The keyframe graph: nothing is forgotten, heavy tensors are, and frames move with their keyframes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from sab3r_ros.mapping.depth_grid import COLUMNS, ROWS
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.models.base import EncodedView
 from sab3r_ros.types import Edge, Keyframe
@@ -37,6 +40,23 @@ def test_keyframes_stay_and_only_their_heavy_tensors_go():
     assert graph[0].tokens is not None
     with pytest.raises(KeyError):
         graph.revive(keyframe(7))
+
+
+def test_a_keyframe_that_was_adjusted_while_its_tokens_were_made_stays_adjusted():
+    graph = KeyframeGraph(kept=1)
+    for k in range(2):
+        graph.add(keyframe(k))
+    restored = replace(graph[0], tokens=keyframe(0).tokens, points=graph[0].points.float())
+    moved = keyframe(0, 3.0).pose
+    graph.move(0, moved)
+    correction = np.full((ROWS, COLUMNS), np.log(2.0))
+    assert (graph.correct_depth(0, correction) == correction).all()
+    graph.revive(restored)
+    assert graph[0].tokens is not None
+    assert torch.equal(graph[0].pose, moved)
+    assert torch.allclose(graph[0].points, torch.tensor(3.0))
+    assert graph.correct_depth(0, 0 * correction) == pytest.approx(-correction)
+    assert torch.allclose(graph[0].points, torch.tensor(1.5))
 
 
 def test_what_does_not_belong_is_rejected():

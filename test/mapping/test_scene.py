@@ -1,5 +1,7 @@
 """The scene map: keyframes go in, come out again, and move."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,36 @@ def test_a_moved_keyframe_lies_where_it_would_have_been_fused():
     assert moved.move({7: target}) == 0
     moved.remove(0)
     assert len(moved) == 0
+
+
+def test_depth_that_changed_lies_where_it_would_have_been_fused():
+    moved, fused = (SceneMap(SETTINGS, 6) for _ in range(2))
+    target = rotation(0.3)
+    moved.integrate(keyframe(0), observation(0))
+    assert moved.move({0: target}, {0: lambda points: 1.2 * points}) == 1
+    seen = observation(0)
+    fused.integrate(keyframe(0, target), replace(seen, points=1.2 * seen.points))
+    there = fused.grid.rows_at(moved.snapshot().xyz)
+    assert (there >= 0).double().mean() > 0.95
+
+
+def test_parts_take_another_shape_unless_they_changed_meanwhile():
+    scene = SceneMap(SETTINGS, 6)
+    scene.integrate(keyframe(0), observation(0))
+    scene.integrate(keyframe(1, rotation(0.2)), observation(1))
+    parts = scene.parts()
+    assert [p.keyframe for p in parts] == [0, 1]
+    assert np.allclose(parts[1].pose, rotation(0.2))
+    scene.move({1: rotation(0.4)})
+    before = scene.parts()[1].xyz
+    flat = [(p, np.c_[p.xyz[:, :2], np.full(len(p.xyz), 5.0)]) for p in parts]
+    weight = scene.snapshot().column("weight").sum()
+    scene.reshape(flat)
+    after = scene.parts()
+    order = {p.keyframe: p.xyz for p in after}
+    assert np.allclose(order[0][:, 2], 5.0, atol=1e-5)
+    assert np.allclose(np.sort(order[1], 0), np.sort(before, 0), atol=1e-5)
+    assert scene.snapshot().column("weight").sum() == pytest.approx(float(weight), rel=1e-4)
 
 
 def test_keyframes_that_move_together_leave_the_others_as_they_are():

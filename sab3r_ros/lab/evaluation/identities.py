@@ -121,6 +121,7 @@ def _walk(
             progress()
     mapper.adjust()
     mapper.turn_upright()
+    mapper.straighten_walls()
     look()
     return looks, len(registry.objects)
 

@@ -101,6 +101,9 @@ class Adjuster:
                 return None
             motion = state.move_keyframes({number: torch.from_numpy(pose) for number, pose in found.poses.items()})
             state.correct_depth(corrections)
+            if whole:
+                seen = solution.points[np.isfinite(solution.points).all(1)]
+                state.keypoints = seen @ found.to_metres[:3, :3].T + found.to_metres[:3, 3]
             for frame in frames:
                 pose = torch.from_numpy(rescaled(found.to_metres, frame.pose))
                 state.graph.replace_tracked(frame.position, tracked[frame.position].stamp, pose)

@@ -46,6 +46,7 @@ class BackgroundAdjustment:
                     whole_at = keyframes
                     mapper.adjust(stop=self._ending)
                     mapper.turn_upright()
+                    mapper.straighten_walls()
                 whole_at = min(whole_at, keyframes)  # a reset begins anew
             except Exception as error:
                 if not self._ending.is_set():  # the map goes on as it is

@@ -30,14 +30,14 @@ _SMOOTH_STD = 0.05  # of the difference of two nodes side by side
 _POINT_STD = 0.015  # of the log of a keypoint's depth, beside what its triangulation is uncertain by
 _POINT_REACH = 0.05  # where a keypoint's error counts half
 _VIEW_STD, _VIEW_REACH, _VIEW_LIMIT = 0.05, 0.05, 0.25  # the same between views; beyond the limit it is another surface
-_VIEW_COUNT = 200.0  # comparisons with other views that tell something of their own
+_VIEW_COUNT = 600.0  # comparisons with other views that tell something of their own
 _COARSE = 23  # compared samples between those that tell what views share
 _PARTNERS, _SHARED = 8, 0.2  # views to compare with, and the share of the image that they must see
 _SPANS = (3, 6, 12)  # samples over which inverse depth is made linear
 _FLAT_STD = (
     8e-5  # of the second difference of inverse depth, relative to it, over a span of one sample; grows with its square
 )
-_FLAT_REACH, _FLAT_LIMIT = 5.0, 0.3  # standard deviations where it counts half, and the difference that is an edge
+_FLAT_REACH, _FLAT_LIMIT = 4.0, 0.3  # standard deviations where it counts half, and the difference that is an edge
 _FLAT_COUNT = 60.0  # second differences that tell something of their own
 _NEAREST = 0.05  # metres
 

@@ -71,6 +71,37 @@ def test_a_recording_is_straightened_at_its_end(views):
     assert on_voxels(after) > 0.8 * on_voxels(before)
 
 
+def depth_errors(mapper, views):
+    """Mean error (K,) of the log of the keyframes' depth, after scaling each."""
+    out = []
+    for keyframe in mapper.state.graph.keyframes:
+        true = views[round(keyframe.stamp / 1e8)].depth
+        ratio = np.log(keyframe.points[..., 2].float().numpy() / true)
+        out.append(np.abs(ratio - np.median(ratio)).mean())
+    return np.array(out)
+
+
+def test_depth_is_corrected_as_well_and_stays_as_it_is_when_nothing_new_comes(views, tmp_path):
+    mappers = {}
+    for wanted in (True, False):
+        backend = oracle(views, noise=0.02, bend=0.25)
+        backend.geometry.image_size = 256
+        mapper = mappers[wanted] = Mapper(settings_from_dotted(SETTINGS | {"adjustment.depth": wanted}), backend)
+        map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(views)])
+    corrected, left = mappers[True], mappers[False]
+    assert all(k.depth_correction is None for k in left.state.graph.keyframes)
+    assert depth_errors(corrected, views).mean() < 0.8 * depth_errors(left, views).mean()
+    assert corrected.state.lagging() == []
+    assert on_voxels(corrected) > 0.9 * on_voxels(left)
+    before = {k.id: k.depth_correction for k in corrected.state.graph.keyframes}
+    save_map(corrected, tmp_path / "map")
+    assert corrected.adjust() is not None
+    assert all(np.abs(k.depth_correction - before[k.id]).max() < 0.03 for k in corrected.state.graph.keyframes)
+    again = make(views)
+    load_map(again, tmp_path / "map")
+    assert all((k.depth_correction == before[k.id]).all() for k in again.state.graph.keyframes)
+
+
 def test_a_reset_meanwhile_wins(views, monkeypatch):
     mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
     solve = SolverProcess.__call__
