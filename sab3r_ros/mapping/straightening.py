@@ -56,12 +56,12 @@ class Straightener:
 
 
 def _kinds(part: ScenePart, words: Tensor) -> np.ndarray:
-    """The kind (M,) of a part's voxels, by the word (L,r) that their features are nearest to."""
+    """The kind (M,) of a part's voxels, by the word (L,r) that their features are nearest to; OTHER without a feature."""
     feature = part.contribution.feature
     assert feature is not None
-    best = (feature[:, : words.shape[1]].float().cpu() @ words.T).argmax(1)
+    cosine, best = (feature[:, : words.shape[1]].float().cpu() @ words.T).max(1)
     of_word = torch.tensor([_KINDS.get(label, Kind.OTHER) for label in DEFAULT_LABELS])
-    return of_word[best].numpy()
+    return torch.where(cosine != 0, of_word[best], Kind.OTHER).numpy()
 
 
 def _kinds_near(keypoints: np.ndarray, points: np.ndarray, kinds: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def test_a_map_is_continued_with_a_later_recording(maps, tmp_path):
     sab3r("map", maps / "later", "--out", tmp_path / "m", "--onto", maps / "a")
     before, after = read_map(maps / "a"), read_map(tmp_path / "m")
     assert len(after.trajectory) == len(before.trajectory) + 8
-    assert len(after.snapshot) > len(before.snapshot)
+    assert len(after.keyframes) > len(before.keyframes)
     assert {k.session for k in after.keyframes} == {0, 1}
 
 

@@ -11,8 +11,12 @@ from sab3r_ros.geometry.projection import backproject, transform
 from sab3r_ros.geometry.sim3 import rigid_part
 from sab3r_ros.lab.synthetic.objects import LABELS
 from sab3r_ros.lab.synthetic.sequence import render_sequence
+from sab3r_ros.mapping import straightening
 from sab3r_ros.mapping.mapper import Mapper
+from sab3r_ros.mapping.planes import Kind
+from sab3r_ros.mapping.scene import ScenePart
 from sab3r_ros.mapping.stream import map_stream
+from sab3r_ros.mapping.voxel_grid import Contribution
 from sab3r_ros.types import Frame
 
 SETTINGS = {
@@ -48,6 +52,13 @@ def mapped(views, words=True, **more):
     return mapper
 
 
+def straightened_part(features):
+    """A part of a scene whose voxels have features (M,F)."""
+    nothing = torch.zeros(len(features), 3)
+    contribution = Contribution(torch.arange(len(features)), nothing, nothing, nothing[:, 0], features.half(), 0)
+    return ScenePart(0, contribution, nothing.numpy(), np.eye(4))
+
+
 def distances(mapper, views, structure):
     """Distances (N,) of voxels that are, or are not, walls, floor and ceiling to the nearest true point of any view."""
     first = mapper.state.graph.keyframes[0]
@@ -78,6 +89,12 @@ def test_a_map_without_words_or_without_an_up_stays_as_it_is(views, caplog):
     assert caplog.text.count("not straightened") == 1, "it is said once"
     leaning = mapped(views, **{"camera.find_up": False})
     assert leaning.straighten_walls() == 0
+    part = straightened_part(torch.zeros(5, 8))
+    assert (straightening._kinds(part, torch.eye(3, 8)) == Kind.OTHER).all(), "no feature is no wall"
+    assert straightening._kinds(straightened_part(torch.eye(8)[:2]), torch.eye(3, 8)).tolist() == [
+        Kind.WALL,
+        Kind.FLOOR,
+    ]
     empty = Mapper(settings_from_dotted(SETTINGS), oracle(views))
     empty.up_is_known = True
     assert empty.straighten_walls() == 0

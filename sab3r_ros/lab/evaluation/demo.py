@@ -4,8 +4,11 @@ import json
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
+from sab3r_ros.geometry.projection import backproject, transform
 from sab3r_ros.lab.evaluation.flatness import distances_to_plane
+from sab3r_ros.lab.evaluation.poses import align_poses
 from sab3r_ros.lab.evaluation.stream import GroundTruthView, geometry_metrics, point_iou, points_under
 from sab3r_ros.lab.synthetic.parts import AFFORDANCES
 from sab3r_ros.mapping.mapper import Mapper
@@ -20,7 +23,8 @@ _WALL = 100  # voxels, for a plane to be fitted
 
 def demo_metrics(mapper: Mapper, run: Run, objects: list[LocatedObject], answers: list[tuple[dict, tuple]]) -> dict:
     """Accuracy of poses and depth, the IoU of every located object and of every region's points, and `wall_distance`: the median
-    distance (m) of the walls' points to the plane that fits their wall.
+    distance (m) of the walls' points to the plane that fits their wall, and `surface_distance`: the mean distance (m) of the map's
+    points to the nearest true one.
 
     answers: as `cli.demo` makes them.
     """
@@ -48,8 +52,17 @@ def demo_metrics(mapper: Mapper, run: Run, objects: list[LocatedObject], answers
     walls = [points_under(mapper, _masks(truth["instance"] == k)) for k in np.flatnonzero(labels == "wall")]
     off = np.concatenate([distances_to_plane(w) for w in walls if len(w) >= _WALL] or [np.full(1, np.nan)])
     return {k: figures[k] for k in _GEOMETRY} | {
-        "wall_distance": round(float(np.median(off)), 4), "located": located, "affords": affords,
+        "wall_distance": round(float(np.median(off)), 4), "surface_distance": round(_surface_distance(mapper, run, views), 4),
+        "located": located, "affords": affords,
     }  # fmt: skip
+
+
+def _surface_distance(mapper: Mapper, run: Run, views: list[GroundTruthView]) -> float:
+    both = [(p, v.cam2world) for p, v in zip(run.poses, views, strict=True) if p is not None]
+    to_truth = align_poses([p for p, _ in both], [t for _, t in both])
+    true = [transform(v.cam2world, backproject(v.depth, v.intrinsics)[::2, ::2][v.depth[::2, ::2] > 0]) for v in views]
+    mapped = transform(to_truth, mapper.snapshot(columns=("xyz",)).points.astype(float))
+    return float(cKDTree(np.concatenate(true)).query(mapped)[0].mean())
 
 
 def _masks(images: np.ndarray) -> dict[int, np.ndarray]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from sab3r_ros.geometry.projection import overlap
 from sab3r_ros.geometry.sim3 import fit_sim3, transform_points
@@ -110,6 +111,23 @@ def align_positions(
     source, target = (torch.from_numpy(np.array([p[:3, 3] for p in side])) for side in (poses, truth))
     pose = fit_sim3(source, target, torch.ones(len(source)), fixed_scale)
     return pose.numpy(), (transform_points(pose, source) - target).norm(dim=-1).numpy()
+
+
+def align_poses(poses: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> np.ndarray:
+    """The similarity (4,4) that brings cameras to the truth by their mean rotation, then by scale and middle of their positions.
+
+    Positions alone leave the turn about a nearly straight path open. Raises ValueError where all are at one place.
+    """
+    turns = [t[:3, :3] @ p[:3, :3].T for p, t in zip(poses, truth, strict=True)]
+    rotation = Rotation.from_matrix(turns).mean().as_matrix()
+    source, target = (np.array([p[:3, 3] for p in side]) for side in (poses, truth))
+    turned, wanted = (source - source.mean(0)) @ rotation.T, target - target.mean(0)
+    if not (size := float((turned**2).sum())):
+        raise ValueError("all cameras are at one place")
+    out = np.eye(4)
+    out[:3, :3] = float((turned * wanted).sum()) / size * rotation
+    out[:3, 3] = target.mean(0) - out[:3, :3] @ source.mean(0)
+    return out
 
 
 def absolute_trajectory_error(poses: Sequence[np.ndarray | None], truth: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from sab3r_ros.lab.evaluation.depth import abs_rel
 from sab3r_ros.lab.evaluation.flatness import distances_to_plane
 from sab3r_ros.lab.evaluation.poses import (
     absolute_trajectory_error,
+    align_poses,
     relative_pose_accuracy,
     rotation_angle,
     wide_baseline_pairs,
@@ -71,6 +72,23 @@ def test_ate_is_free_of_frame_and_scale():
     found[3] = None
     assert absolute_trajectory_error(found, truth)[0] < 1e-9
     assert math.isnan(absolute_trajectory_error(found[:2], truth[:2])[0])
+
+
+def test_cameras_on_a_straight_line_are_aligned_by_their_rotations_too():
+    truth = [pose(10 * k, (k, 0, 0)) for k in range(4)]
+    moved = pose(50, (3, 2, 1))
+    found = [moved @ t for t in truth]
+    for p in found:
+        p[:3, 3] *= 0.5
+    similarity = align_poses(found, truth)
+    expected = np.linalg.inv(moved)
+    assert np.allclose(similarity[:3, :3], 2 * expected[:3, :3])
+    assert all(
+        np.allclose(similarity[:3, :3] @ p[:3, 3] + similarity[:3, 3], t[:3, 3])
+        for p, t in zip(found, truth, strict=True)
+    )
+    with pytest.raises(ValueError, match="at one place"):
+        align_poses([truth[0]] * 3, [truth[0]] * 3)
 
 
 def test_wide_pairs_need_distance_and_overlap():
