@@ -8,7 +8,7 @@ ROWS, COLUMNS = 6, 8  # nodes
 def basis(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Weights (N, ROWS * COLUMNS) of the nodes at pixels (N,2) as (x, y) of an image of size (width, height)."""
     across, down = (_hats(x, n, nodes) for x, n, nodes in zip(np.transpose(pixels), size, (COLUMNS, ROWS), strict=True))
-    return (down[:, :, None] * across[:, None, :]).reshape(len(pixels), -1)
+    return (down[:, :, None] * across[:, None, :]).reshape(len(pixels), ROWS * COLUMNS)
 
 
 def correction_factors(correction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

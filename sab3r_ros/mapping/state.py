@@ -64,9 +64,7 @@ class MapState:
     odometry: OdometryScale = field(default_factory=OdometryScale)
     unit: float = 1.0  # the map's over the network's own, as odometry told it
     has_depth: bool = False  # whether depth measures every frame's scale
-    keypoints: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 3))
-    )  # that the last adjustment of all triangulated
+    keypoints: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # as the last adjustment has them
     _corrected: dict[int, np.ndarray] = field(default_factory=dict)  # by what voxels have not followed yet
     _scale_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
@@ -230,9 +228,10 @@ class MapState:
 
     def correct_depth(self, corrections: Mapping[int, np.ndarray]) -> None:
         """Give keyframes, by id, other corrections of their depth (`depth_grid`); voxels follow by `move_voxels`."""
+        fused = self.scene.poses()
         for number, correction in corrections.items():
             change = self.graph.correct_depth(number, correction)
-            if number in self.scene.poses():
+            if number in fused:
                 self._corrected[number] = self._corrected.get(number, 0) + change
 
     def follow(self, estimate: PoseEstimate, references: list[Keyframe]) -> PoseEstimate:
@@ -258,11 +257,9 @@ class MapState:
         """Bring the voxels of keyframes to where these stand now, and to the depth that these have now."""
         lens, _ = self.believed_lens()
         changes = {n: self._corrected.pop(n) for n in keyframes if n in self._corrected}
-        deeper = (
-            {}
-            if lens is None
-            else {n: partial(_deeper, lens, c, self.graph[n].points.shape) for n, c in changes.items()}
-        )
+        deeper = {}
+        if lens is not None:
+            deeper = {n: partial(_deeper, lens, c, self.graph[n].points.shape) for n, c in changes.items()}
         self.scene.move({number: self.graph[number].pose for number in keyframes}, deeper)
 
 

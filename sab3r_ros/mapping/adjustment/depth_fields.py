@@ -34,9 +34,8 @@ _VIEW_COUNT = 600.0  # comparisons with other views that tell something of their
 _COARSE = 23  # compared samples between those that tell what views share
 _PARTNERS, _SHARED = 8, 0.2  # views to compare with, and the share of the image that they must see
 _SPANS = (3, 6, 12)  # samples over which inverse depth is made linear
-_FLAT_STD = (
-    8e-5  # of the second difference of inverse depth, relative to it, over a span of one sample; grows with its square
-)
+# Of the second difference of inverse depth, relative to it, over a span of one sample; it grows with the square of the span.
+_FLAT_STD = 8e-5
 _FLAT_REACH, _FLAT_LIMIT = 4.0, 0.3  # standard deviations where it counts half, and the difference that is an edge
 _FLAT_COUNT = 60.0  # second differences that tell something of their own
 _NEAREST = 0.05  # metres
@@ -112,11 +111,12 @@ class _View:
         self.network = np.maximum(np.nan_to_num(problem.depths[number]), _NEAREST).ravel()
         self.nodes: np.ndarray = np.zeros(ROWS * COLUMNS)
         self.depth = self.network
-        self._terms = [*self._network(), self._flatness()]
         mine = problem.view == number
-        if mine.any():
-            seen, sigma = basis(problem.pixels[mine], samples.size), np.hypot(problem.sigma[mine], _POINT_STD)
-            self._terms.append(_Term(seen, problem.ratio[mine], sigma, _POINT_REACH, 1.0))
+        self._pixels, self._ratio, self._sigma = problem.pixels[mine], problem.ratio[mine], problem.sigma[mine]
+
+    def _keypoints(self) -> _Term:
+        sigma = np.hypot(self._sigma, _POINT_STD)
+        return _Term(basis(self._pixels, self.samples.size), self._ratio, sigma, _POINT_REACH, 1.0)
 
     def _network(self) -> list[_Term]:
         count = ROWS * COLUMNS
@@ -157,8 +157,11 @@ class _View:
         return np.flatnonzero(seen), inside[seen], place[seen]
 
     def solve(self, others: list["_View"]) -> None:
-        """The correction anew, with other views as they are."""
-        terms = [*self._terms, *self._agreement(others)]
+        """The correction anew, with other views as they are.
+
+        Equations are made when they are needed: those of all views would fill a robot's memory.
+        """
+        terms = [*self._network(), self._flatness(), self._keypoints(), *self._agreement(others)]
         for _ in range(_REWEIGHTED):
             normal, right = np.zeros((len(self.nodes),) * 2), np.zeros(len(self.nodes))
             for term in terms:
