@@ -29,6 +29,7 @@ def main() -> None:
             moments.append((frame.rgb, mapper.snapshot(columns=("xyz", "rgb")), positions(mapper)))
     mapper.adjust()
     mapper.turn_upright()
+    mapper.straighten_walls()
     snapshot = mapper.snapshot()
     best = best_answers(query.locate(snapshot, QUERIES))
     label, _ = query.classify(snapshot)
