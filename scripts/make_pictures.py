@@ -27,9 +27,7 @@ def main() -> None:
         mapper.register(frame)
         if k % _EVERY == 0:
             moments.append((frame.rgb, mapper.snapshot(columns=("xyz", "rgb")), positions(mapper)))
-    mapper.adjust()
-    mapper.turn_upright()
-    mapper.straighten_walls()
+    mapper.settle()
     snapshot = mapper.snapshot()
     best = best_answers(query.locate(snapshot, QUERIES))
     label, _ = query.classify(snapshot)

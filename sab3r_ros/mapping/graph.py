@@ -98,9 +98,8 @@ class KeyframeGraph:
         """Give a keyframe's depth another correction (`depth_grid`) in the place of the one it has; returns by how much they differ."""
         now = self._keyframes[keyframe]
         change = correction - (0 if now.depth_correction is None else now.depth_correction)
-        factors = torch.from_numpy(correction_factors(change, (now.points.shape[0], now.points.shape[1]))).to(
-            now.points
-        )
+        h, w = now.points.shape[:2]
+        factors = torch.from_numpy(correction_factors(change, (h, w))).to(now.points)
         self._keyframes[keyframe] = replace(now, points=now.points * factors[..., None], depth_correction=correction)
         return change
 

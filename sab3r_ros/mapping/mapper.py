@@ -375,6 +375,16 @@ class Mapper:
         _LOG.info("the map was turned by %.0f degrees: its floors, tables and walls show which way is up", degrees)
         return degrees
 
+    def settle(self, stop: threading.Event | None = None) -> AdjustmentReport | None:
+        """What is done at the end of a recording and when the camera rests: `adjust` all keyframes, `turn_upright`, `straighten_walls`.
+
+        Returns what the adjustment did; stop: as there.
+        """
+        report = self.adjust(stop=stop)
+        self.turn_upright()
+        self.straighten_walls()
+        return report
+
     def straighten_walls(self) -> int:
         """Bring what looks like walls, floors and ceilings onto planes; returns how many planes there are.
 
@@ -383,7 +393,8 @@ class Mapper:
         """
         with self.lock:
             state = self.state
-            if not self.settings.map.straight_walls or not (state.upright or self.up_is_known):
+            upright = state.upright or self.up_is_known
+            if not (self.settings.map.straight_walls and upright and state.scene.has_features):
                 return 0
             parts, basis, keypoints = state.scene.parts(), state.scene.codec.basis.clone(), state.keypoints
         shapes, planes = self._straightener.shapes(parts, basis, keypoints)

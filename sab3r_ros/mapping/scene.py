@@ -120,19 +120,18 @@ class SceneMap:
     def move(self, poses: Mapping[int, Tensor], deeper: Mapping[int, Callable[[Tensor], Tensor]] | None = None) -> int:
         """Move what keyframes contributed to other poses (4,4), similarities; returns how many of them contributed something.
 
-        deeper: of keyframes whose depth has changed, what makes points (N,3) in their camera to those that it has now. Their voxels' means are moved, not their pixels: exact for what one keyframe sees of a voxel, without its observation.
+        deeper: of keyframes whose depth has changed, what makes points (N,3) in their camera to those that it has now. The voxels'
+        means are moved, not their pixels: exact for what one keyframe sees of a voxel, without its observation.
         """
         moved = {}
         for keyframe, pose in poses.items():
             if keyframe in self._contributions:
                 contribution, before = self._contributions[keyframe]
                 xyz = self._positions(contribution)
+                seen = transform_points(torch.linalg.inv(before).to(xyz), xyz)
                 if deeper and keyframe in deeper:
-                    xyz = deeper[keyframe](transform_points(torch.linalg.inv(before).to(xyz), xyz))
-                    xyz = transform_points(pose.to(xyz), xyz)
-                else:
-                    xyz = transform_points((pose @ torch.linalg.inv(before)).to(xyz), xyz)
-                moved[keyframe] = xyz, pose
+                    seen = deeper[keyframe](seen)
+                moved[keyframe] = transform_points(pose.to(seen), seen), pose
         self._put(moved)
         return len(moved)
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from sab3r_ros.models.base import FeatureModel
 
 _LOG = logging.getLogger("sab3r_ros")
 _KINDS = {"wall": Kind.WALL, "floor": Kind.FLOOR, "ceiling": Kind.CEILING}
+_KIND_OF_WORD = np.array([_KINDS.get(label, Kind.OTHER) for label in DEFAULT_LABELS])
 _TEMPLATE = "a photo of a {}."
 _NEAR = 0.1  # metres between a keypoint and the voxel that says what it is part of
 _NOTICEABLE = 1e-3  # metres
@@ -47,7 +47,8 @@ class Straightener:
         parts = [p for p in parts if p.contribution.feature is not None]
         if words is None or not parts or basis.shape[1] != words.shape[1]:
             return [], 0
-        kinds = [_kinds(p, words @ basis.T.float().cpu()) for p in parts]
+        directions = words @ basis.T.float().cpu()
+        kinds = [_kinds(p, directions) for p in parts]
         points, kind = np.concatenate([p.xyz for p in parts]), np.concatenate(kinds)
         ranges = np.concatenate([np.linalg.norm(p.xyz - p.pose[:3, 3], axis=1) for p in parts])
         planes = find_planes(points, ranges, kind, keypoints, _kinds_near(keypoints, points, kind))
@@ -60,8 +61,7 @@ def _kinds(part: ScenePart, words: Tensor) -> np.ndarray:
     feature = part.contribution.feature
     assert feature is not None
     cosine, best = (feature[:, : words.shape[1]].float().cpu() @ words.T).max(1)
-    of_word = torch.tensor([_KINDS.get(label, Kind.OTHER) for label in DEFAULT_LABELS])
-    return torch.where(cosine != 0, of_word[best], Kind.OTHER).numpy()
+    return np.where(cosine.numpy() != 0, _KIND_OF_WORD[best.numpy()], Kind.OTHER)
 
 
 def _kinds_near(keypoints: np.ndarray, points: np.ndarray, kinds: np.ndarray) -> np.ndarray:

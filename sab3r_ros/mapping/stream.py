@@ -69,12 +69,9 @@ def map_stream(
         if progress:
             progress()
     run.live = [r.pose if r else None for r in run.results]
-    if mapper.adjusts:
-        if before_adjustment:
-            before_adjustment()
-        mapper.adjust()
-    mapper.turn_upright()
-    mapper.straighten_walls()
+    if mapper.adjusts and before_adjustment:
+        before_adjustment()
+    mapper.settle()
     run.results = _as_mapped(run.results, mapper)
     return run
 

@@ -119,9 +119,7 @@ def _walk(
             mapper, registry = _opened_again(settings, backend, mapper, registry)
         if progress:
             progress()
-    mapper.adjust()
-    mapper.turn_upright()
-    mapper.straighten_walls()
+    mapper.settle()
     look()
     return looks, len(registry.objects)
 

@@ -44,9 +44,7 @@ class BackgroundAdjustment:
                     mapper.adjust(whole=False, stop=self._ending)
                 elif rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest:
                     whole_at = keyframes
-                    mapper.adjust(stop=self._ending)
-                    mapper.turn_upright()
-                    mapper.straighten_walls()
+                    mapper.settle(self._ending)
                 whole_at = min(whole_at, keyframes)  # a reset begins anew
             except Exception as error:
                 if not self._ending.is_set():  # the map goes on as it is
