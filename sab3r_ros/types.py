@@ -76,7 +76,7 @@ class Frame:
 
     rgb (H,W,3) uint8; stamp in nanoseconds; depth (H,W) float32 metres along z in the same camera, NaN or 0 where unknown, or
     None; camera: its calibration, or None; odometry (4,4): the camera's pose in a frame of wheel or visual odometry at that
-    stamp, in metres, or None: from it comes the map's unit.
+    stamp, in metres, or None: from it come the map's unit, and poses where the images tell too little.
     """
 
     rgb: np.ndarray
@@ -143,7 +143,8 @@ class PoseEstimate:
     pose (4,4) float64: similarity, camera to map; inliers: share of the confidence that agrees; overlap: share of each
     reference keyframe's points inside the frame; points (h,w,3): pointmap in the camera, conf (h,w), both empty where keypoints
     alone placed the frame; focal in pixels of the network's image; relative_scale: the map's unit over the network's own, before the two were reconciled; edges: matches
-    with keyframes; depth_factor: by which keypoints corrected the network's depth on the whole.
+    with keyframes; depth_factor: by which keypoints corrected the network's depth on the whole; by_odometry: whether odometry told the
+    pose, because keypoints told too little.
     """
 
     pose: Tensor
@@ -155,6 +156,7 @@ class PoseEstimate:
     relative_scale: float = 1.0
     edges: tuple[Edge, ...] = ()
     depth_factor: float = 1.0
+    by_odometry: bool = False
 
     @property
     def has_points(self) -> bool:

@@ -294,6 +294,9 @@ def evaluate_loops_command(
     oracle: Annotated[
         bool, typer.Option("--oracle", help="True depth with a network's kind of error in the network's place")
     ] = False,
+    odometry: Annotated[
+        bool, typer.Option("--odometry", help="With what a robot's wheels would say of every walk")
+    ] = False,
     length: Annotated[float, typer.Option(min=3.0, max=500.0, help="Metres of every walk")] = 30.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a walk")] = 2,
     first: FirstOption = 0,
@@ -309,7 +312,7 @@ def evaluate_loops_command(
     from sab3r_ros.lab.evaluation.commands import loops_metrics
 
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(loops_metrics(settings, walks, first, oracle, length, workers), as_json)
+    print_metrics(loops_metrics(settings, walks, first, oracle, length, workers, odometry), as_json)
 
 
 LimitOption = Annotated[int, typer.Option(min=0, help="The first so many; 0 = all")]

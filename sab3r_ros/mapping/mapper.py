@@ -15,11 +15,12 @@ from sab3r_ros.geometry.sim3 import transform_points
 from sab3r_ros.mapping.adjustment.adjuster import Adjuster, AdjustmentReport
 from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
+from sab3r_ros.mapping.dead_reckoning import steadied
 from sab3r_ros.mapping.first_pose import mounted_pose
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.placing import KeypointPlacing, StartedFrame
-from sab3r_ros.mapping.recognition import is_near, shares_a_place
+from sab3r_ros.mapping.recognition import is_blank, is_near, shares_a_place
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
 from sab3r_ros.mapping.straightening import Straightener
@@ -51,6 +52,7 @@ _LOG = logging.getLogger("sab3r_ros")
 _WORTH_RESCALING = 0.03  # of the log of the map's unit
 _REPLACED = "the map was replaced while this frame was processed"
 _DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
+_BY_ODOMETRY = "this image shows too little to tell where it is: odometry tells it"
 _UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
 _VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 
@@ -169,13 +171,16 @@ class Mapper:
             return started
         with self.lock:
             candidates, matched_at = self._nearest(state), (len(state.graph), self.revision)
+            predicted = self._by_odometry(state, frame)
         matched = self._placing.match(started, candidates, live)
         if matched is None:
             return started
         started = replace(started, keypoints=matched[0], matches=matched[1], matched_at=matched_at)
         window = candidates[: self.settings.window.size]
-        estimate = self._placing.pose(matched[1], window, state, live)
-        return started if estimate is None else self._add_placed(started, estimate, window)
+        estimate = self._placing.pose(matched[1], window, state, predicted, live)
+        if estimate is None:
+            return started
+        return self._add_placed(started, steadied(estimate, predicted, matched[0], window, 1.0, True), window)
 
     def _add_placed(self, started: StartedFrame, estimate: PoseEstimate, window: list[Keyframe]) -> StartedFrame:
         """Add a frame that keypoints alone have placed to the trajectory."""
@@ -195,7 +200,8 @@ class Mapper:
         """The part of `register` in which the network sees a frame: track it and, when it becomes a keyframe, fuse it."""
         state, placed = started.state, started.result
         with self.lock:
-            lost = state.tracking == Tracking.LOST
+            predicted = self._by_odometry(state, started.frame)
+            lost = state.tracking == Tracking.LOST and predicted is None
             unchanged = started.matched_at == (len(state.graph), self.revision)
         encoded = self.encode(started.checked, started.prepared, started.keypoints)
         candidates = self._candidates(state, encoded.descriptor if lost else None)
@@ -203,6 +209,15 @@ class Mapper:
             encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens,
             started.matches if unchanged else None,
         )  # fmt: skip
+        believed = self._track.agrees(estimate, candidates)
+        estimate = steadied(
+            estimate,
+            predicted,
+            encoded.keypoints,
+            candidates[: self.settings.window.size],
+            state.expected_scale,
+            believed,
+        )
         wanted = self._track.wants_keyframe(estimate, candidates)
         with self.lock:
             if self.state is not state:
@@ -218,7 +233,7 @@ class Mapper:
             state.tracking = Tracking.OK
             estimate = state.follow(estimate, candidates)
             estimate, message = state.update_scale(estimate, encoded)
-            message = message or state.check_camera()
+            message = message or state.check_camera() or (_BY_ODOMETRY if estimate.by_odometry else "")
             state.newest = (estimate, encoded)
             if encoded.intrinsics is not None and self.settings.tracking.use_intrinsics:
                 state.believe_calibration(encoded.intrinsics)
@@ -256,6 +271,12 @@ class Mapper:
         state.scale = Scale(ScaleSource.MEASURED, measured.stddev)
         return ""
 
+    def _by_odometry(self, state: MapState, frame: Frame) -> torch.Tensor | None:
+        """Where a frame's camera is by odometry (4,4); None where that is not known or not to be used. Under the lock."""
+        if not self.settings.tracking.use_odometry:
+            return None
+        return state.reckoning.predict(state.last_pose, frame, state.odometry.metres)
+
     def _nearest(self, state: MapState, descriptor: torch.Tensor | None = None) -> list[Keyframe]:
         """Keyframes to compare a frame with, best first; descriptor: of a frame that may be anywhere. Under the lock."""
         near = None if descriptor is not None or state.near_newest else state.last_pose
@@ -291,8 +312,12 @@ class Mapper:
         last: torch.Tensor | None,
     ) -> str:
         """Why a pose is not to be believed, "" where it is; last: the camera's pose before it was lost, where that is known."""
+        if estimate.by_odometry:
+            return ""
         if not self._track.agrees(estimate, candidates):
             return f"tracking lost: {estimate.inliers:.2f} of the confidence agrees; move back to a place seen before"
+        if candidates and is_blank(frame.keypoints, estimate):
+            return "tracking lost: the image shows nothing to go by; move back to a place seen before"
         if not lost or (last is not None and is_near(estimate.pose, last)):
             return ""
         if shares_a_place(frame.keypoints, candidates[: self.settings.window.size]):

@@ -1,4 +1,7 @@
-"""The map's unit from odometry: how far the robot says that it moved against how far the camera did in the map."""
+"""What odometry tells of a map: its unit, and motions between keyframes.
+
+Its unit: how far the robot says that it moved against how far the camera did in the map.
+"""
 
 from dataclasses import dataclass
 
@@ -11,6 +14,10 @@ _SHORTEST = 0.1  # of it, in the map: a camera that hardly moved tells nothing
 _FEWEST, _LEAST_PATH = 4, 1.5  # pairs, and metres of odometry, before the unit is believed
 _DISAGREEMENT = 0.25  # of the log of the ratio: wheels that slip, a wrong transform, or a camera that is lost
 _FLOOR = 0.01  # relative error of good odometry
+_MOTION_STD = (
+    (0.005, 0.04),
+    (0.01, 0.04),
+)  # radians and metres of a motion, and shares of it: wheels and visual odometry alike
 
 
 @dataclass(frozen=True)
@@ -22,17 +29,49 @@ class MeasuredUnit:
     pairs: int
 
 
-class OdometryScale:
-    """Cameras' poses in a frame of odometry, and what they tell about the map's unit. Only distances are used, not directions."""
+@dataclass(frozen=True)
+class Motion:
+    """From one keyframe's camera to another's by odometry: pose (4,4) of the second in the first, in the map's unit; standard deviations
+    in radians and in that unit."""
+
+    pose: np.ndarray
+    std: tuple[float, float]
+
+
+class Odometry:
+    """Cameras' poses in a frame of odometry, and what they tell about the map. metres: one unit of it, as odometry measured it.
+
+    For the unit only distances are used, not directions.
+    """
 
     def __init__(self) -> None:
         self._at: dict[int, np.ndarray] = {}
+        self.metres = 1.0
+        self._measured = False
         self.doubt = ""  # why odometry is not used, "" where it is or has too little to say
+
+    def copy(self) -> "Odometry":
+        """As it is now, for another thread."""
+        copy = Odometry()
+        copy._at, copy.metres, copy._measured, copy.doubt = dict(self._at), self.metres, self._measured, self.doubt
+        return copy
 
     def add(self, keyframe: int, pose: np.ndarray) -> None:
         """A keyframe's camera (4,4) in the frame of odometry; ignored where it is not finite."""
         if np.isfinite(pose).all():
-            self._at[keyframe] = np.asarray(pose, np.float64)[:3, 3]
+            self._at[keyframe] = np.asarray(pose, np.float64)
+
+    def motion(self, older: int, newer: int) -> Motion | None:
+        """The motion between two keyframes that follow each other; None where odometry is not known at both, where it is
+        doubted, and before it has measured the map's unit."""
+        if self.doubt or not self._measured or older not in self._at or newer not in self._at:
+            return None
+        pose = np.linalg.inv(self._at[older]) @ self._at[newer]
+        turn = float(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
+        length = float(np.linalg.norm(pose[:3, 3]))
+        pose[:3, 3] /= self.metres
+        (turned, of_turn), (moved, of_length) = _MOTION_STD
+        return Motion(pose, (turned + of_turn * turn, (moved + of_length * length) / self.metres))
 
     def measure(self, graph: KeyframeGraph) -> MeasuredUnit | None:
         """The unit of a graph's map; None where too little is known, or where odometry and camera do not fit each other.
@@ -40,7 +79,7 @@ class OdometryScale:
         The median over pairs of keyframes that lie at least 0.4 m of odometry apart: single slips and jumps do not count.
         """
         numbers = sorted(self._at)
-        here = np.array([self._at[n] for n in numbers]).reshape(-1, 3)
+        here = np.array([self._at[n][:3, 3] for n in numbers]).reshape(-1, 3)
         there = np.array([graph[n].host_pose[:3, 3].numpy() for n in numbers]).reshape(-1, 3)
         logs = []
         for first in range(len(numbers)):
@@ -62,4 +101,5 @@ class OdometryScale:
             self.doubt = "odometry and camera disagree about how far the robot moved: do the wheels slip, is its transform right?"
             return None
         independent = max(path / _BASELINE, 1.0)
-        return MeasuredUnit(float(np.exp(middle)), max(_FLOOR, spread / independent**0.5), len(logs))
+        self.metres, self._measured = float(np.exp(middle)), True
+        return MeasuredUnit(self.metres, max(_FLOOR, spread / independent**0.5), len(logs))

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import pinhole
@@ -83,11 +84,12 @@ class KeypointPlacing:
         )
 
     def pose(
-        self, matches: KeypointMatches, window: list[Keyframe], state: MapState, live: bool
+        self, matches: KeypointMatches, window: list[Keyframe], state: MapState, predicted: Tensor | None, live: bool
     ) -> PoseEstimate | None:
-        """The pose of a frame with these matches, None where they do not tell one for sure."""
+        """The pose of a frame with these matches, None where they do not tell one for sure; predicted (4,4): where odometry has it."""
         least = _LEAST_LIVE_OVERLAP if live else self._settings.window.keyframe_overlap + _MARGIN
-        found = None if state.last_pose is None else pose_by_keypoints(matches, window, state.last_pose, least)
+        near = state.last_pose if predicted is None else predicted
+        found = None if near is None else pose_by_keypoints(matches, window, near, least)
         self._failed = 0 if found is not None else self._failed + 1
         return found
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from sab3r_ros.geometry.sim3 import rigid_part
 from sab3r_ros.mapping.adjustment.tracks import verified_match
 from sab3r_ros.mapping.keypoints import Keypoints
-from sab3r_ros.types import Keyframe
+from sab3r_ros.types import Keyframe, PoseEstimate
 
 _NEAR, _NEAR_COSINE = 0.75, 0.75  # metres, and of the angle between views
+_BLANK, _HALF = 10, 0.5  # keypoints, and share of the confidence that agrees, below both of which an image shows nothing to go by
 
 
 def shares_a_place(keypoints: Keypoints | None, keyframes: Sequence[Keyframe]) -> bool:
@@ -31,3 +32,8 @@ def is_near(pose: Tensor, other: Tensor) -> bool:
     """Whether cameras (4,4) are at nearly the same place and look the same way: one of them was lost only for a moment."""
     one, two = rigid_part(pose).cpu(), rigid_part(other).cpu()
     return bool((one[:3, 3] - two[:3, 3]).norm() < _NEAR and one[:3, 2] @ two[:3, 2] > _NEAR_COSINE)
+
+
+def is_blank(keypoints: Keypoints | None, estimate: PoseEstimate) -> bool:
+    """Whether an image shows nothing to go by: a white wall, darkness. The network then believes half of what it says and errs by any amount."""
+    return keypoints is not None and len(keypoints) < _BLANK and estimate.inliers < _HALF

@@ -14,9 +14,10 @@ from sab3r_ros.geometry.pointmaps import focal_from_pointmap
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.back_end import MatchStore
 from sab3r_ros.mapping.adjustment.bundle import Lens
+from sab3r_ros.mapping.dead_reckoning import DeadReckoning
 from sab3r_ros.mapping.depth_grid import basis
 from sab3r_ros.mapping.graph import KeyframeGraph
-from sab3r_ros.mapping.odometry import OdometryScale
+from sab3r_ros.mapping.odometry import Odometry
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
 from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
@@ -61,7 +62,8 @@ class MapState:
     newest_number: int = -1  # of the newest frame in the trajectory
     last_pose: Tensor | None = None  # (4,4) of the newest tracked frame; None where the camera may be anywhere
     matches: MatchStore = field(default_factory=MatchStore)
-    odometry: OdometryScale = field(default_factory=OdometryScale)
+    odometry: Odometry = field(default_factory=Odometry)
+    reckoning: DeadReckoning = field(default_factory=DeadReckoning)
     unit: float = 1.0  # the map's over the network's own, as odometry told it
     has_depth: bool = False  # whether depth measures every frame's scale
     keypoints: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # as the last adjustment has them
@@ -146,6 +148,7 @@ class MapState:
         similarity[:3, :3] *= metres
         self.transform(similarity)
         self.unit *= metres
+        self.odometry.metres /= metres
 
     def transform(self, similarity: Tensor) -> None:
         """Move the whole map by a similarity (4,4). Voxels follow by `move_voxels`."""
@@ -200,6 +203,7 @@ class MapState:
         elif frame.result is None or keyframe is not None:
             self.graph.track_late(frame.frame.stamp, estimate.pose, edges, beside)
         if frame.number >= self.newest_number:
+            self.reckoning.placed(frame.frame, self.last_pose, estimate, self.odometry.metres)
             self.newest_number, self.last_pose = frame.number, estimate.pose
 
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:

@@ -101,7 +101,8 @@ class Tracker:
 
     def wants_keyframe(self, estimate: PoseEstimate, candidates: list[Keyframe]) -> bool:
         """Whether a frame shares so little with every keyframe of the window that it should become one."""
-        return self.agrees(estimate, candidates) and max(estimate.overlap) < self._settings.window.keyframe_overlap
+        believed = estimate.by_odometry or self.agrees(estimate, candidates)
+        return believed and max(estimate.overlap) < self._settings.window.keyframe_overlap
 
 
 def _focal(points: Tensor) -> float:

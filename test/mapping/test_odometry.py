@@ -12,7 +12,7 @@ from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.mapper import Mapper
-from sab3r_ros.mapping.odometry import OdometryScale
+from sab3r_ros.mapping.odometry import Odometry
 from sab3r_ros.mapping.session import load_map, save_map
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.types import Frame, Keyframe, ScaleSource, Tracking
@@ -37,7 +37,7 @@ def graph_of(places):
 
 
 def measured(places, odometry):
-    scale = OdometryScale()
+    scale = Odometry()
     for number, pose in enumerate(odometry):
         scale.add(number, np.asarray(pose))
     return scale, scale.measure(graph_of(places))

@@ -145,10 +145,12 @@ def presence_metrics(
         return evaluate_presence(settings, rooms, first, frames, recording, workers, bar.update)
 
 
-def loops_metrics(settings: Settings, walks: int, first: int, oracle: bool, length: float, workers: int) -> dict:
+def loops_metrics(
+    settings: Settings, walks: int, first: int, oracle: bool, length: float, workers: int, odometry: bool
+) -> dict:
     """Long walks mapped without adjustment and with it, by the network or by an oracle that errs as one."""
     with tqdm(total=walks, unit="walk") as bar:
-        return evaluate_loops(settings, walks, first, oracle, length, workers, lambda result: bar.update())
+        return evaluate_loops(settings, walks, first, oracle, length, workers, odometry, lambda result: bar.update())
 
 
 def affordance_metrics(checkpoint: str, shapes: int, first: int) -> dict:

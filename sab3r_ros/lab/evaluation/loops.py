@@ -16,6 +16,7 @@ from sab3r_ros.lab.evaluation.metrics import finite_mean
 from sab3r_ros.lab.evaluation.oracle import OracleErrors, OracleGeometry
 from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error, rotation_angle
 from sab3r_ros.lab.evaluation.stream import GroundTruthView
+from sab3r_ros.lab.evaluation.wheels import odometry_of
 from sab3r_ros.lab.synthetic.long_walks import render_long_walk
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.mapping.adjustment.back_end import LOOP
@@ -37,7 +38,8 @@ _OVERLAP_STEP = 8  # pixels
 class WalkResult:
     """One walk, mapped without adjustment and with it.
 
-    ate_off, ate_on: metres, over the frames that both tracked, after the best similarity; nan where these are too few.
+    ate_off, ate_on: metres, over the frames that both tracked, after the best similarity; nan where these are too few. ate_odometry: of
+    odometry alone over the same frames, nan without it.
     """
 
     number: int
@@ -51,10 +53,11 @@ class WalkResult:
     wrong: int
     possible: int
     found: int
+    ate_odometry: float = float("nan")
 
 
-def map_walk(settings: Settings, number: int, oracle: bool, length: float) -> WalkResult:
-    """Render the walk of a number, and map it twice. Raises as `load_backend`."""
+def map_walk(settings: Settings, number: int, oracle: bool, length: float, odometry: bool = False) -> WalkResult:
+    """Render the walk of a number, and map it twice; with odometry, as a robot's wheels would have it. Raises as `load_backend`."""
     torch.set_num_threads(1)
     rendered = list(render_long_walk(HELD_OUT_SEEDS[FIRST_WALK + number], length))
     images = [v.rgb for v in rendered]
@@ -64,19 +67,24 @@ def map_walk(settings: Settings, number: int, oracle: bool, length: float) -> Wa
         backend = Backend(OracleGeometry(images, truth, OracleErrors(), number))
     else:
         backend = Backend(load_backend(settings.model).geometry)  # features would cost time and tell nothing here
+    wheels = odometry_of([t.cam2world for t in truth], number) if odometry else None
+    frames = [
+        Frame(image, nth_stamp(k, _RATE), odometry=wheels[k] if wheels else None) for k, image in enumerate(images)
+    ]
     poses = []
     for enabled in (False, True):
         mapper = Mapper(settings.with_values(adjustment={"enabled": enabled}), backend)
-        map_stream(mapper, (Frame(image, nth_stamp(k, _RATE)) for k, image in enumerate(images)))
+        map_stream(mapper, frames)
         poses.append(dict(mapper.trajectory))
     both = [k for k in range(len(images)) if all(nth_stamp(k, _RATE) in p for p in poses)]
     true = [truth[k].cam2world for k in both]
     off, on = (absolute_trajectory_error([p[nth_stamp(k, _RATE)] for k in both], true)[0] for p in poses)
+    alone = absolute_trajectory_error([wheels[k] for k in both], true)[0] if wheels else float("nan")
     positions = np.array([t.cam2world[:3, 3] for t in truth])
     path = float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
     accepted, wrong, possible, found = _loops(mapper, truth)
     return WalkResult(
-        number, len(images), path, len(poses[0]), len(poses[1]), off, on, accepted, wrong, possible, found
+        number, len(images), path, len(poses[0]), len(poses[1]), off, on, accepted, wrong, possible, found, alone
     )
 
 
@@ -111,22 +119,22 @@ def _shared(a: GroundTruthView, b: GroundTruthView) -> float:
 
 
 def evaluate_loops(
-    settings: Settings, walks: int, first: int, oracle: bool, length: float, workers: int,
+    settings: Settings, walks: int, first: int, oracle: bool, length: float, workers: int, odometry: bool = False,
     report: Callable[[WalkResult], None] = lambda result: None,
 ) -> dict:  # fmt: skip
     """Figures over long walks from number `first` on, each in a process of a pool.
 
     ate_off, ate_on (means, m); worse: walks that adjustment made worse; wrong_loops: matched pairs of keyframes that see
-    different places; recall (percent) of keyframes that see again, from the same side, what one long before them saw; path_error_percent: ATE over length.
+    different places; ate_odometry: of odometry alone; recall (percent) of keyframes that see again, from the same side, what one long before them saw; path_error_percent: ATE over length.
     """
     started = time.perf_counter()
     results: list[WalkResult] = []
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        job = partial(map_walk, settings, oracle=oracle, length=length)
+        job = partial(map_walk, settings, oracle=oracle, length=length, odometry=odometry)
         for result in pool.map(job, range(first, first + walks)):
             results.append(result)
             report(result)
-    return {**loop_figures(results), "oracle": oracle, "seconds": time.perf_counter() - started}
+    return {**loop_figures(results), "oracle": oracle, "odometry": odometry, "seconds": time.perf_counter() - started}
 
 
 def loop_figures(results: Sequence[WalkResult]) -> dict:
@@ -135,6 +143,7 @@ def loop_figures(results: Sequence[WalkResult]) -> dict:
     return {
         "walks": len(results), "ate_off": finite_mean([r.ate_off for r in results]),
         "ate_on": finite_mean([r.ate_on for r in results]),
+        "ate_odometry": finite_mean([r.ate_odometry for r in results]),
         "worse": sum(not r.ate_on <= r.ate_off + _NO_WORSE for r in results),
         "wrong_loops": sum(r.wrong for r in results),
         "recall": 100 * sum(r.found for r in results) / possible if possible else float("nan"),

@@ -64,10 +64,11 @@ class Adjuster:
             keyframes, tracked = state.graph.keyframes, state.graph.tracked_poses
             metres = None if state.has_depth else state.expected_scale
             lens, known = state.believed_lens()
+            odometry = state.odometry.copy()
         if lens is None:
             return None
         window = 0 if whole else settings.window
-        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, window, held, stop)
+        prepared = prepare(keyframes, lens, known, state.matches, settings, metres, window, held, stop, odometry)
         if prepared is None:
             return None
         frames: list[Sighted] = []

@@ -3,7 +3,8 @@
 import threading
 from collections import Counter
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -12,9 +13,10 @@ import torch
 
 from sab3r_ros.config import AdjustmentSettings
 from sab3r_ros.geometry.sim3 import split_sim3
-from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution, Lens
+from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution, Lens, ViewMotion
 from sab3r_ros.mapping.adjustment.tracks import MIN_INLIERS, Tracks, build_tracks, thinned, verified_match
 from sab3r_ros.mapping.depth_grid import correction_factors
+from sab3r_ros.mapping.odometry import Odometry
 from sab3r_ros.types import Keyframe
 
 _NEWEST = 5  # keyframes before each that it is compared with, wherever they look
@@ -93,13 +95,14 @@ def prepare(
     window: int = 0,
     held: Container[int] = (),
     stop: threading.Event | None = None,
+    odometry: Odometry | None = None,
 ) -> Prepared | None:
     """The problem over keyframes with keypoints, oldest first; None where too little matches.
 
     lens: as far as it is known; known: whether it is a calibration. metres: the map's unit over the network's; None where depth
     was measured, which is in every keyframe's pose. window: only the newest so many move, and those that share points with
     them hold the map in place; 0 = all but the first move. held: ids of keyframes that stay where they are; stop: once it
-    is set, None comes as soon as may be. Keyframes of another image size than the newest one's are left out.
+    is set, None comes as soon as may be; odometry: motions between keyframes. Keyframes of another image size than the newest one's are left out.
     """
     usable = [k for k in keyframes if k.keypoints is not None and k.points.shape == keyframes[-1].points.shape]
     if len(usable) < 3:
@@ -114,23 +117,21 @@ def prepare(
     number = {k.id: n for n, k in enumerate(chosen)}
     matches = {(number[p.older], number[p.newer]): m for p, m in store.among(number)}
     tracks = build_tracks([len(k.keypoints) for k in chosen], matches)  # type: ignore[arg-type]
-    if len(tracks.track) < _FEW or len(matches) < _PAIRS_A_KEYFRAME * len(chosen):
+    with_matches = len({view for pair in matches for view in pair})
+    if len(tracks.track) < _FEW or len(matches) < _PAIRS_A_KEYFRAME * with_matches:
         return None
     tracks = tracks.where(thinned(tracks, len(chosen), settings.points_per_keyframe)[tracks.track])
-    involved = np.unique(tracks.view)
-    kept = [chosen[v] for v in involved]
-    tracks = replace(tracks, view=np.searchsorted(involved, tracks.view))
     oldest_free = usable[newest].id
-    free = np.array([bool(newest) and k.id >= oldest_free for k in kept])
+    free = np.array([bool(newest) and k.id >= oldest_free for k in chosen])
     if not newest:
         free[1:] = True
-    free &= np.array([k.id not in held for k in kept])
+    free &= np.array([k.id not in held for k in chosen])
     if free.all() or not free.any():
         return None
     loops = sum(newer - older > LOOP for older, newer in matches)
-    units = np.array([_rigid(k)[0] if metres is None else metres / k.depth_factor for k in kept])
-    problem = _problem(kept, tracks, free, lens, known, units)
-    return Prepared(kept, tracks, problem, units, len(matches), loops)
+    units = np.array([_rigid(k)[0] if metres is None else metres / k.depth_factor for k in chosen])
+    problem = _problem(chosen, tracks, free, lens, known, units, odometry or Odometry())
+    return Prepared(chosen, tracks, problem, units, len(matches), loops)
 
 
 def _with_partners(keyframes: list[Keyframe], newest: int, store: "MatchStore") -> list[Keyframe]:
@@ -189,8 +190,9 @@ def _rigid(keyframe: Keyframe) -> tuple[float, np.ndarray]:
 
 
 def _problem(
-    keyframes: list[Keyframe], tracks: Tracks, free: np.ndarray, lens: Lens, known: bool, units: np.ndarray
-) -> BundleProblem:
+    keyframes: list[Keyframe], tracks: Tracks, free: np.ndarray, lens: Lens, known: bool, units: np.ndarray,
+    odometry: Odometry,
+) -> BundleProblem:  # fmt: skip
     pixels = np.zeros((len(tracks.track), 2))
     ranges = np.full(len(tracks.track), np.nan)
     for number, keyframe in enumerate(keyframes):
@@ -198,11 +200,19 @@ def _problem(
         assert keyframe.keypoints is not None
         pixels[mine] = keyframe.keypoints.pixels[tracks.keypoint[mine]]
         ranges[mine] = predicted_ranges(keyframe, pixels[mine], lens) * units[number]
-    neighbours = np.arange(len(keyframes) - 1)
-    joined = np.stack([neighbours, neighbours + 1], 1)
+    joined, motions = [], []
+    for number, (older, newer) in enumerate(pairwise(keyframes)):
+        motion = odometry.motion(older.id, newer.id) if newer.id == older.id + 1 else None
+        if motion is None:
+            joined.append((number, number + 1))
+        else:
+            motions.append(ViewMotion(number, number + 1, motion.pose, motion.std))
     sigma = max(k.keypoints.sigma for k in keyframes if k.keypoints is not None)
     poses = np.stack([_rigid(k)[1] for k in keyframes])
-    return BundleProblem(poses, free, tracks.track, tracks.view, pixels, sigma, ranges, lens, known, joined)
+    return BundleProblem(
+        poses, free, tracks.track, tracks.view, pixels, sigma, ranges, lens, known,
+        np.array(joined, int).reshape(-1, 2), tuple(motions),
+    )  # fmt: skip
 
 
 def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.ndarray:

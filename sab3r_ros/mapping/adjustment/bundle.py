@@ -63,13 +63,24 @@ class Lens:
 
 
 @dataclass(frozen=True)
+class ViewMotion:
+    """Of two views by number: pose (4,4) of the second in the first, with standard deviations in radians and in the map's unit."""
+
+    first: int
+    second: int
+    pose: np.ndarray
+    std: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class BundleProblem:
     """What is to be adjusted.
 
     poses (V,4,4): rigid, camera to map; free (V,) bool: which may move, the others hold the map in place; track, view (N,):
     number of the point and of the view of every observation, in the order of points; pixels (N,2); sigma: of the pixels;
     ranges (N,): predicted distances from the camera in the map's unit, NaN where unknown; lens; known: whether the lens is
-    a calibration to be believed; joined (M,2): views whose relative pose as it is now is believed a little.
+    a calibration to be believed; joined (M,2): views whose relative pose as it is now is believed a little; motions: of one view
+    to another, by odometry.
     """
 
     poses: np.ndarray
@@ -82,6 +93,7 @@ class BundleProblem:
     lens: Lens
     known: bool
     joined: np.ndarray
+    motions: tuple[ViewMotion, ...] = ()
 
     @property
     def points(self) -> int:
@@ -211,6 +223,9 @@ def _optimise(
     for i, j in problem.joined.tolist():
         relative = np.linalg.inv(started.poses[i]) @ started.poses[j]
         graph.add(gtsam.BetweenFactorPose3(X(i), X(j), gtsam.Pose3(relative), between))
+    for motion in problem.motions:
+        model = noise.Robust.Create(noise.mEstimator.Huber.Create(2.0), noise.Diagonal.Sigmas(np.repeat(motion.std, 3)))
+        graph.add(gtsam.BetweenFactorPose3(X(motion.first), X(motion.second), gtsam.Pose3(motion.pose), model))
     fixed = noise.Isotropic.Sigma(6, _KNOWN_STD)
     for k, pose in enumerate(problem.poses):
         values.insert(X(k), gtsam.Pose3(pose))
