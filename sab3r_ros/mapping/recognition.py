@@ -14,7 +14,10 @@ from sab3r_ros.mapping.keypoints import Keypoints
 from sab3r_ros.types import Keyframe, PoseEstimate
 
 _NEAR, _NEAR_COSINE = 0.75, 0.75  # metres, and of the angle between views
-_BLANK, _HALF = 10, 0.5  # keypoints, and share of the confidence that agrees, below both of which an image shows nothing to go by
+_BLANK, _HALF = (
+    10,
+    0.5,
+)  # keypoints, and share of the confidence that agrees, below both of which an image shows nothing to go by
 
 
 def shares_a_place(keypoints: Keypoints | None, keyframes: Sequence[Keyframe]) -> bool:

@@ -3,18 +3,19 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 
-from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, prepare, rescaled
+from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, pose_graph_of, prepare, rescaled
 from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, solve
 from sab3r_ros.mapping.adjustment.depth_fields import solve_depth
 from sab3r_ros.mapping.adjustment.depth_problem import depth_problem
 from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
+from sab3r_ros.mapping.adjustment.pose_graph import is_contradicted, solve_pose_graph
 from sab3r_ros.mapping.adjustment.solver_process import P, R, SolverError, SolverProcess
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class Adjuster:
             return solved(solve, problem, rounds)
 
         try:
+            if whole and is_contradicted(graph := pose_graph_of(prepared)):
+                poses = solved(solve_pose_graph, graph)
+                if poses is not None:
+                    prepared = replace(prepared, problem=replace(prepared.problem, poses=poses))
+                    _LOG.info(
+                        "keyframes were placed anew by %d pairs that match: tracking had lost its way", prepared.pairs
+                    )
             solution = adjust(prepared.problem)
             _check(prepared, solution)
             if whole:

@@ -14,6 +14,7 @@ import torch
 from sab3r_ros.config import AdjustmentSettings
 from sab3r_ros.geometry.sim3 import split_sim3
 from sab3r_ros.mapping.adjustment.bundle import BundleProblem, BundleSolution, Lens, ViewMotion
+from sab3r_ros.mapping.adjustment.pose_graph import MatchedPair, PoseGraph
 from sab3r_ros.mapping.adjustment.tracks import MIN_INLIERS, Tracks, build_tracks, thinned, verified_match
 from sab3r_ros.mapping.depth_grid import correction_factors
 from sab3r_ros.mapping.odometry import Odometry
@@ -30,6 +31,7 @@ _FEW = 60  # observations below which nothing is adjusted
 _LARGEST_LOG_SCALE = 0.5  # of one keyframe's depth
 _MIN_RANGES = 15  # observations that tell a keyframe's depth scale
 _EDGE, _EDGE_REACH = 0.08, 0.01  # step of depth, and how near, of the image's width, that make a pixel one of an edge
+_FEWEST_POINTS = 12  # of a pair, with depth, that tell how its cameras stand to each other
 _GRID = 12  # points a side of a keyframe that tell what other cameras see of it
 
 
@@ -72,7 +74,7 @@ class Adjustment:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A problem, the keyframes and tracks it was made of, how many pairs match, and how many of them far apart in time.
+    """A problem, the keyframes and tracks it was made of, the matches of their pairs, and how many of these are far apart in time.
 
     units (K,): what makes lengths in a keyframe's pointmap to those that are expected of it in the map.
     """
@@ -81,8 +83,13 @@ class Prepared:
     tracks: Tracks
     problem: BundleProblem
     units: np.ndarray
-    pairs: int
+    matches: dict[tuple[int, int], np.ndarray]
     loops: int
+
+    @property
+    def pairs(self) -> int:
+        """Number of keyframes' pairs that match."""
+        return len(self.matches)
 
 
 def prepare(
@@ -131,7 +138,7 @@ def prepare(
     loops = sum(newer - older > LOOP for older, newer in matches)
     units = np.array([_rigid(k)[0] if metres is None else metres / k.depth_factor for k in chosen])
     problem = _problem(chosen, tracks, free, lens, known, units, odometry or Odometry())
-    return Prepared(chosen, tracks, problem, units, len(matches), loops)
+    return Prepared(chosen, tracks, problem, units, matches, loops)
 
 
 def _with_partners(keyframes: list[Keyframe], newest: int, store: "MatchStore") -> list[Keyframe]:
@@ -213,6 +220,24 @@ def _problem(
         poses, free, tracks.track, tracks.view, pixels, sigma, ranges, lens, known,
         np.array(joined, int).reshape(-1, 2), tuple(motions),
     )  # fmt: skip
+
+
+def pose_graph_of(prepared: Prepared) -> PoseGraph:
+    """The pairs of a problem's keyframes that match, with the points that the network sees at their keypoints."""
+    problem = prepared.problem
+    pixels, points = [], []
+    for keyframe, unit in zip(prepared.keyframes, prepared.units, strict=True):
+        assert keyframe.keypoints is not None
+        seen = keyframe.keypoints.pixels
+        pixels.append(np.asarray(seen, np.float64))
+        ranges = predicted_ranges(keyframe, seen, problem.lens) * unit
+        points.append(problem.lens.rays(seen) * ranges[:, None])
+    pairs = []
+    for (older, newer), match in prepared.matches.items():
+        known = match[np.isfinite(points[older][match[:, 0], 0])]
+        pairs.append(MatchedPair(older, newer, points[older][known[:, 0]], pixels[newer][known[:, 1]]))
+    usable = tuple(pair for pair in pairs if len(pair.points) >= _FEWEST_POINTS)
+    return PoseGraph(problem.poses, problem.free, usable, problem.motions, problem.lens)
 
 
 def predicted_ranges(keyframe: Keyframe, pixels: np.ndarray, lens: Lens) -> np.ndarray:
