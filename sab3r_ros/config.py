@@ -160,7 +160,8 @@ class TrackingSettings(Group):
         True, description="Where the camera's intrinsics are known, put the points on their rays"
     )
     use_odometry: bool = Field(
-        True, description="Where the camera's pose in a frame of odometry is known, take the map's unit from it"
+        True,
+        description="Where the camera's pose in a frame of odometry is known, take the map's unit from it, and poses where images show too little",
     )
     max_stamp_disorder: float = Field(
         0.5,

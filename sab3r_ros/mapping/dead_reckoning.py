@@ -23,14 +23,11 @@ _AGREE = 0.5  # robust weight of a match that agrees
 _TELL, _SHARE = 50, 0.3  # agreeing keypoints, and of all matched ones, from which they are believed more than odometry
 _FASTEST = 3.0, 6.0  # metres and radians a second, beyond which odometry has jumped
 _SLACK = 0.1  # metres and radians that a step may be longer, for stamps that are not exact
-_DIFFERS = (
-    (0.06, 0.25),
-    (0.06, 0.25),
-)  # metres and radians, and shares of the step, by which odometry may differ from sure keypoints
+# By which odometry may differ from sure keypoints: metres and share of the step, radians and share of the turn.
+_APART, _OF_STEP, _TURNED, _OF_TURN = 0.06, 0.25, 0.06, 0.25
 _COMPARED, _FEWEST_COMPARED, _MOST_DIFFERENT = 12, 4, 0.34
-_GAIN = (
-    0.25  # of what keypoints say beyond odometry: single frames err by centimetres, steps of odometry by millimetres
-)
+# Of what keypoints say beyond odometry: single frames err by centimetres, steps of odometry by millimetres.
+_GAIN = 0.25
 _MANY = 200  # keypoints of an image that is not blank
 _HARDLY_ANY = 8  # agreeing ones, where many should
 _SHARED = 0.5  # overlap with a keyframe from which they should
@@ -148,7 +145,7 @@ def _differ(one: Tensor, other: Tensor) -> bool:
     length, turn = _length_and_turn(one)
     apart = float((one[:3, 3] - other[:3, 3]).norm())
     turned = _length_and_turn(torch.linalg.inv(one) @ other)[1]
-    return apart > _DIFFERS[0][0] + _DIFFERS[0][1] * length or turned > _DIFFERS[1][0] + _DIFFERS[1][1] * turn
+    return apart > _APART + _OF_STEP * length or turned > _TURNED + _OF_TURN * turn
 
 
 def _length_and_turn(motion: Tensor) -> tuple[float, float]:

@@ -14,10 +14,9 @@ _SHORTEST = 0.1  # of it, in the map: a camera that hardly moved tells nothing
 _FEWEST, _LEAST_PATH = 4, 1.5  # pairs, and metres of odometry, before the unit is believed
 _DISAGREEMENT = 0.25  # of the log of the ratio: wheels that slip, a wrong transform, or a camera that is lost
 _FLOOR = 0.01  # relative error of good odometry
-_MOTION_STD = (
-    (0.005, 0.04),
-    (0.01, 0.04),
-)  # radians and metres of a motion, and shares of it: wheels and visual odometry alike
+# By which a motion errs, of wheels and of visual odometry alike.
+_TURN_STD, _OF_TURN = 0.005, 0.04  # radians, and share of the turn
+_STEP_STD, _OF_STEP = 0.01, 0.04  # metres, and share of the step
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,7 @@ class Odometry:
         turn = float(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
         length = float(np.linalg.norm(pose[:3, 3]))
         pose[:3, 3] /= self.metres
-        (turned, of_turn), (moved, of_length) = _MOTION_STD
-        return Motion(pose, (turned + of_turn * turn, (moved + of_length * length) / self.metres))
+        return Motion(pose, (_TURN_STD + _OF_TURN * turn, (_STEP_STD + _OF_STEP * length) / self.metres))
 
     def measure(self, graph: KeyframeGraph) -> MeasuredUnit | None:
         """The unit of a graph's map; None where too little is known, or where odometry and camera do not fit each other.

@@ -17,8 +17,8 @@ from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
 from sab3r_ros.types import Camera, Edge, Frame, PoseEstimate, Tracking
 
-BLANK = range(12, 18)
-SETTINGS = {"window.keyframe_overlap": 0.9, "camera.find_up": False}
+VIEWS, BLANK = 18, range(7, 11)
+SETTINGS = {"window.keyframe_overlap": 0.9, "camera.find_up": False, "adjustment.enabled": False}
 
 
 def at(x=0.0, turn=0.0):
@@ -113,8 +113,8 @@ def test_odometry_that_keypoints_contradict_is_not_used_until_it_agrees_again():
 
 @pytest.fixture(scope="module")
 def walk():
-    """Thirty views, six of which show a wall without anything on it, which the network makes nonsense of."""
-    walk = render_sequence(900_060_147, 30, 256, 192, 1.2)
+    """Eighteen views, four of which show a wall without anything on it, which the network makes nonsense of."""
+    walk = render_sequence(900_060_147, VIEWS, 192, 144, 0.7)
     for k in BLANK:
         blank = np.full_like(walk.views[k].rgb, 200)
         blank[0, 0] = k  # they are told apart by it
@@ -124,7 +124,7 @@ def walk():
 
 def run(walk, odometry):
     backend = oracle(walk.views, noise=0.03, blind=BLANK)
-    backend.geometry.image_size = 256
+    backend.geometry.image_size = 192
     mapper = Mapper(settings_from_dotted(SETTINGS), backend)
     camera = Camera(walk.views[0].intrinsics)
     frames = [
@@ -143,19 +143,18 @@ def test_a_blank_wall_is_passed_by_odometry_and_lost_without(walk):
     true = [v.cam2world for v in walk.views]
     _, without = run(walk, None)
     assert Tracking.LOST in {r.tracking for r in without.results}
-    mapper, found = run(walk, odometry_of(true, 1))
+    _, found = run(walk, odometry_of(true, 1))
     assert {r.tracking for r in found.results} == {Tracking.OK}
     assert error(found, walk) < 0.02
     told = [k for k, r in enumerate(found.results) if r.estimate.by_odometry]
     assert set(BLANK) <= set(told)
     assert sum("odometry tells it" in note for note in found.notes) == 1
-    assert mapper.state.scale.stddev < 0.3
 
 
 def test_a_slip_while_the_camera_sees_enough_does_no_harm(walk):
     true = [v.cam2world for v in walk.views]
     slipped = odometry_of(true, 1)
-    for k in range(5, 30):
+    for k in range(4, VIEWS):
         slipped[k] = at(0.25) @ slipped[k]
     _, found = run(walk, slipped)
     assert error(found, walk) < 0.03

@@ -76,6 +76,24 @@ def test_odometry_that_does_not_fit_is_doubted():
     assert "disagree" in scale.doubt
 
 
+def test_motions_between_keyframes_come_in_the_maps_unit_once_it_is_measured():
+    places = [(0.15 * k, 0.1 * np.sin(k)) for k in range(20)]
+    odometry, _ = measured(places, [])
+    odometry.add(0, np.eye(4))
+    odometry.add(1, np.eye(4))
+    assert odometry.motion(0, 1) is None
+    odometry, found = measured(places, [at(*(2 * np.array(p))) for p in places])
+    motion = odometry.motion(3, 4)
+    assert np.allclose(motion.pose[:2, 3], np.subtract(places[4], places[3]))
+    assert 0.001 < motion.std[0] < 0.01
+    assert 0.003 < motion.std[1] < 0.03
+    assert odometry.motion(3, 40) is None
+    copy = odometry.copy()
+    odometry.doubt = "wheels slip"
+    assert odometry.motion(3, 4) is None
+    assert copy.motion(3, 4) is not None
+
+
 @pytest.fixture(scope="module")
 def long_walk():
     """Views 2.5 m apart from first to last, so that odometry has something to say."""

@@ -8,8 +8,10 @@ import torch
 from made_up_walks import LENS, WIDTH, disturbed, keyframes, position_errors, walk
 
 from sab3r_ros.config import AdjustmentSettings
-from sab3r_ros.mapping.adjustment.back_end import MatchStore, finished, predicted_ranges, prepare
+from sab3r_ros.mapping.adjustment.back_end import MatchStore, finished, pose_graph_of, predicted_ranges, prepare
 from sab3r_ros.mapping.adjustment.bundle import Lens, solve
+from sab3r_ros.mapping.adjustment.pose_graph import is_contradicted
+from sab3r_ros.mapping.odometry import Odometry
 
 pytest.importorskip("gtsam", reason="GTSAM has no wheel for this Python")
 SETTINGS = AdjustmentSettings()
@@ -68,6 +70,51 @@ def test_places_that_do_not_match_are_left_alone():
     frames = [replace(k, id=n) for n, k in enumerate(frames)]
     assert prepare(frames, LENS, True, MatchStore(), SETTINGS, 1.0) is None
     assert prepare(frames[:2], LENS, True, MatchStore(), SETTINGS, 1.0) is None
+
+
+def test_a_keyframe_that_shares_nothing_goes_with_its_neighbours(made):
+    """Between two that match with others stands one before a blank wall."""
+    frames = keyframes(made, made.poses)
+    blank = frames[9].keypoints
+    frames[9] = replace(frames[9], keypoints=replace(blank, descriptors=blank.descriptors[:2], pixels=blank.pixels[:2]))
+    moved = [replace(k, pose=torch.diag(torch.tensor([1.3, 1.3, 1.3, 1.0])).double() @ k.pose) for k in frames]
+    moved = [
+        replace(k, pose=torch.cat([torch.cat([k.pose[:3, :3] / 1.3, k.pose[:3, 3:]], 1), k.pose[3:]])) for k in moved
+    ]
+    prepared = prepare(moved, GUESSED, False, MatchStore(), SETTINGS, 1.0)
+    assert len(prepared.keyframes) == 24
+    assert 9 not in prepared.tracks.view
+    found = finished(prepared, solve(prepared.problem), rescale=True)
+    gap = np.linalg.norm(found.poses[9][:3, 3] - (found.poses[8][:3, 3] + found.poses[10][:3, 3]) / 2)
+    assert gap < 0.1
+
+
+def test_odometry_joins_keyframes_that_follow_each_other(made):
+    odometry = Odometry()
+    for number, pose in enumerate(made.poses):
+        if number != 5:
+            odometry.add(number, pose)
+    frames = keyframes(made, made.poses)
+    assert prepare(frames, LENS, True, MatchStore(), SETTINGS, 1.0, odometry=odometry).problem.motions == ()
+    odometry.metres = 2.0
+    odometry._measured = True
+    problem = prepare(frames, LENS, True, MatchStore(), SETTINGS, 1.0, odometry=odometry).problem
+    assert [(m.first, m.second) for m in problem.motions] == [(k, k + 1) for k in range(23) if k not in (4, 5)]
+    assert problem.joined.tolist() == [[4, 5], [5, 6]]
+    step = np.linalg.inv(made.poses[0]) @ made.poses[1]
+    assert np.allclose(problem.motions[0].pose[:3, 3], step[:3, 3] / 2)
+    assert np.allclose(problem.motions[0].pose[:3, :3], step[:3, :3])
+
+
+def test_pairs_that_match_tell_how_their_cameras_stand(made):
+    prepared = prepare(keyframes(made, made.poses), LENS, True, MatchStore(), SETTINGS, 1.0)
+    graph = pose_graph_of(prepared)
+    assert len(graph.pairs) > 0.8 * prepared.pairs
+    assert not is_contradicted(graph)
+    pair = max(graph.pairs, key=lambda p: len(p.points))
+    relative = np.linalg.inv(made.poses[pair.second]) @ made.poses[pair.first]
+    seen = LENS.project(pair.points @ relative[:3, :3].T + relative[:3, 3])
+    assert np.median(np.linalg.norm(seen - pair.pixels, axis=1)) < 3
 
 
 def test_no_range_is_believed_at_an_edge_of_depth(made):

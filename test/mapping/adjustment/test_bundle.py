@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up_walks import LENS, disturbed, position_errors, problem, walk
 
-from sab3r_ros.mapping.adjustment.bundle import Lens, solve
+from sab3r_ros.mapping.adjustment.bundle import Lens, ViewMotion, solve
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
 
 pytest.importorskip("gtsam", reason="GTSAM has no wheel for this Python")
@@ -56,6 +56,24 @@ def test_predicted_ranges_hold_the_unit():
     found = solve(task)
     size = np.linalg.norm(np.ptp(found.poses[:, :3, 3], axis=0)) / np.linalg.norm(np.ptp(made.poses[:, :3, 3], axis=0))
     assert size == pytest.approx(1.0, abs=0.06)
+
+
+def test_motions_by_odometry_place_what_shares_no_points_and_a_slip_does_no_harm():
+    made = walk(9)
+    start = disturbed(made.poses, 9)
+    task = problem(made, start)
+    blind = np.isin(task.view, [5])
+    track = np.unique(task.track[~blind], return_inverse=True)[1]
+    task = replace(task, track=track, view=task.view[~blind], pixels=task.pixels[~blind], ranges=task.ranges[~blind])
+    motions = [ViewMotion(k, k + 1, np.linalg.inv(made.poses[k]) @ made.poses[k + 1], (0.005, 0.01)) for k in range(11)]
+    slipped = motions[8].pose.copy()
+    slipped[:3, 3] += [0.5, 0, 0]
+    motions[8] = replace(motions[8], pose=slipped)
+    found = solve(replace(task, joined=np.zeros((0, 2), int), motions=tuple(motions)))
+    errors = position_errors(found.poses, made.poses)
+    assert errors.max() < 0.02
+    without = solve(task)
+    assert position_errors(without.poses, made.poses)[5] > 1.3 * errors[5]
 
 
 def test_a_lens_projects_its_own_rays():
