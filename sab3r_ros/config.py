@@ -220,6 +220,10 @@ class MapSettings(Group):
         le=1024,
         description="Numbers stored per voxel feature; features that have more are projected to an adaptive basis",
     )
+    clear_free_space: bool = Field(
+        True,
+        description="Take out what keyframes see through, when all of them have been adjusted: people, hands, wrong depth",
+    )
     straight_walls: bool = Field(
         True,
         description="Bring what looks like walls, floors and ceilings onto planes when all keyframes have been adjusted; only in maps that are upright",

@@ -12,6 +12,7 @@ import torch
 
 from sab3r_ros.config import Settings, settings_from_dotted
 from sab3r_ros.geometry.sim3 import transform_points
+from sab3r_ros.mapping import settling
 from sab3r_ros.mapping.adjustment.adjuster import Adjuster, AdjustmentReport
 from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
@@ -26,7 +27,6 @@ from sab3r_ros.mapping.state import MapState
 from sab3r_ros.mapping.straightening import Straightener
 from sab3r_ros.mapping.superpixels import pool_over_superpixels, segment_superpixels
 from sab3r_ros.mapping.tracker import Tracker
-from sab3r_ros.mapping.up import find_up, rotation_to_z
 from sab3r_ros.mapping.voxel_grid import surface_mask
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend, PairPrediction
@@ -53,8 +53,6 @@ _WORTH_RESCALING = 0.03  # of the log of the map's unit
 _REPLACED = "the map was replaced while this frame was processed"
 _DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
 _BY_ODOMETRY = "this image shows too little to tell where it is: odometry tells it"
-_UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
-_VOXELS_OF = 8  # keyframes whose voxels are moved at once, while the lock is held
 
 
 @dataclass(frozen=True)
@@ -378,35 +376,17 @@ class Mapper:
 
         0.0 where it is upright already, where nothing shows which way is up, and where that was known from the start.
         """
-        with self.lock:
-            state = self.state
-            if self.up_is_known or state.upright or not self.settings.camera.find_up:
-                return 0.0
-            keyframes = state.graph.keyframes
-        up = find_up(keyframes)
-        if up is None:
-            return 0.0
-        degrees = float(np.degrees(np.arccos(np.clip(up[2], -1, 1))))
-        turn = torch.eye(4, dtype=torch.float64)
-        turn[:3, :3] = torch.from_numpy(rotation_to_z(up))
-        with self.lock:
-            if self.state is not state:
-                return 0.0
-            state.upright = True
-            if degrees < _UPRIGHT:
-                return 0.0
-            state.transform(turn)
-        self.move_voxels(state)
-        _LOG.info("the map was turned by %.0f degrees: its floors, tables and walls show which way is up", degrees)
-        return degrees
+        return settling.turn_upright(self)
 
     def settle(self, stop: threading.Event | None = None) -> AdjustmentReport | None:
-        """What is done at the end of a recording and when the camera rests: `adjust` all keyframes, `turn_upright`, `straighten_walls`.
+        """What is done at the end of a recording and when the camera rests: `adjust` all keyframes, `turn_upright`, `clear_free_space`,
+        `straighten_walls`.
 
         Returns what the adjustment did; stop: as there.
         """
         report = self.adjust(stop=stop)
         self.turn_upright()
+        self.clear_free_space()
         self.straighten_walls()
         return report
 
@@ -416,30 +396,21 @@ class Mapper:
         Only in a map that is upright, and whose features know words; see `mapping.planes`. What comes later is not on them
         until this is called again.
         """
-        with self.lock:
-            state = self.state
-            upright = state.upright or self.up_is_known
-            if not (self.settings.map.straight_walls and upright and state.scene.has_features):
-                return 0
-            parts, basis, keypoints = state.scene.parts(), state.scene.codec.basis.clone(), state.keypoints
-        shapes, planes = self._straightener.shapes(parts, basis, keypoints)
-        for start in range(0, len(shapes), _VOXELS_OF):
-            with self.lock:
-                if self.state is not state:
-                    return 0
-                state.scene.reshape(shapes[start : start + _VOXELS_OF])
-                self.revision += 1
-        return planes
+        return settling.straighten_walls(self, self._straightener)
+
+    def clear_free_space(self) -> int:
+        """Take voxels out that keyframes see through (`map.clear_free_space`); returns how many. See `mapping.free_space`."""
+        return settling.clear_free_space(self)
 
     def move_voxels(self, state: MapState) -> None:
         """Let voxels follow keyframes that moved, in portions between which a frame may pass."""
         with self.lock:
             lagging = state.lagging()
-        for start in range(0, max(len(lagging), 1), _VOXELS_OF):
+        for start in range(0, max(len(lagging), 1), settling.PORTION):
             with self.lock:
                 if self.state is not state:
                     return
-                state.move_voxels(lagging[start : start + _VOXELS_OF])
+                state.move_voxels(lagging[start : start + settling.PORTION])
                 self.revision += 1
 
     @property

@@ -140,8 +140,8 @@ class SceneMap:
         cell = self.grid.cells(contribution.rows.to(self.grid.device)).double()
         return (cell + 0.5) * self.grid.voxel_size + contribution.offset.to(cell)
 
-    def _put(self, moved: Mapping[int, tuple[Tensor, Tensor]]) -> None:
-        """Put the voxels of keyframes to other positions (M,3), fused at poses (4,4)."""
+    def _put(self, moved: Mapping[int, tuple[Tensor, Tensor]], kept: Mapping[int, Tensor] | None = None) -> None:
+        """Put the voxels of keyframes to other positions (M,3), fused at poses (4,4); of those that are `kept` (N,) where that is given."""
         parts = {keyframe: self._contributions.pop(keyframe)[0] for keyframe in moved}
         touched = []
         for contribution in parts.values():
@@ -149,7 +149,7 @@ class SceneMap:
             touched.append(self.grid.remove(contribution))
         device = self.grid.device
         for keyframe, (xyz, pose) in moved.items():
-            contribution = parts[keyframe]
+            contribution = parts[keyframe] if kept is None else parts[keyframe].where(kept[keyframe])
             feature = contribution.feature
             self._add(
                 keyframe, pose, xyz.float(), contribution.rgb.to(device), contribution.weight.to(device),
@@ -174,6 +174,18 @@ class SceneMap:
                 p.keyframe: (torch.from_numpy(xyz).to(self.grid.device), self._contributions[p.keyframe][1])
                 for p, xyz in kept
             }
+        )
+
+    def thin(self, kept: Sequence[tuple[ScenePart, np.ndarray]]) -> None:
+        """Keep only some voxels (M,) bool of parts; parts that were moved or taken out since they were read stay."""
+        masks = {
+            p.keyframe: torch.from_numpy(mask)
+            for p, mask in kept
+            if self._contributions.get(p.keyframe, (None,))[0] is p.contribution
+        }
+        entries = {keyframe: self._contributions[keyframe] for keyframe in masks}
+        self._put(
+            {n: (self._positions(c)[masks[n].to(self.grid.device)], pose) for n, (c, pose) in entries.items()}, masks
         )
 
     def poses(self) -> dict[int, Tensor]:

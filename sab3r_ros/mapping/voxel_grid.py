@@ -35,6 +35,11 @@ class Contribution:
     feature: Tensor | None
     stamp: int
 
+    def where(self, kept: Tensor) -> "Contribution":
+        """That of some of its voxels (M,) bool."""
+        feature = None if self.feature is None else self.feature[kept]
+        return Contribution(self.rows[kept], self.offset[kept], self.rgb[kept], self.weight[kept], feature, self.stamp)
+
     @property
     def num_bytes(self) -> int:
         """Memory of its tensors."""

@@ -1,0 +1,88 @@
+"""What is done to a map once all its keyframes were adjusted: it is turned upright, free space is cleared, walls become straight.
+
+Each step reads under the mapper's lock, works without it, and changes the map in portions between which a frame may pass.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sab3r_ros.mapping.free_space import depth_view, seen_through
+from sab3r_ros.mapping.straightening import Straightener
+from sab3r_ros.mapping.up import find_up, rotation_to_z
+
+if TYPE_CHECKING:
+    from sab3r_ros.mapping.mapper import Mapper
+
+_LOG = logging.getLogger("sab3r_ros")
+_UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
+PORTION = 8  # keyframes whose voxels are moved at once, while the lock is held
+
+
+def turn_upright(mapper: "Mapper") -> float:
+    """See `Mapper.turn_upright`."""
+    with mapper.lock:
+        state = mapper.state
+        if mapper.up_is_known or state.upright or not mapper.settings.camera.find_up:
+            return 0.0
+        keyframes = state.graph.keyframes
+    up = find_up(keyframes)
+    if up is None:
+        return 0.0
+    degrees = float(np.degrees(np.arccos(np.clip(up[2], -1, 1))))
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = torch.from_numpy(rotation_to_z(up))
+    with mapper.lock:
+        if mapper.state is not state:
+            return 0.0
+        state.upright = True
+        if degrees < _UPRIGHT:
+            return 0.0
+        state.transform(turn)
+    mapper.move_voxels(state)
+    _LOG.info("the map was turned by %.0f degrees: its floors, tables and walls show which way is up", degrees)
+    return degrees
+
+
+def clear_free_space(mapper: "Mapper") -> int:
+    """See `Mapper.clear_free_space`."""
+    with mapper.lock:
+        state, settings = mapper.state, mapper.settings.map
+        lens, _ = state.believed_lens()
+        if not settings.clear_free_space or lens is None:
+            return 0
+        newest = state.graph.keyframes[-1].points.shape
+        keyframes = [k for k in state.graph.keyframes if k.points.shape == newest]  # others are of another camera
+        parts, snapshot = state.scene.parts(), state.scene.snapshot(columns=("xyz", "hits"))
+    views = [depth_view(k, settings) for k in keyframes]
+    gone = seen_through(snapshot.points.astype(np.float64), snapshot.column("hits").numpy(), views, lens)
+    rows = snapshot.rows[torch.from_numpy(gone)]
+    kept = [(p, ~torch.isin(p.contribution.rows, rows).numpy()) for p in parts]
+    kept = [(p, mask) for p, mask in kept if not mask.all()]
+    for start in range(0, len(kept), PORTION):
+        with mapper.lock:
+            if mapper.state is not state:
+                return 0
+            state.scene.thin(kept[start : start + PORTION])
+            mapper.revision += 1
+    return len(rows)
+
+
+def straighten_walls(mapper: "Mapper", straightener: Straightener) -> int:
+    """See `Mapper.straighten_walls`."""
+    with mapper.lock:
+        state = mapper.state
+        upright = state.upright or mapper.up_is_known
+        if not (mapper.settings.map.straight_walls and upright and state.scene.has_features):
+            return 0
+        parts, basis, keypoints = state.scene.parts(), state.scene.codec.basis.clone(), state.keypoints
+    shapes, planes = straightener.shapes(parts, basis, keypoints)
+    for start in range(0, len(shapes), PORTION):
+        with mapper.lock:
+            if mapper.state is not state:
+                return 0
+            state.scene.reshape(shapes[start : start + PORTION])
+            mapper.revision += 1
+    return planes
