@@ -66,12 +66,11 @@ def _looked_at(points: np.ndarray, view: DepthView, lens: Lens) -> tuple[np.ndar
     seen = (points - view.pose[:3, 3]) @ view.pose[:3, :3]
     pixels, z = lens.project(seen), seen[:, 2]
     h, w = view.depth.shape
-    with np.errstate(invalid="ignore"):
-        inside = ((pixels >= 0) & (pixels <= [w - 1, h - 1])).all(1)
     # A radial term brings what is far outside back into the image.
-    inside = np.flatnonzero(
-        inside & (np.abs(seen[:, :2]) < _WIDER * np.array([lens.u, lens.v]) / lens.focal * z[:, None]).all(1)
-    )
+    edge = _WIDER * np.array([lens.u, lens.v]) / lens.focal * z[:, None]
+    with np.errstate(invalid="ignore"):
+        in_image = ((pixels >= 0) & (pixels <= [w - 1, h - 1]) & (np.abs(seen[:, :2]) < edge)).all(1)
+    inside = np.flatnonzero(in_image)
     column, row = np.round(pixels[inside]).astype(int).T
     around = np.ones((_AROUND, _AROUND), np.uint8)
     nearest, farthest = cv2.erode(view.depth, around)[row, column], cv2.dilate(view.depth, around)[row, column]

@@ -153,8 +153,8 @@ def _from_tree(graph: PoseGraph, links: list[_Link]) -> np.ndarray:
         parent = int(before[view])
         if not graph.free[view]:
             continue
-        link = best.get((parent, view))
-        relative = link.pose if link is not None else np.linalg.inv(best[view, parent].pose)
+        ahead = best.get((parent, view))
+        relative = np.linalg.inv(best[view, parent].pose) if ahead is None else ahead.pose
         poses[view] = poses[parent] @ relative
     return poses
 
