@@ -25,6 +25,9 @@ class Peer(str, Enum):
     COLMAP = "colmap"
 
 
+LimitOption = Annotated[int, typer.Option(min=0, help="The first so many; 0 = all")]
+
+
 @evaluate.command("rooms")
 def evaluate_rooms_command(
     rooms: Annotated[int, typer.Option(min=1, help="Number of held-out rooms")] = 10,
@@ -123,17 +126,28 @@ def evaluate_presence_command(
 
 @evaluate.command("affordance")
 def evaluate_affordance_command(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="LASO, or a setting of PIAD or PIADv2; none: household shapes"),
+    ] = None,
     shapes: Annotated[int, typer.Option(min=1, help="Held-out shapes, whole, and as many from one side")] = 200,
     first: FirstOption = 0,
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    question: Annotated[int, typer.Option(min=0, max=14, help="Of LASO: which wording is asked")] = 0,
+    words: Annotated[bool, typer.Option("--words", help="Of PIAD: ask in words instead of by images")] = False,
+    y_up: Annotated[bool, typer.Option("--y-up", help="Turn the shapes: their y axis points up")] = False,
+    limit: LimitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Affordance metrics by the peers' protocol on household shapes that no training has seen.
+    """Affordance metrics by the peers' protocol, on household shapes that no training has seen or on a public data set.
 
-    Example: sab3r eval affordance --json
+    Example: sab3r eval affordance LASO_dataset --json
     """
-    from sab3r_ros.lab.evaluation.commands import affordance_metrics
+    from sab3r_ros.lab.evaluation.commands import affordance_metrics, affordance_set_metrics
 
+    if folder is not None:
+        print_metrics(affordance_set_metrics(segmenter, folder, limit, question, words, y_up), as_json)
+        return
     print_metrics(affordance_metrics(segmenter, shapes, first), as_json)
 
 
@@ -313,9 +327,6 @@ def evaluate_loops_command(
 
     settings = settings_of(config, overrides, checkpoint)
     print_metrics(loops_metrics(settings, walks, first, oracle, length, workers, odometry), as_json)
-
-
-LimitOption = Annotated[int, typer.Option(min=0, help="The first so many; 0 = all")]
 
 
 @evaluate.command("depth")

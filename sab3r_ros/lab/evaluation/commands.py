@@ -8,6 +8,7 @@ from tqdm import tqdm
 from sab3r_ros.affordance.segmenter import AffordanceSegmenter
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.evaluation.affordance_scans import evaluate_scan, read_scan
+from sab3r_ros.lab.evaluation.affordance_sets import evaluate_affordance_set
 from sab3r_ros.lab.evaluation.affordance_shapes import evaluate_affordance
 from sab3r_ros.lab.evaluation.depth_sets import evaluate_depth
 from sab3r_ros.lab.evaluation.household import evaluate_household
@@ -158,6 +159,14 @@ def affordance_metrics(checkpoint: str, shapes: int, first: int) -> dict:
     segmenter = AffordanceSegmenter(checkpoint)
     with tqdm(total=(2 if segmenter.checkpoint.image is None else 3) * shapes, unit="shape") as bar:
         return evaluate_affordance(segmenter, shapes, first, bar.update)
+
+
+def affordance_set_metrics(checkpoint: str, folder: Path, limit: int, question: int, words: bool, y_up: bool) -> dict:
+    """Metrics on LASO, PIAD or PIADv2. Raises SourceError where nothing can be evaluated."""
+    with tqdm(unit="question") as bar:
+        return evaluate_affordance_set(
+            AffordanceSegmenter(checkpoint), folder, limit, question, words, y_up, lambda: bar.update()
+        )
 
 
 def scan_metrics(checkpoint: str, folder: Path, out: Path | None) -> dict:
