@@ -5,7 +5,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class Laso:
         """Every entry's name, and what reads it; that raises ValueError or OSError where it cannot be used."""
         objects, wording = _unpickled(self.folder / "objects_test.pkl"), self._wordings()
         for number, entry in enumerate(self._annotations):
-            yield f"anno_test.pkl, entry {number}", lambda entry=entry: _laso_question(entry, objects, wording)
+            yield f"anno_test.pkl, entry {number}", partial(_laso_question, entry, objects, wording)
 
     def _wordings(self) -> dict[tuple[str, str], str]:
         file, column = self.folder / "Affordance-Question.csv", f"Question{self.question}"
@@ -121,7 +121,7 @@ class Piad:
     def readers(self) -> Iterator[tuple[str, Callable[[], AffordanceQuestion]]]:
         """As `Laso.readers`."""
         for points, image in self._pairs:
-            yield points, lambda points=points, image=image: self._question(points, image)
+            yield points, partial(self._question, points, image)
 
     def _question(self, listed: str, image: str) -> AffordanceQuestion:
         cloud, picture = _located(self.folder, listed), _located(self.folder, image)
