@@ -11,7 +11,9 @@ from sab3r_ros.cli.options import (
     ConfigOption,
     FirstOption,
     JsonOption,
+    ReportOption,
     SetOption,
+    page_of,
     print_metrics,
     settings_of,
 )
@@ -34,6 +36,7 @@ def evaluate_rooms_command(
     frames: Annotated[int, typer.Option(min=4, help="Frames per room")] = 24,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -44,7 +47,8 @@ def evaluate_rooms_command(
     """
     from sab3r_ros.lab.evaluation.commands import rooms_metrics
 
-    print_metrics(rooms_metrics(settings_of(config, overrides, checkpoint), rooms, frames, first), as_json)
+    page = page_of(report, "sab3r eval rooms")
+    print_metrics(rooms_metrics(settings_of(config, overrides, checkpoint), rooms, frames, first), as_json, page)
 
 
 @evaluate.command("household")
@@ -52,6 +56,7 @@ def evaluate_household_command(
     groups: Annotated[int, typer.Option(min=3, help="Groups of 2, 3 and 4 views, each of a held-out room")] = 48,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -62,7 +67,8 @@ def evaluate_household_command(
     """
     from sab3r_ros.lab.evaluation.commands import household_metrics
 
-    print_metrics(household_metrics(settings_of(config, overrides, checkpoint), groups, first), as_json)
+    page = page_of(report, "sab3r eval household")
+    print_metrics(household_metrics(settings_of(config, overrides, checkpoint), groups, first), as_json, page)
 
 
 @evaluate.command("map-and-locate")
@@ -110,6 +116,7 @@ def evaluate_presence_command(
     workers: Annotated[int, typer.Option(min=1)] = 2,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -120,8 +127,9 @@ def evaluate_presence_command(
     """
     from sab3r_ros.lab.evaluation.commands import presence_metrics
 
+    page = page_of(report, "sab3r eval presence")
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(presence_metrics(settings, rooms, first, frames, recording, workers), as_json)
+    print_metrics(presence_metrics(settings, rooms, first, frames, recording, workers), as_json, page)
 
 
 @evaluate.command("affordance")
@@ -137,6 +145,7 @@ def evaluate_affordance_command(
     words: Annotated[bool, typer.Option("--words", help="Of PIAD: ask in words instead of by images")] = False,
     y_up: Annotated[bool, typer.Option("--y-up", help="Turn the shapes: their y axis points up")] = False,
     limit: LimitOption = 0,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Affordance metrics by the peers' protocol, on household shapes that no training has seen or on a public data set.
@@ -145,10 +154,11 @@ def evaluate_affordance_command(
     """
     from sab3r_ros.lab.evaluation.commands import affordance_metrics, affordance_set_metrics
 
+    page = page_of(report, "sab3r eval affordance")
     if folder is not None:
-        print_metrics(affordance_set_metrics(segmenter, folder, limit, question, words, y_up), as_json)
+        print_metrics(affordance_set_metrics(segmenter, folder, limit, question, words, y_up), as_json, page)
         return
-    print_metrics(affordance_metrics(segmenter, shapes, first), as_json)
+    print_metrics(affordance_metrics(segmenter, shapes, first), as_json, page)
 
 
 @evaluate.command("scans")
@@ -157,6 +167,7 @@ def evaluate_scans_command(
         Path, typer.Argument(metavar="DIR", help="Scanned objects: .npz with points, normals, affordance/NAME")
     ],
     segmenter: Annotated[str, typer.Option(help="CAST checkpoint: a folder, or cast_tiny")] = "cast_tiny",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Draw every answer into this folder")] = None,
 ) -> None:
@@ -166,7 +177,8 @@ def evaluate_scans_command(
     """
     from sab3r_ros.lab.evaluation.commands import scan_metrics
 
-    print_metrics(scan_metrics(segmenter, folder, out), as_json)
+    page = page_of(report, "sab3r eval scans")
+    print_metrics(scan_metrics(segmenter, folder, out), as_json, page)
 
 
 @evaluate.command("grasps")
@@ -184,6 +196,7 @@ def evaluate_grasps_command(
     tries: Annotated[int, typer.Option(min=1, help="Views of an object, for one and for two cameras")] = 2,
     workers: Annotated[int, typer.Option(min=1)] = 2,
     first: FirstOption = 0,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Grasps tried in physics: does the object come up? The baseline from above runs beside it.
@@ -192,7 +205,8 @@ def evaluate_grasps_command(
     """
     from sab3r_ros.lab.evaluation.commands import grasp_metrics
 
-    print_metrics(grasp_metrics(folder, noise, prompt, tries, workers, first), as_json)
+    page = page_of(report, "sab3r eval grasps")
+    print_metrics(grasp_metrics(folder, noise, prompt, tries, workers, first), as_json, page)
 
 
 @evaluate.command("recording")
@@ -204,6 +218,7 @@ def evaluate_recording_command(
         ),
     ],
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
     config: ConfigOption = None,
@@ -215,7 +230,8 @@ def evaluate_recording_command(
     """
     from sab3r_ros.lab.evaluation.commands import recording_metrics
 
-    print_metrics(recording_metrics(settings_of(config, overrides, checkpoint), folder, out), as_json)
+    page = page_of(report, "sab3r eval recording")
+    print_metrics(recording_metrics(settings_of(config, overrides, checkpoint), folder, out), as_json, page)
 
 
 @evaluate.command("trajectory")
@@ -225,6 +241,7 @@ def evaluate_trajectory_command(
         typer.Argument(metavar="DIR", help="A recording with true poses: TUM, 7-Scenes, ScanNet, Replica or EuRoC"),
     ],
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(min=0, help="Images; 0 = all")] = 0,
     peer: Annotated[Peer | None, typer.Option(help="Also run this on the same images, its figures beside ours")] = None,
@@ -240,8 +257,9 @@ def evaluate_trajectory_command(
     """
     from sab3r_ros.lab.evaluation.commands import trajectory_metrics
 
+    page = page_of(report, "sab3r eval trajectory")
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(trajectory_metrics(settings, folder, out, limit, peer == Peer.COLMAP), as_json)
+    print_metrics(trajectory_metrics(settings, folder, out, limit, peer == Peer.COLMAP, page), as_json, page)
 
 
 @evaluate.command("relations")
@@ -249,6 +267,7 @@ def evaluate_relations_command(
     rooms: Annotated[int, typer.Option(min=1, help="Held-out rooms")] = 10,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -259,7 +278,8 @@ def evaluate_relations_command(
     """
     from sab3r_ros.lab.evaluation.commands import relations_metrics
 
-    print_metrics(relations_metrics(settings_of(config, overrides, checkpoint), rooms, first), as_json)
+    page = page_of(report, "sab3r eval relations")
+    print_metrics(relations_metrics(settings_of(config, overrides, checkpoint), rooms, first), as_json, page)
 
 
 @evaluate.command("identities")
@@ -268,6 +288,7 @@ def evaluate_identities_command(
     first: FirstOption = 0,
     frames: Annotated[int, typer.Option(min=20, help="Images of a walk")] = 200,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -278,7 +299,8 @@ def evaluate_identities_command(
     """
     from sab3r_ros.lab.evaluation.commands import identities_metrics
 
-    print_metrics(identities_metrics(settings_of(config, overrides, checkpoint), walks, first, frames), as_json)
+    page = page_of(report, "sab3r eval identities")
+    print_metrics(identities_metrics(settings_of(config, overrides, checkpoint), walks, first, frames), as_json, page)
 
 
 @evaluate.command("sessions")
@@ -289,6 +311,7 @@ def evaluate_sessions_command(
     ],
     rooms: Annotated[int, typer.Option(min=0, help="Made-up rooms that must not be found in the recording's map")] = 10,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -299,7 +322,8 @@ def evaluate_sessions_command(
     """
     from sab3r_ros.lab.evaluation.commands import sessions_metrics
 
-    print_metrics(sessions_metrics(settings_of(config, overrides, checkpoint), folder, rooms), as_json)
+    page = page_of(report, "sab3r eval sessions")
+    print_metrics(sessions_metrics(settings_of(config, overrides, checkpoint), folder, rooms), as_json, page)
 
 
 @evaluate.command("loops")
@@ -315,6 +339,7 @@ def evaluate_loops_command(
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a walk")] = 2,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -325,8 +350,9 @@ def evaluate_loops_command(
     """
     from sab3r_ros.lab.evaluation.commands import loops_metrics
 
+    page = page_of(report, "sab3r eval loops")
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(loops_metrics(settings, walks, first, oracle, length, workers, odometry), as_json)
+    print_metrics(loops_metrics(settings, walks, first, oracle, length, workers, odometry), as_json, page)
 
 
 @evaluate.command("depth")
@@ -336,6 +362,7 @@ def evaluate_depth_command(
     ],
     limit: LimitOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -346,7 +373,8 @@ def evaluate_depth_command(
     """
     from sab3r_ros.lab.evaluation.commands import depth_metrics
 
-    print_metrics(depth_metrics(settings_of(config, overrides, checkpoint), folder, limit), as_json)
+    page = page_of(report, "sab3r eval depth")
+    print_metrics(depth_metrics(settings_of(config, overrides, checkpoint), folder, limit, page), as_json, page)
 
 
 @evaluate.command("pose")
@@ -358,6 +386,7 @@ def evaluate_pose_command(
     limit: LimitOption = 0,
     first: FirstOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -368,7 +397,8 @@ def evaluate_pose_command(
     """
     from sab3r_ros.lab.evaluation.commands import pose_metrics
 
-    print_metrics(pose_metrics(settings_of(config, overrides, checkpoint), folder, views, first, limit), as_json)
+    page = page_of(report, "sab3r eval pose")
+    print_metrics(pose_metrics(settings_of(config, overrides, checkpoint), folder, views, first, limit), as_json, page)
 
 
 @evaluate.command("segmentation")
@@ -381,6 +411,7 @@ def evaluate_segmentation_command(
     ] = True,
     limit: LimitOption = 0,
     checkpoint: CheckpointOption = "",
+    report: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -391,5 +422,6 @@ def evaluate_segmentation_command(
     """
     from sab3r_ros.lab.evaluation.commands import segmentation_metrics
 
+    page = page_of(report, "sab3r eval segmentation")
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(segmentation_metrics(settings, folder, background, limit), as_json)
+    print_metrics(segmentation_metrics(settings, folder, background, limit, page), as_json, page)

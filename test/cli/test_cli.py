@@ -290,7 +290,13 @@ def test_figures_on_scans(segmenter, tmp_path):
     cloud = object_cloud("bottle", 3, 3000)
     marks = {"affordance/wrap_grasp": cloud.points[:, 2] > cloud.points[:, 2].mean()}
     np.savez(tmp_path / "bottle.npz", points=cloud.points, normals=cloud.normals, **marks)
-    done = sab3r("eval", "scans", tmp_path, "--segmenter", segmenter, "--json", "--out", tmp_path / "pictures")
+    page = tmp_path / "page"
+    done = sab3r(
+        "eval", "scans", tmp_path, "--segmenter", segmenter, "--json", "--out", tmp_path / "pictures", "--report", page
+    )
+    assert "<h1>sab3r eval scans</h1>" in (page / "index.html").read_text()
+    (tmp_path / "file").write_text("")
+    assert "file" in sab3r("eval", "scans", tmp_path, "--report", tmp_path / "file", code=1).stderr
     figures = json.loads(done.stdout)
     assert {"bottle wrap_grasp aiou_whole", "bottle wrap_grasp auc_partial", "top1_part_views"} <= set(figures)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1 + figures["bottle wrap_grasp views"]

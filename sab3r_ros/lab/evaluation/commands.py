@@ -22,6 +22,7 @@ from sab3r_ros.lab.evaluation.presence import evaluate_presence
 from sab3r_ros.lab.evaluation.recording import evaluate_recording
 from sab3r_ros.lab.evaluation.recordings import TrueRecording
 from sab3r_ros.lab.evaluation.relations import evaluate_relations
+from sab3r_ros.lab.evaluation.report import Report
 from sab3r_ros.lab.evaluation.rooms import evaluate_rooms
 from sab3r_ros.lab.evaluation.segmentation_sets import evaluate_segmentation
 from sab3r_ros.lab.evaluation.sessions import evaluate_sessions
@@ -69,11 +70,11 @@ def map_and_locate_metrics(
         return evaluate_recorded_groups(settings, backend, query, folder, each, first, manifest, out, report, page)
 
 
-def depth_metrics(settings: Settings, folder: Path, limit: int) -> dict:
-    """Depth of single images of a data set. Raises SourceError where none can be evaluated."""
+def depth_metrics(settings: Settings, folder: Path, limit: int, page: Report | None = None) -> dict:
+    """Depth of single images of a data set; pictures of the first ones onto a page. Raises SourceError where none can be evaluated."""
     geometry = load_backend(settings.model).geometry
     with tqdm(unit="image") as bar:
-        return evaluate_depth(geometry, folder, limit, bar.update)
+        return evaluate_depth(geometry, folder, limit, bar.update, page)
 
 
 def pose_metrics(settings: Settings, folder: Path, views: int, seed: int, limit: int) -> dict:
@@ -83,11 +84,13 @@ def pose_metrics(settings: Settings, folder: Path, views: int, seed: int, limit:
         return evaluate_poses(settings, backend, folder, views, seed, limit, bar.update)
 
 
-def segmentation_metrics(settings: Settings, folder: Path, background: bool, limit: int) -> dict:
-    """Zero-shot segmentation of a data set. Raises SourceError where none can be evaluated, ValueError as `searchable_models`."""
+def segmentation_metrics(
+    settings: Settings, folder: Path, background: bool, limit: int, page: Report | None = None
+) -> dict:
+    """Zero-shot segmentation of a data set; pictures of the first images onto a page. Raises SourceError where none can be evaluated, ValueError as `searchable_models`."""
     backend, query = searchable_models(settings)
     with tqdm(unit="image") as bar:
-        return evaluate_segmentation(backend, query, folder, background, limit, bar.update)
+        return evaluate_segmentation(backend, query, folder, background, limit, bar.update, page)
 
 
 def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dict:
@@ -100,14 +103,16 @@ def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dic
     return figures
 
 
-def trajectory_metrics(settings: Settings, folder: Path, out: Path | None, limit: int, peer: bool = False) -> dict:
+def trajectory_metrics(
+    settings: Settings, folder: Path, out: Path | None, limit: int, peer: bool = False, page: Report | None = None
+) -> dict:
     """Trajectory and surfaces of a recording with true poses; with OUT also its map. Raises SourceError without them.
 
     peer: COLMAP's figures on the same images, too. Raises ModuleNotFoundError where it is not installed.
     """
     beside = evaluate_colmap(TrueRecording(folder), limit) if peer else {}
     backend = load_backend(settings.model, settings.window.size)
-    figures, mapper = evaluate_trajectory(settings, backend, folder, limit=limit)
+    figures, mapper = evaluate_trajectory(settings, backend, folder, limit=limit, page=page)
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
     return figures | beside

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from sab3r_ros.faults import Faults
 from sab3r_ros.lab.evaluation.depth import abs_rel, delta_1_25
 from sab3r_ros.lab.evaluation.metrics import finite_mean
+from sab3r_ros.lab.evaluation.report import Report, depth_colours
 from sab3r_ros.models.base import GeometryModel
 from sab3r_ros.models.preprocess import framing_for, resize_and_crop
 from sab3r_ros.sources.base import SourceError
@@ -18,6 +20,7 @@ from sab3r_ros.sources.folders import FolderSource
 from sab3r_ros.sources.layouts import natural_order
 
 _KITTI_FACTOR, _KITTI_FAR, _NEAR_FAR = 256.0, 80.0, 10.0  # units per metre; metres
+_PICTURED = 30  # images on a page
 _KITTI_FOLDERS = ("image", "groundtruth_depth")
 
 
@@ -48,12 +51,13 @@ def depth_pairs(folder: Path) -> tuple[list[tuple[Path, Path]], float, float]:
 
 
 def evaluate_depth(
-    geometry: GeometryModel, folder: Path, limit: int = 0, report: Callable[[], None] = lambda: None
-) -> dict:
+    geometry: GeometryModel, folder: Path, limit: int = 0, report: Callable[[], None] = lambda: None,
+    page: Report | None = None,
+) -> dict:  # fmt: skip
     """abs_rel and delta (percent within a factor of 1.25) after scaling medians, and as metres; means over images.
 
-    Every image is predicted by itself, as a pair with itself. An image that cannot be read is named in "faults". Raises
-    SourceError where none can be evaluated.
+    Every image is predicted by itself, as a pair with itself. An image that cannot be read is named in "faults"; page: gets
+    pictures of the first ones. Raises SourceError where none can be evaluated.
     """
     started = time.perf_counter()
     pairs, factor, far = depth_pairs(folder)
@@ -74,9 +78,22 @@ def evaluate_depth(
             abs_rel(at_truth, truth, far), delta_1_25(at_truth, truth, far),
             abs_rel(at_truth, truth, far, align=False), delta_1_25(at_truth, truth, far, align=False),
         ])  # fmt: skip
+        if page is not None and len(rows) <= _PICTURED:
+            page.picture(
+                _beside(rgb[plan.covered(rgb.shape[:2])], at_truth, truth, far),
+                f"{image.name}: predicted and true depth",
+            )
         report()
     if not rows:
         raise SourceError(f"{folder}: no image could be evaluated; {faults.lines[0]}")
     names = ("abs_rel", "delta125", "abs_rel_metric", "delta125_metric")
     figures = {name: finite_mean(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     return figures | {"images": len(rows), "faults": list(faults.lines), "seconds": time.perf_counter() - started}
+
+
+def _beside(rgb: np.ndarray, found: np.ndarray, truth: np.ndarray, far: float) -> np.ndarray:
+    """An image with its predicted and true depth (H,W), the former with the median of the latter, in the same colours."""
+    known = (truth > 0) & (truth <= far)
+    scale = np.median(truth[known]) / max(float(np.median(found[known])), 1e-6) if known.any() else 1.0
+    largest = float(truth[known].max(initial=0)) or far
+    return np.hstack([rgb, depth_colours(found * scale, largest), depth_colours(np.where(known, truth, 0), largest)])

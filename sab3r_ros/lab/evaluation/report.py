@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -76,6 +77,48 @@ class Report:
         canvas.draw()
         self.picture(np.asarray(canvas.buffer_rgba())[..., :3].copy(), caption)
 
+    def everything(self, figures: Mapping[str, Any]) -> None:
+        """All that an evaluation tells: its figures, and under a heading each what it tells by label, sample or the like.
+
+        Numbers by name become bars, figures by name and lists of figures tables, other lists paragraphs.
+        """
+        self.figures(figures)
+        for name, value in figures.items():
+            if not isinstance(value, (list, dict)) or not value:
+                continue
+            self.heading(name)
+            pairs = dict(value) if isinstance(value, list) and all(map(_is_pair, value)) else value
+            if isinstance(pairs, dict) and all(isinstance(v, (int, float)) for v in pairs.values()):
+                self.bars(pairs, name)
+            elif isinstance(pairs, dict) and all(isinstance(v, dict) for v in pairs.values()):
+                self._rows([{"": k, **v} for k, v in pairs.items()])
+            elif isinstance(pairs, dict):
+                self.figures({k: v if isinstance(v, (int, float, str)) else str(v) for k, v in pairs.items()})
+            elif all(isinstance(v, dict) for v in pairs):
+                self._rows(pairs)
+            else:
+                for line in pairs:
+                    self.text(str(line))
+
+    def _rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        self.table(columns, [[_short(row.get(name)) for name in columns] for row in rows])
+
+    def paths(self, lines: Mapping[str, np.ndarray], caption: str) -> None:
+        """Ways (N,2) in metres, seen from above."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 6), layout="tight")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot(aspect="equal")
+        for name, line in lines.items():
+            axes.plot(line[:, 0], line[:, 1], label=name)
+        axes.legend()
+        axes.set_xlabel("m")
+        canvas.draw()
+        self.picture(np.asarray(canvas.buffer_rgba())[..., :3].copy(), caption)
+
     def write(self) -> Path:
         """index.html with all parts so far; returns where it is."""
         title = html.escape(self._title)
@@ -83,6 +126,23 @@ class Report:
         file = self._folder / "index.html"
         file.write_text(page + "\n".join(self._parts) + "</html>\n")
         return file
+
+
+def _is_pair(value: Any) -> bool:
+    """A name with its number."""
+    return isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _short(value: Any) -> Any:
+    """What fits into a cell of a table."""
+    return f"{len(value)} of them" if isinstance(value, (list, dict)) else value
+
+
+def depth_colours(depth: np.ndarray, largest: float) -> np.ndarray:
+    """Depth (H,W) as an image (H,W,3) uint8, near is bright; black where it is unknown."""
+    known = np.isfinite(depth) & (depth > 0)
+    near = np.clip(255 * (1 - np.nan_to_num(depth) / max(largest, 1e-6)), 0, 255).astype(np.uint8)
+    return np.where(known[..., None], cv2.applyColorMap(near, cv2.COLORMAP_VIRIDIS)[..., ::-1], 0).astype(np.uint8)
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from sab3r_ros.faults import Faults
 from sab3r_ros.lab.evaluation.map_and_locate import LabelScore
+from sab3r_ros.lab.evaluation.report import Report
 from sab3r_ros.lab.evaluation.segmentation_names import ADE20K, VOC, VOC_BACKGROUND
 from sab3r_ros.lab.evaluation.stream import VOID
 from sab3r_ros.models.base import Backend
@@ -19,6 +20,8 @@ from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.sources.encodings import ImageError, decode_compressed
 from sab3r_ros.sources.layouts import natural_order
+
+_PICTURED = 30  # images on a page
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,12 @@ def _voc(pairs: list[tuple[Path, Path]], background: bool) -> LabelledImages:
 
 def evaluate_segmentation(
     backend: Backend, query: MapQuery, folder: Path, background: bool = True, limit: int = 0,
-    report: Callable[[], None] = lambda: None,
+    report: Callable[[], None] = lambda: None, page: Report | None = None,
 ) -> dict:  # fmt: skip
     """miou and acc (percent) over one confusion matrix of all images; CLIP's 80 templates; the nearest name wins.
 
     Features are brought to the size of the label images, which are never resized. An image that cannot be read is named in
-    "faults". Raises SourceError where none can be evaluated.
+    "faults". page: gets pictures of the first ones. Raises SourceError where none can be evaluated.
     """
     started = time.perf_counter()
     data = labelled_images(folder, background)
@@ -94,6 +97,10 @@ def evaluate_segmentation(
             faults.add(image.name, error)
             continue
         score.add(true[seen].ravel(), data.classes[predicted].ravel())
+        if page is not None and count < _PICTURED:
+            page.picture(
+                _beside(rgb[seen], data.classes[predicted], true[seen]), f"{image.name}: predicted and true classes"
+            )
         count += 1
         report()
     if not count:
@@ -136,3 +143,10 @@ def _named(backend: Backend, rgb: np.ndarray, texts: torch.Tensor) -> tuple[np.n
         better = enlarged > best
         best[better], found[better] = enlarged[better], k
     return found, (rows, columns)
+
+
+def _beside(rgb: np.ndarray, found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """An image with its predicted and true classes (H,W), a colour each; black where it does not count."""
+    colours = np.random.default_rng(7).integers(40, 256, (256, 3)).astype(np.uint8)
+    colours[VOID] = 0
+    return np.hstack([rgb, colours[found], colours[true]])

@@ -14,6 +14,7 @@ from sab3r_ros.geometry.projection import backproject, transform
 from sab3r_ros.lab.evaluation.metrics import root_mean_square
 from sab3r_ros.lab.evaluation.poses import align_positions, relative_pose_accuracy, wide_baseline_pairs
 from sab3r_ros.lab.evaluation.recordings import RecordedLabels, TrueRecording
+from sab3r_ros.lab.evaluation.report import Report
 from sab3r_ros.lab.evaluation.true_up import true_up, up_error
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
@@ -28,9 +29,10 @@ _MARGIN = 0.1  # metres around the true points outside of which the map is not j
 
 
 def evaluate_trajectory(
-    settings: Settings, backend: Backend, path: Path, rate: float = 30.0, limit: int = 0
+    settings: Settings, backend: Backend, path: Path, rate: float = 30.0, limit: int = 0, page: Report | None = None
 ) -> tuple[dict, Mapper]:
-    """The recording's figures, and the mapper with its map; only its colour images are mapped. limit: images, 0 = all.
+    """The recording's figures, and the mapper with its map; only its colour images are mapped. limit: images, 0 = all;
+    page: gets a picture of the ways.
 
     Raises SourceError where the recording has no true poses.
     """
@@ -60,6 +62,9 @@ def evaluate_trajectory(
     figures |= {"up_error_degrees": None if up is None else up_error(found, truth, up)}
     figures |= _relative(recording, known, found)
     figures |= _surfaces(mapper, recording, poses, similarity)
+    if page is not None:
+        ways = {"true": truth, "as published": [live[s] for s, _ in known], "adjusted": found}
+        page.paths(_from_above(ways), "the camera's way from above, aligned")
     report = mapper.adjusted
     figures |= {
         "loops": 0 if report is None else report.loops, "keyframes": mapper.status().keyframes,
@@ -67,6 +72,17 @@ def evaluate_trajectory(
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }  # fmt: skip
     return figures, mapper
+
+
+def _from_above(ways: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Ways (N,2) of cameras (4,4), all aligned with the first, in the plane in which that spreads most."""
+    true = next(iter(ways.values()))
+    lines = {
+        name: np.array([(align_positions(poses, true)[0] @ p)[:3, 3] for p in poses]) for name, poses in ways.items()
+    }
+    middle = lines[next(iter(ways))].mean(0)
+    plane = np.linalg.svd(lines[next(iter(ways))] - middle, full_matrices=False)[2][:2]
+    return {name: (line - middle) @ plane.T for name, line in lines.items()}
 
 
 def _focal_error(mapper: Mapper, recording: TrueRecording) -> float | None:

@@ -18,6 +18,7 @@ from sab3r_ros.lab.evaluation.depth_sets import depth_pairs, evaluate_depth
 from sab3r_ros.lab.evaluation.oracle import OracleErrors, OracleGeometry
 from sab3r_ros.lab.evaluation.pose_sets import co3d_pose, co3d_sequences, evaluate_poses
 from sab3r_ros.lab.evaluation.poses import mean_average_accuracy, pose_errors
+from sab3r_ros.lab.evaluation.report import Report
 from sab3r_ros.lab.evaluation.segmentation_names import ADE20K, VOC, VOC_BACKGROUND
 from sab3r_ros.lab.evaluation.segmentation_sets import evaluate_segmentation, labelled_images
 from sab3r_ros.lab.evaluation.stream import VOID, GroundTruthView
@@ -95,7 +96,9 @@ def test_depth_of_kitti(walk, kitti):
     assert figures["delta125_metric"] == 100
     pairs[0][1].unlink()
     pairs[1][0].write_bytes(b"broken")
-    figures = evaluate_depth(oracle_for(images, walk.views), kitti)
+    page = Report(kitti / "page", "depth")
+    figures = evaluate_depth(oracle_for(images, walk.views), kitti, page=page)
+    assert len(list((kitti / "page" / "pictures").iterdir())) == 3
     assert (figures["images"], len(figures["faults"])) == (3, 1)
     assert figures["faults"][0].startswith(pairs[1][0].name)
 
@@ -249,7 +252,12 @@ def test_segmentation_of_ade20k(walk, tmp_path):
     values[:, 80:120] = ADE20K.index("grass") + 1
     cv2.imwrite(str(place / "annotations" / "validation" / "ADE_val_1.png"), values)
     assert len(ADE20K) == len(set(ADE20K)) == 150
-    figures = evaluate_segmentation(halves_backend(), SimpleNamespace(embed=embedded), tmp_path)
+    page = Report(tmp_path / "page", "segmentation")
+    figures = evaluate_segmentation(halves_backend(), SimpleNamespace(embed=embedded), tmp_path, page=page)
+    with Image.open(tmp_path / "page" / "pictures" / "0000.png") as drawn:
+        _, predicted, true = np.split(np.asarray(drawn), 3, axis=1)
+    assert (predicted[:, :115] == true[:, :115]).all(-1).mean() > 0.95
+    assert (true[:, 125:] == 0).all()  # what does not count is black
     assert figures["acc"] == pytest.approx(100, abs=1.5)
     assert figures["miou"] == pytest.approx(100, abs=2)
 
