@@ -1,11 +1,13 @@
 """`sab3r eval`: the commands and their options; the work is done in `lab.evaluation`."""
 
+import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sab3r_ros.cli.eval_all import Kind, evaluate_all, table
 from sab3r_ros.cli.options import (
     CheckpointOption,
     ConfigOption,
@@ -425,3 +427,31 @@ def evaluate_segmentation_command(
     page = page_of(report, "sab3r eval segmentation")
     settings = settings_of(config, overrides, checkpoint)
     print_metrics(segmentation_metrics(settings, folder, background, limit, page), as_json, page)
+
+
+@evaluate.command("all")
+def evaluate_all_command(
+    kind: Annotated[Kind, typer.Argument(help="The evaluation")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders, as that evaluation takes them")],
+    out: Annotated[Path, typer.Option(help="Folder for figures, summary.json and a page")],
+    workers: Annotated[int, typer.Option(min=1, help="Folders at once on this machine")] = 2,
+    cluster: Annotated[
+        str,
+        typer.Option(help='Ray (extra [cluster]): "local", "auto" or an address; empty = processes of this machine'),
+    ] = "",
+    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of a folder on the cluster, may be a fraction")] = 0.0,
+    limit: LimitOption = 0,
+    checkpoint: CheckpointOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """One evaluation over many folders, several at once; the same command goes on where it was stopped.
+
+    Example: sab3r eval all trajectory 7scenes/*/seq-01 --out figures
+    """
+    settings = settings_of(config, overrides, checkpoint)
+    done = evaluate_all(kind, folders, out, settings, limit, workers, cluster, gpus)
+    print(json.dumps(done) if as_json else table(done))
+    if any(row["ended"] != "complete" for row in done["rows"]):
+        raise typer.Exit(1)
