@@ -406,12 +406,8 @@ class Mapper:
         """Let voxels follow keyframes that moved, in portions between which a frame may pass."""
         with self.lock:
             lagging = state.lagging()
-        for start in range(0, max(len(lagging), 1), settling.PORTION):
-            with self.lock:
-                if self.state is not state:
-                    return
-                state.move_voxels(lagging[start : start + settling.PORTION])
-                self.revision += 1
+            self.revision += self.state is state  # poses moved, also where no voxels follow
+        settling.in_portions(self, state, lagging, state.move_voxels)
 
     @property
     def adjusts(self) -> bool:

@@ -4,7 +4,8 @@ Each step reads under the mapper's lock, works without it, and changes the map i
 """
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ from sab3r_ros.mapping.up import find_up, rotation_to_z
 
 if TYPE_CHECKING:
     from sab3r_ros.mapping.mapper import Mapper
+    from sab3r_ros.mapping.state import MapState
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("sab3r_ros")
 _UPRIGHT = 3.0  # degrees: a map that leans less is left as it is
-PORTION = 8  # keyframes whose voxels are moved at once, while the lock is held
+_PORTION = 8  # keyframes whose voxels are moved at once, while the lock is held
 
 
 def turn_upright(mapper: "Mapper") -> float:
@@ -61,13 +65,7 @@ def clear_free_space(mapper: "Mapper") -> int:
     rows = snapshot.rows[torch.from_numpy(gone)]
     kept = [(p, ~torch.isin(p.contribution.rows, rows).numpy()) for p in parts]
     kept = [(p, mask) for p, mask in kept if not mask.all()]
-    for start in range(0, len(kept), PORTION):
-        with mapper.lock:
-            if mapper.state is not state:
-                return 0
-            state.scene.thin(kept[start : start + PORTION])
-            mapper.revision += 1
-    return len(rows)
+    return len(rows) if in_portions(mapper, state, kept, state.scene.thin) else 0
 
 
 def straighten_walls(mapper: "Mapper", straightener: Straightener) -> int:
@@ -79,10 +77,17 @@ def straighten_walls(mapper: "Mapper", straightener: Straightener) -> int:
             return 0
         parts, basis, keypoints = state.scene.parts(), state.scene.codec.basis.clone(), state.keypoints
     shapes, planes = straightener.shapes(parts, basis, keypoints)
-    for start in range(0, len(shapes), PORTION):
+    return planes if in_portions(mapper, state, shapes, state.scene.reshape) else 0
+
+
+def in_portions(
+    mapper: "Mapper", state: "MapState", items: Sequence[T], change: Callable[[Sequence[T]], object]
+) -> bool:
+    """Change a map for some items at a time, with the lock in hand; False where the map was replaced meanwhile."""
+    for start in range(0, len(items), _PORTION):
         with mapper.lock:
             if mapper.state is not state:
-                return 0
-            state.scene.reshape(shapes[start : start + PORTION])
+                return False
+            change(items[start : start + _PORTION])
             mapper.revision += 1
-    return planes
+    return True

@@ -257,7 +257,7 @@ class MapState:
             if n in now and (n in deeper or _motion(pose.to(now[n]), now[n]) > limit)
         ]  # fmt: skip
 
-    def move_voxels(self, keyframes: list[int]) -> None:
+    def move_voxels(self, keyframes: Sequence[int]) -> None:
         """Bring the voxels of keyframes to where these stand now, and to the depth that these have now."""
         lens, _ = self.believed_lens()
         changes = {n: self._corrected.pop(n) for n in keyframes if n in self._corrected}
