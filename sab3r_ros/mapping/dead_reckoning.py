@@ -65,6 +65,10 @@ class DeadReckoning:
             self._differed.append(_differ(step, seen))
         self._last, self._sure = frame, sure
 
+    def forget(self) -> None:
+        """Forget how well odometry agreed: the map has another unit now."""
+        self._differed.clear()
+
     def _step(self, frame: Frame, metres: float) -> Tensor | None:
         """Motion (4,4) of the camera since the newest placed frame, in the map's unit, in that camera; None where it is not known."""
         last = self._last

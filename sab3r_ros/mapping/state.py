@@ -149,6 +149,7 @@ class MapState:
         self.transform(similarity)
         self.unit *= metres
         self.odometry.metres /= metres
+        self.reckoning.forget()
 
     def transform(self, similarity: Tensor) -> None:
         """Move the whole map by a similarity (4,4). Voxels follow by `move_voxels`."""

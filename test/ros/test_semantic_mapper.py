@@ -617,7 +617,7 @@ def test_a_base_that_drives_and_turns(start, listener, pictures):
     assert first[2, 2] == pytest.approx(1.0, abs=0.02)  # upright
 
 
-def test_odometry_tells_the_maps_unit(start, listener):
+def test_odometry_tells_the_maps_unit_and_goes_on_before_a_blank_wall(start, listener):
     """odom -> camera on TF, with lengths twice the true ones: the map takes its unit from there, not from the network."""
     factor = 2.0
     views = render_sequence(900_060_147, 10, 320, 240, 1.2).views
@@ -626,14 +626,18 @@ def test_odometry_tells_the_maps_unit(start, listener):
     assert listener.ready(), mapper.output
     assert spin_until(listener, lambda: dynamic.get_subscription_count() > 0, 10)
     walked = []
-    for k, view in enumerate(views):
-        pose = view.cam2world.copy()
-        pose[:3, 3] *= factor
-        stamp = (k + 1) * 10**9
+
+    def walk(rgb, pose):
+        stamp = (len(walked) + 1) * 10**9
         dynamic.publish(TFMessage(transforms=[convert.to_transform(pose, "odom", "cam", stamp)]))
         spin_until(listener, lambda: False, 0.1)
-        listener.send(message(view.rgb, stamp), 10)
+        listener.send(message(rgb, stamp), 10)
         walked.append(pose[:3, 3])
+
+    for view in views:
+        pose = view.cam2world.copy()
+        pose[:3, 3] *= factor
+        walk(view.rgb, pose)
     assert listener.status.scale_source == MapStatus.SCALE_MEASURED, mapper.output
     assert listener.status.scale_stddev < 0.15
     # The unit changes once a frame that was told before became a keyframe.
@@ -641,3 +645,13 @@ def test_odometry_tells_the_maps_unit(start, listener):
     mine = np.linalg.norm(np.diff(newest, axis=0), axis=1).sum()
     true = np.linalg.norm(np.diff(walked[-3:], axis=0), axis=1).sum()
     assert mine == pytest.approx(true, rel=0.35)
+    poses = len(listener.got["odometry"])
+    for step in (0.3, 0.6):
+        ahead = pose.copy()
+        ahead[:3, 3] += step * pose[:3, 2]
+        shaded = np.broadcast_to(np.linspace(180, 230, 320).astype(np.uint8)[None, :, None], (240, 320, 3)).copy()
+        walk(shaded, ahead)
+    assert spin_until(listener, lambda: len(listener.got["odometry"]) == poses + 2, 20), mapper.output
+    assert listener.status.tracking == MapStatus.TRACKING_OK
+    before, after = (convert.from_pose(m.pose.pose) for m in listener.got["odometry"][-2:])
+    assert np.allclose((np.linalg.inv(before) @ after)[:3, 3], [0, 0, 0.3], atol=0.05)
