@@ -207,15 +207,8 @@ class Mapper:
             encoded, candidates, self.first_pose, state.focals, state.expected_scale, state.lens,
             started.matches if unchanged else None,
         )  # fmt: skip
-        believed = self._track.agrees(estimate, candidates)
-        estimate = steadied(
-            estimate,
-            predicted,
-            encoded.keypoints,
-            candidates[: self.settings.window.size],
-            state.expected_scale,
-            believed,
-        )
+        window, believed = candidates[: self.settings.window.size], self._track.agrees(estimate, candidates)
+        estimate = steadied(estimate, predicted, encoded.keypoints, window, state.expected_scale, believed)
         wanted = self._track.wants_keyframe(estimate, candidates)
         with self.lock:
             if self.state is not state:

@@ -14,6 +14,7 @@ _SHORTEST = 0.1  # of it, in the map: a camera that hardly moved tells nothing
 _FEWEST, _LEAST_PATH = 4, 1.5  # pairs, and metres of odometry, before the unit is believed
 _DISAGREEMENT = 0.25  # of the log of the ratio: wheels that slip, a wrong transform, or a camera that is lost
 _FLOOR = 0.01  # relative error of good odometry
+_FARTHEST = 2.0  # metres between keyframes that follow each other, beyond which odometry has jumped
 # By which a motion errs, of wheels and of visual odometry alike.
 _TURN_STD, _OF_TURN = 0.005, 0.04  # radians, and share of the turn
 _STEP_STD, _OF_STEP = 0.01, 0.04  # metres, and share of the step
@@ -62,12 +63,14 @@ class Odometry:
 
     def motion(self, older: int, newer: int) -> Motion | None:
         """The motion between two keyframes that follow each other; None where odometry is not known at both, where it is
-        doubted, and before it has measured the map's unit."""
+        doubted or jumped, and before it has measured the map's unit."""
         if self.doubt or not self._measured or older not in self._at or newer not in self._at:
             return None
         pose = np.linalg.inv(self._at[older]) @ self._at[newer]
         turn = float(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
         length = float(np.linalg.norm(pose[:3, 3]))
+        if length > _FARTHEST:
+            return None
         pose[:3, 3] /= self.metres
         return Motion(pose, (_TURN_STD + _OF_TURN * turn, (_STEP_STD + _OF_STEP * length) / self.metres))
 
