@@ -88,9 +88,9 @@ def test_motions_between_keyframes_come_in_the_maps_unit_once_it_is_measured():
     assert 0.001 < motion.std[0] < 0.01
     assert 0.003 < motion.std[1] < 0.03
     assert odometry.motion(3, 40) is None
-    odometry.add(4, at(50.0))
+    odometry.add(4, at(50.0).numpy())
     assert odometry.motion(3, 4) is None  # it was set back
-    odometry.add(4, at(*(2 * np.array(places[4]))))
+    odometry.add(4, at(*(2 * np.array(places[4]))).numpy())
     copy = odometry.copy()
     odometry.doubt = "wheels slip"
     assert odometry.motion(3, 4) is None

@@ -63,6 +63,8 @@ def placed(pose: np.ndarray, points: np.ndarray, pixels: np.ndarray, lens: Lens,
 
     Levenberg-Marquardt on what is left after the worst were trimmed; None where fewer than 15 agree.
     """
+    if len(points) < _ENOUGH:
+        return None
     matrix = np.array([[lens.focal, 0, lens.u], [0, lens.focal, lens.v], [0, 0, 1.0]])
     distortion = np.array([lens.k1, 0, 0, 0])
     inverse = np.linalg.inv(pose)
