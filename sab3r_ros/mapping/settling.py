@@ -59,9 +59,9 @@ def clear_free_space(mapper: "Mapper") -> int:
             return 0
         newest = state.graph.keyframes[-1].points.shape
         keyframes = [k for k in state.graph.keyframes if k.points.shape == newest]  # others are of another camera
-        parts, snapshot = state.scene.parts(), state.scene.snapshot(columns=("xyz", "hits"))
+        parts, snapshot = state.scene.parts(), state.scene.snapshot(columns=("xyz",))
     views = [depth_view(k, settings) for k in keyframes]
-    gone = seen_through(snapshot.points.astype(np.float64), snapshot.column("hits").numpy(), views, lens)
+    gone = seen_through(snapshot.points.astype(np.float64), views, lens)
     rows = snapshot.rows[torch.from_numpy(gone)]
     kept = [(p, ~torch.isin(p.contribution.rows, rows).numpy()) for p in parts]
     kept = [(p, mask) for p, mask in kept if not mask.all()]
