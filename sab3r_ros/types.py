@@ -113,6 +113,9 @@ class EncodedFrame(PreparedFrame):
     keypoints: Keypoints | None = None
 
 
+AGREES = 0.5  # robust weight of a match that agrees with a pose
+
+
 @dataclass(frozen=True)
 class Edge:
     """Matched pixels of a frame and a keyframe: an edge of the keyframe graph.
@@ -134,6 +137,11 @@ class Edge:
 
     def __len__(self) -> int:
         return len(self.source_pixels)
+
+    @property
+    def agreeing(self) -> np.ndarray:
+        """Which matches (M,) bool agree with the estimated pose."""
+        return self.weights > AGREES
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,22 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from sab3r_ros.cli.map_all import folder_names
+from sab3r_ros.cli.kinds import Kind
+from sab3r_ros.cli.map_all import aligned, folder_names, for_one_of_many
 from sab3r_ros.config import Settings
 from sab3r_ros.files import finite, write_json
 from sab3r_ros.many import run_many
 
 _SHOWN = 7  # figures in the table on the terminal; the page has all
-
-
-class Kind(str, Enum):
-    """Evaluations of a folder."""
-
-    TRAJECTORY = "trajectory"
-    RECORDING = "recording"
-    SESSIONS = "sessions"
-    MAP_AND_LOCATE = "map-and-locate"
-    DEPTH = "depth"
-    POSE = "pose"
-    SEGMENTATION = "segmentation"
 
 
 @dataclass(frozen=True)
@@ -61,9 +48,8 @@ def evaluate_all(
     waiting = [k for k, figures in enumerate(known) if figures is None]
     if len(waiting) < len(jobs):
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} folders were evaluated before", file=sys.stderr)
-    if not settings.model.threads and not cluster:  # else every process would use all cores
-        settings = settings.with_values(model={"threads": max(1, (os.cpu_count() or 1) // workers)})
-    job = partial(_evaluate_one, kind=kind, settings=settings, limit=limit)
+    job = partial(_evaluate_one, kind=kind, settings=for_one_of_many(settings, workers, cluster), limit=limit)
+    summary = _write_summary(kind, rows, out)
     with tqdm(total=len(waiting), unit="folder") as bar:
         for outcome in run_many(job, [jobs[k] for k in waiting], workers, cluster, gpus):
             number = waiting[outcome.number]
@@ -73,9 +59,9 @@ def evaluate_all(
             else:
                 rows[number] |= {"ended": "complete", **outcome.result}
                 write_json(jobs[number].file, {"of": marks[number], "figures": finite(outcome.result)})
-            _write_summary(kind, rows, out)
+            summary = _write_summary(kind, rows, out)
             bar.update()
-    return _write_summary(kind, rows, out)
+    return summary
 
 
 def _evaluate_one(job: EvaluationJob, kind: Kind, settings: Settings, limit: int) -> dict:
@@ -147,5 +133,4 @@ def table(summary: dict) -> str:
         cells.append(
             [row["name"], *(f"{v:.3f}" if isinstance(v, float) else str("-" if v is None else v) for v in values), row["ended"]]
         )  # fmt: skip
-    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]) - 1)]
-    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[-1]]) for line in cells)
+    return aligned(cells)

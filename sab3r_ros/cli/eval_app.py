@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sab3r_ros.cli.eval_all import Kind, evaluate_all, table
+from sab3r_ros.cli.kinds import Kind
 from sab3r_ros.cli.options import (
     CheckpointOption,
     ConfigOption,
@@ -450,6 +450,8 @@ def evaluate_all_command(
 
     Example: sab3r eval all trajectory 7scenes/*/seq-01 --out figures
     """
+    from sab3r_ros.cli.eval_all import evaluate_all, table
+
     settings = settings_of(config, overrides, checkpoint)
     done = evaluate_all(kind, folders, out, settings, limit, workers, cluster, gpus)
     print(json.dumps(done) if as_json else table(done))

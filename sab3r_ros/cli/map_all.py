@@ -43,9 +43,7 @@ def map_all(
     waiting = [k for k, row in enumerate(rows) if row["ended"] == "waiting"]
     if len(waiting) < len(rows):
         print(f"{len(rows) - len(waiting)} of {len(rows)} recordings were mapped before", file=sys.stderr)
-    if not settings.model.threads and not cluster:  # else every process would use all cores
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        settings = settings.with_values(model={"threads": threads})
+    settings = for_one_of_many(settings, workers, cluster)
     job = partial(_map_one, settings=settings, rate=rate, limit=limit, depth=depth)
     write_json(out / "summary.json", {"recordings": finite(rows)})
     with tqdm(total=len(waiting), unit="recording") as bar:
@@ -57,6 +55,13 @@ def map_all(
             write_json(out / "summary.json", {"recordings": finite(rows)})
             bar.update()
     return {"recordings": rows}
+
+
+def for_one_of_many(settings: Settings, workers: int, cluster: str) -> Settings:
+    """Settings for a job beside others: on this machine every process would use all cores, unless the settings say how many."""
+    if settings.model.threads or cluster:
+        return settings
+    return settings.with_values(model={"threads": max(1, (os.cpu_count() or 1) // workers)})
 
 
 def _map_one(job: MapJob, settings: Settings, rate: float, limit: int, depth: bool) -> dict:
@@ -95,5 +100,10 @@ def table(rows: Sequence[dict]) -> str:
         cells.append(
             [Path(row["map"]).name, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values), row["ended"]]
         )
+    return aligned(cells)
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines, the columns below each other; the last one as it is."""
     widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]) - 1)]
     return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[-1]]) for line in cells)

@@ -24,6 +24,11 @@ def rigid_part(pose: Tensor) -> Tensor:
     return make_sim3(1.0, rotation, translation)
 
 
+def rotation_angle(rotation: Tensor) -> float:
+    """Radians by which a rotation (3,3) turns."""
+    return float(((rotation.trace() - 1) / 2).clamp(-1, 1).arccos())
+
+
 def transform_points(pose: Tensor, points: Tensor) -> Tensor:
     """Apply (4,4) to points (...,3)."""
     return points @ pose[:3, :3].T + pose[:3, 3]

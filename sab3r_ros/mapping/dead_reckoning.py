@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sab3r_ros.geometry.pointmaps import share_in_view
-from sab3r_ros.geometry.sim3 import make_sim3, rigid_part, split_sim3, transform_points
+from sab3r_ros.geometry.sim3 import make_sim3, rigid_part, rotation_angle, split_sim3
 from sab3r_ros.mapping.keypoints import Keypoints
+from sab3r_ros.mapping.tracker import share_seen
 from sab3r_ros.types import Frame, Keyframe, PoseEstimate
 
-_AGREE = 0.5  # robust weight of a match that agrees
 _TELL, _SHARE = 50, 0.3  # agreeing keypoints, and of all matched ones, from which they are believed more than odometry
 _FASTEST = 3.0, 6.0  # metres and radians a second, beyond which odometry has jumped
 _SLACK = 0.1  # metres and radians that a step may be longer, for stamps that are not exact
@@ -85,8 +84,8 @@ class DeadReckoning:
 
 def _agreeing(estimate: PoseEstimate) -> tuple[int, int]:
     """How many matched keypoints agree with a pose, and how many there are."""
-    weights = [e.weights for e in estimate.edges if e.kind == "keypoints"]
-    return sum(int((w > _AGREE).sum()) for w in weights), sum(map(len, weights))
+    edges = [e for e in estimate.edges if e.kind == "keypoints"]
+    return sum(int(e.agreeing.sum()) for e in edges), sum(map(len, edges))
 
 
 def _are_sure(estimate: PoseEstimate) -> bool:
@@ -112,24 +111,13 @@ def steadied(
         return replace(estimate, pose=_between(predicted, estimate.pose))
     _, rotation, translation = split_sim3(predicted)
     pose = make_sim3(expected_scale, rotation, translation).to(estimate.pose)
-    overlap = tuple(_overlap(k, pose, estimate) for k in references)
-    rich = [
-        o for k, o in zip(references, overlap, strict=True) if k.keypoints is not None and len(k.keypoints) >= _MANY
-    ]
-    if (
-        own is not None
-        and len(own) >= _MANY
-        and max(rich, default=0.0) > _SHARED
-        and _agreeing(estimate)[0] < _HARDLY_ANY
-    ):
+    size = references[0].points.shape[1], references[0].points.shape[0]
+    overlap = tuple(share_seen(k, pose, size, estimate.focal) for k in references)
+    rich = [o for k, o in zip(references, overlap, strict=True) if len(k.keypoints or ()) >= _MANY]
+    should_match = len(own or ()) >= _MANY and max(rich, default=0.0) > _SHARED
+    if should_match and _agreeing(estimate)[0] < _HARDLY_ANY:
         return estimate
     return replace(estimate, pose=pose, overlap=overlap, relative_scale=expected_scale, edges=(), by_odometry=True)
-
-
-def _overlap(keyframe: Keyframe, pose: Tensor, estimate: PoseEstimate) -> float:
-    h, w = keyframe.points.shape[:2]
-    seen = transform_points((torch.linalg.inv(pose) @ keyframe.pose).to(keyframe.points), keyframe.points)
-    return share_in_view(seen, (w, h), estimate.focal)
 
 
 def _between(predicted: Tensor, pose: Tensor) -> Tensor:
@@ -154,5 +142,4 @@ def _differ(one: Tensor, other: Tensor) -> bool:
 
 def _length_and_turn(motion: Tensor) -> tuple[float, float]:
     """Units, and radians, of a rigid motion (4,4)."""
-    cosine = (motion[:3, :3].diagonal().sum() - 1) / 2
-    return float(motion[:3, 3].norm()), float(cosine.clamp(-1, 1).arccos())
+    return float(motion[:3, 3].norm()), rotation_angle(motion[:3, :3])

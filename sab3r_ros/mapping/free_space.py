@@ -6,21 +6,20 @@ a thing that was carried away however long it had stood there, depth that was wr
 5 cm from any surface, two thirds to three quarters of all others. Votes over all keyframes, older ones included, told less: 0.62 to 0.84.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from sab3r_ros.config import MapSettings
+from sab3r_ros.geometry.sim3 import rigid_part, split_sim3
 from sab3r_ros.mapping.adjustment.bundle import Lens
 from sab3r_ros.mapping.voxel_grid import surface_mask
 from sab3r_ros.types import Keyframe
 
-_BEHIND, _BEHIND_BY = (
-    0.15,
-    0.05,
-)  # share of the depth, and metres, by which a surface lies behind what it is seen through
+# Share of the depth, and metres, by which a surface lies behind what it is seen through.
+_BEHIND, _BEHIND_BY = 0.15, 0.05
 _SAME, _SAME_BY = 0.07, 0.03  # within which it is the same
 _AROUND = 5  # pixels a side among which depth is the nearest, or the farthest
 _LATELY = 2  # times seen through since it was seen last
@@ -40,14 +39,11 @@ def depth_view(keyframe: Keyframe, settings: MapSettings) -> DepthView:
     """A keyframe's view; only of pixels that could be fused: what it is not confident of, it may still see through."""
     points, conf = keyframe.points.float(), keyframe.conf.float()
     kept = surface_mask(points, conf, settings.min_confidence, 0.0, settings.edge_ratio, settings.max_range)
-    pose = keyframe.host_pose.numpy().copy()
-    scale = np.cbrt(np.linalg.det(pose[:3, :3]))
-    pose[:3, :3] /= scale
-    depth = keyframe.host_depth.numpy() * kept.cpu().numpy() * scale
-    return DepthView(pose, np.nan_to_num(depth).astype(np.float32))
+    depth = keyframe.host_depth * kept.cpu() * split_sim3(keyframe.host_pose)[0]
+    return DepthView(rigid_part(keyframe.host_pose).numpy(), np.nan_to_num(depth.numpy()).astype(np.float32))
 
 
-def seen_through(points: np.ndarray, views: Sequence[DepthView], lens: Lens) -> np.ndarray:
+def seen_through(points: np.ndarray, views: Iterable[DepthView], lens: Lens) -> np.ndarray:
     """Which voxels (N,) bool are not there: points (N,3) in the map, and the views, oldest first."""
     since = np.zeros(len(points), np.int32)
     cells = _Cells(points)

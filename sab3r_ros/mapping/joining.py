@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, rigid_part, transform_points
+from sab3r_ros.geometry.sim3 import fit_sim3_robust, make_sim3, rigid_part, rotation_angle, transform_points
 from sab3r_ros.mapping.map_file import MapFile, MapFileError
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.scene import KeyframeVoxels
@@ -101,7 +101,7 @@ def _agree(a: tuple[Keyframe, Tensor], b: tuple[Keyframe, Tensor]) -> bool:
     apart = float((transform_points(first, centres) - transform_points(second, centres)).norm(dim=1).max())
     limit = _FAR + _FAR_PER_METRE * float((centres[0] - centres[1]).norm())
     turn = rigid_part(first)[:3, :3].T @ rigid_part(second)[:3, :3]
-    angle = float(torch.arccos(((turn.trace() - 1) / 2).clamp(-1, 1)))
+    angle = rotation_angle(turn)
     return apart < limit and angle < _TURNED
 
 

@@ -13,10 +13,9 @@ from sab3r_ros.geometry.pointmaps import pose_from_pnp, share_in_view
 from sab3r_ros.geometry.ray_refinement import RayMatches, position_deviation, refine_by_rays
 from sab3r_ros.geometry.sim3 import rigid_part, transform_points
 from sab3r_ros.mapping.match_refinement import KeypointMatches, all_rays, edges_of, keypoint_sets
-from sab3r_ros.types import Keyframe, PoseEstimate
+from sab3r_ros.types import AGREES, Keyframe, PoseEstimate
 
 _FEWEST = 30  # matches that agree
-_AGREE = 0.5  # robust weight of a match that agrees
 _MEAN_WEIGHT = 0.2  # of all matches: a third of those that pass the ratio test are wrong, many others are coarse
 _SURE = 0.4  # mean weight from which the last pose was near enough to begin with
 _DEVIATION = 0.0085  # of the camera's position, by the matches that agree, as a share of their distance, at most
@@ -48,7 +47,7 @@ def pose_by_keypoints(
         if start is not None:
             rival = _refined(matches, torch.from_numpy(start))
             pose, weights = max((pose, weights), rival, key=lambda found: float(found[1].sum()))
-    if (weights > _AGREE).sum() < _FEWEST or float(weights.mean()) < _MEAN_WEIGHT:
+    if (weights > AGREES).sum() < _FEWEST or float(weights.mean()) < _MEAN_WEIGHT:
         return None
     if position_deviation(matches, pose, weights) > _DEVIATION * float(_distances(matches.targets, pose).median()):
         return None

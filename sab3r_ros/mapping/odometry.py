@@ -6,7 +6,9 @@ Its unit: how far the robot says that it moved against how far the camera did in
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from sab3r_ros.geometry.sim3 import rotation_angle
 from sab3r_ros.mapping.graph import KeyframeGraph
 
 _BASELINE = 0.4  # metres of odometry between two keyframes that are compared
@@ -67,7 +69,7 @@ class Odometry:
         if self.doubt or not self._measured or older not in self._at or newer not in self._at:
             return None
         pose = np.linalg.inv(self._at[older]) @ self._at[newer]
-        turn = float(np.arccos(np.clip((np.trace(pose[:3, :3]) - 1) / 2, -1, 1)))
+        turn = rotation_angle(torch.from_numpy(pose[:3, :3]))
         length = float(np.linalg.norm(pose[:3, 3]))
         if length > _FARTHEST:
             return None

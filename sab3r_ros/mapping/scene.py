@@ -176,13 +176,13 @@ class SceneMap:
             }
         )
 
-    def thin(self, kept: Sequence[tuple[ScenePart, np.ndarray]]) -> None:
-        """Keep only some voxels (M,) bool of parts; parts that were moved or taken out since they were read stay."""
-        masks = {
-            p.keyframe: torch.from_numpy(mask)
-            for p, mask in kept
-            if self._contributions.get(p.keyframe, (None,))[0] is p.contribution
-        }
+    def contributed(self) -> dict[int, Contribution]:
+        """What every keyframe contributed, as it is now, by its id."""
+        return {keyframe: contribution for keyframe, (contribution, _) in self._contributions.items()}
+
+    def thin(self, kept: Sequence[tuple[int, Contribution, Tensor]]) -> None:
+        """Keep only some voxels (M,) bool of what keyframes contributed; what was moved or taken out since it was read stays."""
+        masks = {n: mask for n, part, mask in kept if self._contributions.get(n, (None,))[0] is part}
         entries = {keyframe: self._contributions[keyframe] for keyframe in masks}
         self._put(
             {n: (self._positions(c)[masks[n].to(self.grid.device)], pose) for n, (c, pose) in entries.items()}, masks

@@ -59,12 +59,12 @@ def clear_free_space(mapper: "Mapper") -> int:
             return 0
         newest = state.graph.keyframes[-1].points.shape
         keyframes = [k for k in state.graph.keyframes if k.points.shape == newest]  # others are of another camera
-        parts, snapshot = state.scene.parts(), state.scene.snapshot(columns=("xyz",))
-    views = [depth_view(k, settings) for k in keyframes]
+        contributions, snapshot = state.scene.contributed(), state.scene.snapshot(columns=("xyz",))
+    views = (depth_view(k, settings) for k in keyframes)
     gone = seen_through(snapshot.points.astype(np.float64), views, lens)
     rows = snapshot.rows[torch.from_numpy(gone)]
-    kept = [(p, ~torch.isin(p.contribution.rows, rows).numpy()) for p in parts]
-    kept = [(p, mask) for p, mask in kept if not mask.all()]
+    kept = [(number, part, ~torch.isin(part.rows, rows)) for number, part in contributions.items()]
+    kept = [(number, part, mask) for number, part, mask in kept if not mask.all()]
     return len(rows) if in_portions(mapper, state, kept, state.scene.thin) else 0
 
 

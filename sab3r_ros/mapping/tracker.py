@@ -168,12 +168,16 @@ def estimate_pose(
         if refined.correction is not None:
             points = points * refined.correction[..., None].to(points)
             depth_factor = float(refined.correction.median())
-    to_camera = torch.linalg.inv(pose)
-    seen = [transform_points((to_camera @ k.pose).to(k.points), k.points) for k in window]
     size = points.shape[1], points.shape[0]
-    overlap = tuple(share_in_view(points_in_frame, size, known_focal or focal) for points_in_frame in seen)
+    overlap = tuple(share_seen(k, pose, size, known_focal or focal) for k in window)
     conf = prediction.frame_conf.mean(0)
     return PoseEstimate(pose, inliers, overlap, points, conf, focal, relative_scale, edges, depth_factor)
+
+
+def share_seen(keyframe: Keyframe, pose: Tensor, size: tuple[int, int], focal: float) -> float:
+    """Share of a keyframe's points inside the image, of `size` (width, height), of a camera at `pose` (4,4), a similarity."""
+    seen = transform_points((torch.linalg.inv(pose) @ keyframe.pose).to(keyframe.points), keyframe.points)
+    return share_in_view(seen, size, focal)
 
 
 def _correspondences(prediction: PairPrediction, k: int, keyframe: Keyframe) -> _Correspondences:

@@ -5,7 +5,8 @@ import json
 import pytest
 from data_sets import write_seven_scenes
 
-from sab3r_ros.cli.eval_all import Kind, evaluate_all, table
+from sab3r_ros.cli.eval_all import evaluate_all, table
+from sab3r_ros.cli.kinds import Kind
 from sab3r_ros.config import Settings
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 

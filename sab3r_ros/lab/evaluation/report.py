@@ -3,11 +3,14 @@
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STYLE = (
     "body{font:15px sans-serif;margin:2em;max-width:75em}table{border-collapse:collapse;margin:1em 0}"
@@ -63,19 +66,16 @@ class Report:
 
     def bars(self, values: Mapping[str, float], caption: str) -> None:
         """A bar for every value that is finite, largest first."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         known = sorted(((v, k) for k, v in values.items() if np.isfinite(v)))
         if not known:
             return
         figure = Figure(figsize=(8, 0.6 + 0.24 * len(known)), layout="tight")
-        canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.barh([k for _, k in known], [v for v, _ in known])
         axes.set_xlabel(caption)
-        canvas.draw()
-        self.picture(np.asarray(canvas.buffer_rgba())[..., :3].copy(), caption)
+        self._plot(figure, caption)
 
     def everything(self, figures: Mapping[str, Any]) -> None:
         """All that an evaluation tells: its figures, and under a heading each what it tells by label, sample or the like.
@@ -106,16 +106,20 @@ class Report:
 
     def paths(self, lines: Mapping[str, np.ndarray], caption: str) -> None:
         """Ways (N,2) in metres, seen from above."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 6), layout="tight")
-        canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot(aspect="equal")
         for name, line in lines.items():
             axes.plot(line[:, 0], line[:, 1], label=name)
         axes.legend()
         axes.set_xlabel("m")
+        self._plot(figure, caption)
+
+    def _plot(self, figure: "Figure", caption: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(figure)
         canvas.draw()
         self.picture(np.asarray(canvas.buffer_rgba())[..., :3].copy(), caption)
 

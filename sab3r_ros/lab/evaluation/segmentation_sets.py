@@ -17,6 +17,7 @@ from sab3r_ros.lab.evaluation.stream import VOID
 from sab3r_ros.models.base import Backend
 from sab3r_ros.models.preprocess import framing_for, resize_and_crop
 from sab3r_ros.query.map_query import MapQuery
+from sab3r_ros.query.vocabulary import label_colours
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.sources.encodings import ImageError, decode_compressed
 from sab3r_ros.sources.layouts import natural_order
@@ -147,6 +148,6 @@ def _named(backend: Backend, rgb: np.ndarray, texts: torch.Tensor) -> tuple[np.n
 
 def _beside(rgb: np.ndarray, found: np.ndarray, true: np.ndarray) -> np.ndarray:
     """An image with its predicted and true classes (H,W), a colour each; black where it does not count."""
-    colours = np.random.default_rng(7).integers(40, 256, (256, 3)).astype(np.uint8)
-    colours[VOID] = 0
+    count = int(max(found.max(), true.max())) + 1
+    colours = np.vstack([label_colours(count), np.zeros((1, 3), np.uint8)])  # VOID is the last one
     return np.hstack([rgb, colours[found], colours[true]])

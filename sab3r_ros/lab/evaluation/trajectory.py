@@ -77,12 +77,11 @@ def evaluate_trajectory(
 def _from_above(ways: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
     """Ways (N,2) of cameras (4,4), all aligned with the first, in the plane in which that spreads most."""
     true = next(iter(ways.values()))
-    lines = {
-        name: np.array([(align_positions(poses, true)[0] @ p)[:3, 3] for p in poses]) for name, poses in ways.items()
-    }
-    middle = lines[next(iter(ways))].mean(0)
-    plane = np.linalg.svd(lines[next(iter(ways))] - middle, full_matrices=False)[2][:2]
-    return {name: (line - middle) @ plane.T for name, line in lines.items()}
+    aligned = {name: (align_positions(poses, true)[0] @ np.stack(poses))[:, :3, 3] for name, poses in ways.items()}
+    first = next(iter(aligned.values()))
+    middle = first.mean(0)
+    plane = np.linalg.svd(first - middle, full_matrices=False)[2][:2]
+    return {name: (line - middle) @ plane.T for name, line in aligned.items()}
 
 
 def _focal_error(mapper: Mapper, recording: TrueRecording) -> float | None:

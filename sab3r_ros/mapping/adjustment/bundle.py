@@ -17,6 +17,8 @@ _FOCAL_STD = (
 )
 _RADIAL_STD = 0.03
 _KNOWN_STD = 1e-4
+# Of odometry, in standard deviations: Cauchy's function would let the many wrong matches of a chequered floor outvote it.
+_HUBER = 2.0
 _MIN_DEPTH = 0.05  # metres
 _AGREES = 3.0  # standard deviations of a keypoint
 _LAST = 3.0  # rounds that allow more than this are those that find the way
@@ -41,6 +43,16 @@ class Lens:
     k1: float
     u: float
     v: float
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The intrinsics (3,3) as OpenCV takes them, beside `distortion`."""
+        return np.array([[self.focal, 0, self.u], [0, self.focal, self.v], [0, 0, 1.0]])
+
+    @property
+    def distortion(self) -> np.ndarray:
+        """OpenCV's coefficients (4,)."""
+        return np.array([self.k1, 0, 0, 0])
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
         """Unit vectors (N,3) of pixels (N,2)."""
@@ -223,8 +235,9 @@ def _optimise(
     for i, j in problem.joined.tolist():
         relative = np.linalg.inv(started.poses[i]) @ started.poses[j]
         graph.add(gtsam.BetweenFactorPose3(X(i), X(j), gtsam.Pose3(relative), between))
+    huber = noise.mEstimator.Huber.Create(_HUBER)
     for motion in problem.motions:
-        model = noise.Robust.Create(noise.mEstimator.Huber.Create(2.0), noise.Diagonal.Sigmas(np.repeat(motion.std, 3)))
+        model = noise.Robust.Create(huber, noise.Diagonal.Sigmas(np.repeat(motion.std, 3)))
         graph.add(gtsam.BetweenFactorPose3(X(motion.first), X(motion.second), gtsam.Pose3(motion.pose), model))
     fixed = noise.Isotropic.Sigma(6, _KNOWN_STD)
     for k, pose in enumerate(problem.poses):

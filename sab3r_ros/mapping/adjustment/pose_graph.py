@@ -52,11 +52,9 @@ class PoseGraph:
 
 
 @dataclass(frozen=True)
-class _Link:
-    first: int
-    second: int
-    pose: np.ndarray
-    std: tuple[float, float]
+class _Link(ViewMotion):
+    """matches: how many agree on it, or what it is worth beside those."""
+
     matches: float
 
 
@@ -91,13 +89,8 @@ def _many(contradicted: int, pairs: int) -> bool:
 def _contradicted(pairs: Sequence[MatchedPair], poses: np.ndarray, lens: Lens) -> int:
     """How many pairs miss each other by far, if the cameras stand at poses (V,4,4)."""
     limit = _MISSES * 2 * lens.u
-    count = 0
-    for pair in pairs:
-        relative = np.linalg.inv(poses[pair.second]) @ poses[pair.first]
-        seen = lens.project(pair.points @ relative[:3, :3].T + relative[:3, 3])
-        missed = np.nan_to_num(np.linalg.norm(seen - pair.pixels, axis=1), nan=np.inf)
-        count += bool(np.median(missed) > limit)
-    return count
+    relative = [np.linalg.inv(poses[pair.first]) @ poses[pair.second] for pair in pairs]
+    return sum(float(np.median(_misses(p, r, lens))) > limit for p, r in zip(pairs, relative, strict=True))
 
 
 def _links(graph: PoseGraph, by_matches: list[_Link]) -> list[_Link]:
@@ -122,9 +115,8 @@ def _relative(pair: MatchedPair, lens: Lens) -> _Link | None:
     if agree.sum() < _SURE:
         return None
     inverse = np.linalg.inv(pose)
-    matrix = np.array([[lens.focal, 0, lens.u], [0, lens.focal, lens.v], [0, 0, 1.0]])
     turn, shift = cv2.solvePnPRefineLM(
-        pair.points[agree], pair.pixels[agree], matrix, np.array([lens.k1, 0, 0, 0]),
+        pair.points[agree], pair.pixels[agree], lens.matrix, lens.distortion,
         cv2.Rodrigues(inverse[:3, :3])[0], inverse[:3, 3:].copy(),
     )  # fmt: skip
     inverse[:3, :3], inverse[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]

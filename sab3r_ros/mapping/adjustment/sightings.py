@@ -11,7 +11,6 @@ from sab3r_ros.mapping.keypoints import Keypoints
 from sab3r_ros.types import Edge
 
 _MOST = 200  # sightings of a frame
-_MIN_WEIGHT = 0.5  # robust weight of a match that is one
 _ENOUGH = 15  # points that place a frame
 _LARGEST_ERROR = 3.0  # standard deviations of a pixel
 _TRIMS = 3
@@ -39,7 +38,7 @@ def sightings_of(edges: Iterable[Edge], keypoints: dict[int, Keypoints]) -> Sigh
         theirs = keypoints.get(edge.target)
         if edge.kind != "keypoints" or theirs is None or not len(theirs):
             continue
-        kept = edge.weights > _MIN_WEIGHT
+        kept = edge.agreeing
         number = _numbers_of(edge.target_pixels[kept], theirs.pixels)
         parts.append((np.full(len(number), edge.target), number, edge.source_pixels[kept]))
     if sum(len(n) for _, n, _ in parts) < _ENOUGH:
@@ -65,8 +64,6 @@ def placed(pose: np.ndarray, points: np.ndarray, pixels: np.ndarray, lens: Lens,
     """
     if len(points) < _ENOUGH:
         return None
-    matrix = np.array([[lens.focal, 0, lens.u], [0, lens.focal, lens.v], [0, 0, 1.0]])
-    distortion = np.array([lens.k1, 0, 0, 0])
     inverse = np.linalg.inv(pose)
     turn, shift = cv2.Rodrigues(inverse[:3, :3])[0], inverse[:3, 3:].copy()
     kept = np.ones(len(points), bool)
@@ -78,7 +75,7 @@ def placed(pose: np.ndarray, points: np.ndarray, pixels: np.ndarray, lens: Lens,
         if kept.sum() < _ENOUGH:
             return None
         turn, shift = cv2.solvePnPRefineLM(
-            points[kept], pixels[kept].astype(np.float64), matrix, distortion, turn, shift
+            points[kept], pixels[kept].astype(np.float64), lens.matrix, lens.distortion, turn, shift
         )
     out = np.eye(4)
     out[:3, :3], out[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]
