@@ -64,6 +64,12 @@ def map_command(
         float, typer.Option(min=0.0, help="Units per metre of integer depth images; 0 = what the layout says")
     ] = 0.0,
     topic: Annotated[str, typer.Option(help="Image topic of a bag that has several")] = "",
+    odometry: Annotated[
+        str,
+        typer.Option(
+            help="The camera's poses by wheels, a phone or a headset: a file (TUM: seconds x y z qx qy qz qw), or for a bag the frame on /tf, such as odom"
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace a map that is in the folder")] = False,
     onto: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Continue this map: the camera must see a place of it")
@@ -79,7 +85,9 @@ def map_command(
     from sab3r_ros.cli.mapping import map_input
 
     settings = settings_of(config, overrides, checkpoint)
-    summary = map_input(source, out, settings, rate, limit, depth, topic, overwrite, depth_scale, onto)
+    summary = map_input(
+        source, out, settings, rate, limit, depth, topic, overwrite, depth_scale, onto, odometry=odometry
+    )
     if as_json:
         print(json.dumps(summary))
     else:

@@ -70,6 +70,7 @@ def inspect_input(text: str, topic: str, limit: int, png: Path | None, depth_sca
         share, low, middle, high = np.median(np.array(depths), axis=0).tolist()
         out["depth"] = {"frames": len(depths), "known_share": share, "metres_5_50_95": [low, middle, high]}
     if isinstance(source, BagSource):
+        out["camera_moves_in"] = source.frames_above()  # what --odometry may name
         out["topics"] = {t.name: f"{t.kind}, {t.count}" for t in source.all_topics}
     out["notes"] = source.notes
     out["left_out"], out["faults"] = len(source.faults), source.faults.lines

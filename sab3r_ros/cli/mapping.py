@@ -79,7 +79,7 @@ def summarise(mapper: Mapper, run: Run, source: Source) -> dict:
 
 def map_input(
     source: str, out: Path, settings: Settings, rate: float, limit: int, depth: bool, topic: str, overwrite: bool,
-    depth_scale: float = 0.0, onto: Path | None = None,
+    depth_scale: float = 0.0, onto: Path | None = None, odometry: str = "",
     watch: Callable[[Mapper, MapQuery | None], None] | None = None,
 ) -> dict:  # fmt: skip
     """`sab3r map`: returns the summary. Raises for unreadable inputs, a place that cannot be written, and nothing mapped.
@@ -89,7 +89,7 @@ def map_input(
     check_target(out, overwrite)
     if onto is not None:
         settings = with_voxels_of(onto, settings)
-    opened = open_input(source, rate, depth or bool(depth_scale), topic, depth_scale)
+    opened = open_input(source, rate, depth or bool(depth_scale), topic, depth_scale, odometry)
     for note in opened.notes:
         print(note, file=sys.stderr)
     told = len(opened.notes)

@@ -5,9 +5,6 @@ Both answer for a moment: between two transforms of a frame they interpolate, an
 
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +13,12 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
-from scipy.spatial.transform import Rotation, Slerp
 from tf2_msgs.msg import TFMessage
 
+from sab3r_ros.geometry.transform_tree import NotKnown, TransformTree
 from sab3r_ros.nodes.conversions import from_transform, nanoseconds
 
 _KEPT = 30 * 10**9  # ns of transforms kept per frame: longer than any frame takes to map
-_MOST = 10_000  # transforms kept per frame, whatever their stamps say
 
 
 class TransformUnavailable(LookupError):
@@ -72,67 +68,13 @@ class _Tf2Transforms:
             raise TransformUnavailable(f"no transform from {source!r} to {target!r}: {error}") from error
 
 
-@dataclass
-class _Link:
-    """Where a frame was in its parent: (stamp, pose) in the order of their stamps; one that is static holds always."""
-
-    parent: str
-    static: bool
-    poses: deque = field(default_factory=lambda: deque(maxlen=_MOST))
-
-    def add(self, stamp: int, pose: np.ndarray) -> None:
-        if self.static:
-            self.poses.clear()
-        elif self.poses and stamp <= self.poses[-1][0]:
-            if self.poses[-1][0] - stamp > _KEPT // 3:  # time began anew: a bag was started again
-                self.poses.clear()
-            else:
-                before = [p for p in self.poses if p[0] < stamp]
-                after = [p for p in self.poses if p[0] > stamp]
-                self.poses = deque([*before, (stamp, pose), *after], maxlen=_MOST)
-                return
-        self.poses.append((stamp, pose))
-        while self.poses[-1][0] - self.poses[0][0] > _KEPT:
-            self.poses.popleft()
-
-    def at(self, stamp: int | None, frame: str) -> np.ndarray:
-        if self.static or stamp is None:
-            return self.poses[-1][1]
-        oldest, newest = self.poses[0][0], self.poses[-1][0]
-        if not oldest <= stamp <= newest:
-            which, by = ("after", stamp - newest) if stamp > newest else ("before", oldest - stamp)
-            end = "newest" if stamp > newest else "oldest"
-            raise _NotAtThatTime(
-                f"{frame} in {self.parent} is wanted {by * 1e-9:.3f} s {which} its {end} transform", stamp > newest
-            )
-        for (t0, first), (t1, second) in pairwise(self.poses):
-            if t0 <= stamp <= t1:
-                return interpolated(first, second, (stamp - t0) / (t1 - t0))
-        return self.poses[-1][1]
-
-
-class _NotAtThatTime(Exception):
-    def __init__(self, text: str, may_come: bool):
-        super().__init__(text)
-        self.may_come = may_come
-
-
-def interpolated(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    """The rigid pose (4,4) at `share` in [0, 1] of the way: position linear, orientation along the shortest turn."""
-    out = np.eye(4)
-    out[:3, 3] = (1 - share) * first[:3, 3] + share * second[:3, 3]
-    both = Rotation.from_matrix(np.stack([first[:3, :3], second[:3, :3]]))
-    out[:3, :3] = Slerp([0, 1], both)(share).as_matrix()
-    return out
-
-
 class PlainTransforms:
     """TF through its topics alone."""
 
     def __init__(self, node):
         static = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", 100)
-        self._links: dict[str, _Link] = {}
+        self._tree = TransformTree(_KEPT)
         self._news = threading.Condition()
         group = MutuallyExclusiveCallbackGroup()
         self._subscriptions = [
@@ -154,48 +96,24 @@ class PlainTransforms:
             self._remember(transform, True)
 
     def _remember(self, transform: TransformStamped, static: bool) -> None:
-        child, parent = transform.child_frame_id.lstrip("/"), transform.header.frame_id.lstrip("/")
         q = transform.transform.rotation
-        if not child or not parent or not np.any([q.x, q.y, q.z, q.w]):  # tf2 ignores such transforms too
+        if not np.any([q.x, q.y, q.z, q.w]):  # tf2 ignores such transforms too
             return
+        stamp, pose = nanoseconds(transform.header.stamp), from_transform(transform)
         with self._news:
-            link = self._links.get(child)
-            if link is None or link.parent != parent or link.static != static:
-                link = self._links[child] = _Link(parent, static)
-            link.add(nanoseconds(transform.header.stamp), from_transform(transform))
+            self._tree.add(transform.header.frame_id, transform.child_frame_id, stamp, pose, static)
             self._news.notify_all()
-
-    def _to_root(self, frame: str) -> list[str]:
-        """A frame and its ancestors."""
-        chain = [frame]
-        while (link := self._links.get(chain[-1])) is not None and link.parent not in chain:
-            chain.append(link.parent)
-        return chain
 
     def lookup(self, target: str, source: str, stamp: int | None = None, timeout: float = 0.0) -> np.ndarray:
         """Source-to-target (4,4); see `Transforms.lookup`. Raises TransformUnavailable."""
         end = time.monotonic() + timeout
-        target, source = target.lstrip("/"), source.lstrip("/")
         with self._news:
             while True:
                 try:
-                    return self._now(target, source, stamp)
-                except _NotAtThatTime as error:
+                    return self._tree.lookup(target, source, stamp)
+                except NotKnown as error:
                     reason, may_come = str(error), error.may_come
                 left = end - time.monotonic()
                 if not may_come or left <= 0:
                     raise TransformUnavailable(f"no transform from {source!r} to {target!r}: {reason}")
                 self._news.wait(left)
-
-    def _now(self, target: str, source: str, stamp: int | None) -> np.ndarray:
-        from_source, from_target = self._to_root(source), self._to_root(target)
-        shared = next((frame for frame in from_source if frame in from_target), None)
-        if shared is None:
-            raise _NotAtThatTime("they have no common ancestor on /tf", True)
-        return np.linalg.inv(self._chain(from_target, shared, stamp)) @ self._chain(from_source, shared, stamp)
-
-    def _chain(self, frames: list[str], end: str, stamp: int | None) -> np.ndarray:
-        pose = np.eye(4)
-        for frame in frames[: frames.index(end)]:
-            pose = self._links[frame].at(stamp, frame) @ pose
-        return pose

@@ -8,15 +8,18 @@ _CLOUD_SUFFIXES = frozenset({".ply", ".pcd", ".xyz", ".obj", ".stl", ".glb", ".l
 
 
 def open_source(
-    text: str, rate: float = 10.0, depth: bool = False, topic: str = "", depth_scale: float = 0.0
+    text: str, rate: float = 10.0, depth: bool = False, topic: str = "", depth_scale: float = 0.0, odometry: str = ""
 ) -> Source:
     """The source that a path, a URL, a camera number or "demo" stands for; a path that exists wins.
 
     rate: frames per second assumed where images have no stamps. depth: also read depth images and
     intrinsics where the recording has them; depth_scale: their units per metre, 0 = what the layout says.
-    topic: the image topic of a bag (default: the only one). Raises FileNotFoundError, SourceError.
+    topic: the image topic of a bag (default: the only one). odometry: a file of the camera's poses (TUM's format, stamps as the
+    recording's), or for a bag a frame of its transforms. Raises FileNotFoundError, SourceError.
     """
     path = Path(text).expanduser()
+    if odometry:
+        return _with_odometry(path, text, rate, depth, topic, depth_scale, odometry)
     if path.exists() and not text.startswith("/dev/video"):
         return _open_path(path, rate, depth, topic, depth_scale)
     if text == "demo":
@@ -29,6 +32,23 @@ def open_source(
         return VideoSource(int(text) if text.isdigit() else text, rate)
     raise FileNotFoundError(
         f"no such input: {text} (give a folder of images, a video, a bag, a URL, a camera number or demo)"
+    )
+
+
+def _with_odometry(
+    path: Path, text: str, rate: float, depth: bool, topic: str, depth_scale: float, odometry: str
+) -> Source:
+    file = Path(odometry).expanduser()
+    if file.is_file():
+        from sab3r_ros.sources.odometry import WithOdometry
+
+        return WithOdometry(open_source(text, rate, depth, topic, depth_scale), file)
+    if path.exists() and _is_bag(path):
+        from sab3r_ros.sources.bags import BagSource
+
+        return BagSource(path, topic, depth, depth_scale, odometry)
+    raise SourceError(
+        f"no file of poses {odometry}: for {text} odometry is such a file (TUM's format); only a bag has frames of its own"
     )
 
 

@@ -138,8 +138,14 @@ def test_a_map_is_not_overwritten_unasked(mapped, pictures):
 
 
 def test_limits_settings_and_json(pictures, tmp_path):
-    done = sab3r("map", pictures, "--out", tmp_path / "m", "--limit", 2, "--set", "map.voxel_size=0.2", "--json")
-    assert json.loads(done.stdout)["frames"] == 2
+    (tmp_path / "odometry.txt").write_text("0 0 0 0 0 0 0 1\n0.3 1 0 0 0 0 0 1\n")
+    done = sab3r(
+        "map", pictures, "--out", tmp_path / "m", "--limit", 2, "--odometry", tmp_path / "odometry.txt",
+        "--set", "map.voxel_size=0.2", "--json",
+    )  # fmt: skip
+    summary = json.loads(done.stdout)
+    assert summary["frames"] == 2
+    assert "odometry: known for all 2 images" in summary["notes"]
     assert json.loads((tmp_path / "m" / "map.json").read_text())["voxel_size"] == 0.2
 
 

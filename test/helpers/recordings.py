@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 STORE1 = get_typestore(Stores.ROS1_NOETIC)
+STORE1.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", "tf2_msgs/msg/TFMessage"))
 
 
 def picture(k: int, width: int = 64, height: int = 48) -> np.ndarray:
@@ -89,6 +90,40 @@ def camera_info(stamp: int, width: int = 64, height: int = 48, focal: float = 50
     return store.types["sensor_msgs/msg/CameraInfo"](
         header=_header(store, stamp), height=height, width=width, distortion_model="plumb_bob", binning_x=0, binning_y=0, roi=roi,
         **matrices,
+    )  # fmt: skip
+
+
+def transforms(stamp: int, *links, store=STORE):
+    """tf2_msgs/TFMessage of (parent, child, position, quaternion)."""
+    types = store.types
+    vector, turn = types["geometry_msgs/msg/Vector3"], types["geometry_msgs/msg/Quaternion"]
+    made = []
+    for parent, child, position, quaternion in links:
+        where = types["geometry_msgs/msg/Transform"](
+            translation=vector(*map(float, position)), rotation=turn(*map(float, quaternion))
+        )
+        header = _header(store, stamp)
+        header.frame_id = parent
+        made.append(types["geometry_msgs/msg/TransformStamped"](header=header, child_frame_id=child, transform=where))
+    return types["tf2_msgs/msg/TFMessage"](transforms=made)
+
+
+def wheel_odometry(stamp: int, parent: str, child: str, position, quaternion, store=STORE):
+    """nav_msgs/Odometry."""
+    types = store.types
+    point, turn = types["geometry_msgs/msg/Point"], types["geometry_msgs/msg/Quaternion"]
+    pose = types["geometry_msgs/msg/Pose"](
+        position=point(*map(float, position)), orientation=turn(*map(float, quaternion))
+    )
+    zero = types["geometry_msgs/msg/Vector3"](0.0, 0.0, 0.0)
+    header = _header(store, stamp)
+    header.frame_id = parent
+    return types["nav_msgs/msg/Odometry"](
+        header=header, child_frame_id=child,
+        pose=types["geometry_msgs/msg/PoseWithCovariance"](pose=pose, covariance=np.zeros(36)),
+        twist=types["geometry_msgs/msg/TwistWithCovariance"](
+            twist=types["geometry_msgs/msg/Twist"](linear=zero, angular=zero), covariance=np.zeros(36)
+        ),
     )  # fmt: skip
 
 

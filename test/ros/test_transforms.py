@@ -15,8 +15,9 @@ from ros_processes import spin_until
 from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 
+from sab3r_ros.geometry.transform_tree import interpolated
 from sab3r_ros.nodes import conversions as convert
-from sab3r_ros.nodes.transforms import PlainTransforms, TransformUnavailable, interpolated, make_transforms
+from sab3r_ros.nodes.transforms import PlainTransforms, TransformUnavailable, make_transforms
 
 
 def shift(x, y=0.0, z=0.0):
@@ -110,7 +111,7 @@ def test_late_and_repeated_transforms_and_a_clock_that_begins_anew(transforms):
 def test_memory_is_bounded(transforms):
     for k in range(60 * 50):
         put(transforms, shift(k), "odom", "base", k * SECOND // 50)
-    assert len(transforms._links["base"].poses) <= 30 * 50 + 1
+    assert len(transforms._tree._links["base"].poses) <= 30 * 50 + 1
 
 
 def test_transforms_that_mean_nothing_are_passed_over(transforms):
