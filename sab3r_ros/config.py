@@ -86,6 +86,12 @@ class CameraSettings(Group):
         le=3.2,
         description="Roll of the first camera about its viewing direction in radians, clockwise positive",
     )
+    height: float = Field(
+        0.0,
+        ge=0.0,
+        le=100.0,
+        description="Height of the camera above the floor in metres, where that stays the same: then the map takes its unit from there; 0 = not known",
+    )
     find_up: bool = Field(
         True,
         description="Where neither pitch, roll nor TF says how the camera is mounted: turn the map once, when floors, tables and walls show which way is up",
@@ -107,6 +113,11 @@ class WindowSettings(Group):
         ge=1,
         le=1000,
         description="Newest keyframes whose tokens stay in memory; older ones are encoded again when they are needed",
+    )
+    max_keyframes: int = Field(
+        1000,
+        ge=0,
+        description="Most keyframes of the map: of those that see the same the older ones are let go, what they saw stays; 0 = no limit (2 MB each)",
     )
     one_first: bool = Field(
         True,
@@ -190,6 +201,12 @@ class AdjustmentSettings(Group):
         5.0,
         ge=0.0,
         description="Seconds without a new keyframe after which a node adjusts the whole map; 0 = never",
+    )
+    growth: float = Field(
+        0.5,
+        ge=0.0,
+        le=10.0,
+        description="Share of all keyframes that must be new before all are adjusted though the camera does not rest; 0 = only when it rests",
     )
     points_per_keyframe: int = Field(
         250, ge=30, le=10000, description="Points of the scene that every keyframe shares with others in an adjustment"

@@ -38,6 +38,10 @@ class KeyframeGraph:
         self._keyframes: dict[int, Keyframe] = {}
         self._tracked: list[TrackedPose] = []
         self._heavy: list[int] = []  # ids of those with tokens, the ones wanted last at the end
+        self._places: dict[int, np.ndarray] = {}  # position and viewing direction (6,) of every keyframe
+        self._absorbed: dict[
+            int, tuple[int, Tensor]
+        ] = {}  # of those let go: by which one, and where (4,4) in its camera
         self.edges: list[Edge] = []
 
     def __len__(self) -> int:
@@ -56,6 +60,9 @@ class KeyframeGraph:
     def __getitem__(self, keyframe: int) -> Keyframe:
         return self._keyframes[keyframe]
 
+    def __contains__(self, keyframe: int) -> bool:
+        return keyframe in self._keyframes
+
     def add(self, keyframe: Keyframe, edges: Iterable[Edge] = ()) -> None:
         """Add a keyframe and the edges from it to older ones; lets go of the heavy tensors of the one unused for longest.
 
@@ -67,6 +74,7 @@ class KeyframeGraph:
         if unknown := [e.target for e in edges if e.target not in self._keyframes]:
             raise ValueError(f"edges lead to keyframes that are not there: {unknown}")
         self._keyframes[keyframe.id] = keyframe
+        self._places[keyframe.id] = _place(keyframe)
         self.edges += edges
         self._keep(keyframe)
 
@@ -81,8 +89,10 @@ class KeyframeGraph:
     def revive(self, keyframe: Keyframe) -> None:
         """Put a keyframe with its tokens in the place of the same without, where that stands now and as deep as it is now.
 
-        Raises KeyError where there is none.
+        One that was let go meanwhile stays away. Raises KeyError where there never was one.
         """
+        if keyframe.id in self._absorbed:
+            return
         now = self._keyframes[keyframe.id]  # it may have been adjusted while the tokens were made
         keyframe = replace(keyframe, pose=now.pose.to(keyframe.pose), depth_correction=now.depth_correction)
         if now.points.shape == keyframe.points.shape:
@@ -93,6 +103,35 @@ class KeyframeGraph:
     def move(self, keyframe: int, pose: Tensor) -> None:
         """Give a keyframe another pose (4,4), a similarity; frames that were tracked beside it move with it."""
         self._keyframes[keyframe] = replace(self._keyframes[keyframe], pose=pose)
+        self._places[keyframe] = _place(self._keyframes[keyframe])
+
+    def standing(self, keyframe: int) -> Tensor:
+        """Where (4,4) a keyframe stands now, also one that was let go. Raises KeyError where there never was one."""
+        if keyframe in self._absorbed:
+            other, beside = self._absorbed[keyframe]
+            return self.standing(other).to(beside) @ beside
+        return self._keyframes[keyframe].pose
+
+    def absorb(self, keyframe: int, into: int) -> None:
+        """Let a keyframe go, with its edges; frames tracked beside it hang on another one from now on."""
+        pose, other = self._keyframes[keyframe].pose, self._keyframes[into].pose
+        beside = torch.linalg.inv(other) @ pose.to(other)
+        del self._keyframes[keyframe], self._places[keyframe]
+        self._absorbed[keyframe] = (into, beside)
+        self._heavy = [k for k in self._heavy if k != keyframe]
+        self.edges = [e for e in self.edges if keyframe not in (e.source, e.target)]
+        for n, frame in enumerate(self._tracked):
+            if frame.keyframe == keyframe:
+                moved = beside.to(frame.keyframe_from_frame) @ frame.keyframe_from_frame
+                self._tracked[n] = replace(frame, keyframe=into, keyframe_from_frame=moved)
+
+    def distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (K,) of all keyframes, oldest first, and how far they are apart (K,K): metres, a camera's turn counted as such."""
+        places = np.array(list(self._places.values())).reshape(-1, 6)
+        turned = 1 - places[:, 3:] @ places[:, 3:].T
+        square = (places[:, :3] ** 2).sum(1)
+        apart = square[:, None] + square - 2 * places[:, :3] @ places[:, :3].T
+        return np.array(list(self._places)), np.sqrt(np.maximum(apart, 0)) + _PER_TURN * turned
 
     def correct_depth(self, keyframe: int, correction: np.ndarray) -> np.ndarray:
         """Give a keyframe's depth another correction (`depth_grid`) in the place of the one it has; returns by how much they differ."""
@@ -119,8 +158,10 @@ class KeyframeGraph:
         self._tracked[after - bool(again) : after] = [self._tracked_pose(stamp, pose, edges, beside)]
 
     def _tracked_pose(self, stamp: int, pose: Tensor, edges: Iterable[Edge], beside: int | None) -> TrackedPose:
+        while beside in self._absorbed:
+            beside = self._absorbed[beside][0]
         anchor = next(reversed(self._keyframes.values())) if beside is None else self._keyframes[beside]
-        edges = list(edges)
+        edges = [e for e in edges if e.target in self._keyframes]  # some may have been let go meanwhile
         theirs = {e.target: self._keyframes[e.target].keypoints for e in edges}
         seen = sightings_of(edges, {number: keypoints for number, keypoints in theirs.items() if keypoints is not None})
         return TrackedPose(stamp, anchor.id, torch.linalg.inv(anchor.pose).to(pose) @ pose, seen)
@@ -185,12 +226,17 @@ class KeyframeGraph:
         """
         found = self.keyframes[::-1]
         if near is not None and found:
-            poses = torch.stack([rigid_part(k.host_pose) for k in found])
-            here = rigid_part(near.cpu())
-            turned = 1 - poses[:, :3, 2] @ here[:3, 2]
-            distance = (poses[:, :3, 3] - here[:3, 3]).norm(dim=1) + _PER_TURN * turned
-            found = [found[i] for i in distance.argsort(stable=True).tolist()]
+            places = np.array(list(self._places.values()))[::-1]
+            here = rigid_part(near.cpu()).numpy()
+            turned = 1 - places[:, 3:] @ here[:3, 2]
+            distance = np.linalg.norm(places[:, :3] - here[:3, 3], axis=1) + _PER_TURN * turned
+            found = [found[i] for i in distance.argsort(kind="stable").tolist()]
         elif descriptor is not None and found:
             similarity = torch.stack([k.descriptor for k in found]) @ descriptor
             found = [found[i] for i in similarity.argsort(descending=True, stable=True).tolist()]
         return [k for k in found if k.points.shape == found[0].points.shape]
+
+
+def _place(keyframe: Keyframe) -> np.ndarray:
+    pose = rigid_part(keyframe.host_pose).numpy()
+    return np.concatenate([pose[:3, 3], pose[:3, 2]]).astype(np.float64)

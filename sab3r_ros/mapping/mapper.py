@@ -16,6 +16,7 @@ from sab3r_ros.mapping import settling
 from sab3r_ros.mapping.adjustment.adjuster import Adjuster, AdjustmentReport
 from sab3r_ros.mapping.adjustment.solver_process import gtsam_is_installed
 from sab3r_ros.mapping.checks import FrameCheck
+from sab3r_ros.mapping.culling import cull
 from sab3r_ros.mapping.dead_reckoning import steadied
 from sab3r_ros.mapping.first_pose import mounted_pose
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
@@ -27,6 +28,7 @@ from sab3r_ros.mapping.state import MapState
 from sab3r_ros.mapping.straightening import Straightener
 from sab3r_ros.mapping.superpixels import pool_over_superpixels, segment_superpixels
 from sab3r_ros.mapping.tracker import Tracker
+from sab3r_ros.mapping.unit import measure_unit
 from sab3r_ros.mapping.voxel_grid import surface_mask
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.models.base import Backend, PairPrediction
@@ -43,13 +45,11 @@ from sab3r_ros.types import (
     PoseEstimate,
     Region,
     Scale,
-    ScaleSource,
     Tracking,
 )
 
 _LOG = logging.getLogger("sab3r_ros")
 
-_WORTH_RESCALING = 0.03  # of the log of the map's unit
 _REPLACED = "the map was replaced while this frame was processed"
 _DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
 _BY_ODOMETRY = "this image shows too little to tell where it is: odometry tells it"
@@ -90,6 +90,7 @@ class Mapper:
         self.lock = threading.RLock()
         self.first_pose = mounted_pose(self.settings.camera.pitch, self.settings.camera.roll)
         self.up_is_known = bool(self.settings.camera.pitch or self.settings.camera.roll)
+        self.camera_height = self.settings.camera.height  # metres above the floor, 0 = not known
         self.revision = 0
         self._check = FrameCheck(self.settings.tracking)
         self.encode = FrameEncoder(self.geometry, self.settings.tracking)
@@ -241,26 +242,14 @@ class Mapper:
             odometry = started.frame.odometry
             if odometry is not None and self.settings.tracking.use_odometry:
                 state.odometry.add(keyframe.id, odometry)
-                message = message or self._measure_unit(state)
+            if state.odometry.at or self.camera_height:
+                message = message or measure_unit(self, state)
             if state.newest[1] is encoded:
                 estimate = state.newest[0]  # where the map has it now
+            if self._adjusting.acquire(blocking=False):  # an adjustment knows all keyframes that it began with
+                self.revision += cull(state, self.settings.window.max_keyframes) > 0
+                self._adjusting.release()
             return _result(started, estimate, state.tracking, message, keyframe)
-
-    def _measure_unit(self, state: MapState) -> str:
-        """Take the map's unit from odometry, where it has something to say; returns a note where it is doubted. Under the lock.
-
-        Depth images know better, and what came from the file of an older release cannot follow.
-        """
-        measured = state.odometry.measure(state.graph)
-        if measured is None or state.has_depth or state.held:
-            return state.odometry.doubt
-        if abs(np.log(measured.metres)) > max(_WORTH_RESCALING, 2 * measured.stddev):
-            state.rescale(measured.metres)
-            state.move_voxels(state.lagging())
-            self.revision += 1
-            _LOG.info("the map's unit was changed by a factor of %.2f: odometry tells it", measured.metres)
-        state.scale = Scale(ScaleSource.MEASURED, measured.stddev)
-        return ""
 
     def _by_odometry(self, state: MapState, frame: Frame) -> torch.Tensor | None:
         """Where a frame's camera is by odometry (4,4); None where that is not known or not to be used. Under the lock."""
@@ -361,7 +350,7 @@ class Mapper:
         if report is not None:
             self.adjusted = report
             with self.lock:
-                self._measure_unit(self.state)
+                measure_unit(self, self.state)
         return report
 
     def turn_upright(self) -> float:
@@ -379,6 +368,9 @@ class Mapper:
         """
         report = self.adjust(stop=stop)
         self.turn_upright()
+        if self.camera_height:
+            with self.lock:
+                measure_unit(self, self.state)
         self.clear_free_space()
         self.straighten_walls()
         return report
@@ -420,6 +412,20 @@ class Mapper:
             due = self._adjuster is not None and settings.every > 0 and new >= settings.every
             if due:
                 self.state.adjusted_keyframes = len(self.state.graph)
+        return due
+
+    def wants_settling(self, first: int) -> bool:
+        """Whether so many keyframes are new since `settle` that it should be done again though the camera does not rest.
+
+        first: keyframes after which it is done for the first time, and between two times at least.
+        """
+        growth = self.settings.adjustment.growth
+        with self.lock:
+            made = self.state.graph.next_id
+            new = made - min(self.state.settled_at, made)
+            due = self._adjuster is not None and growth > 0 and new >= max(first, growth * len(self.state.graph))
+            if due:
+                self.state.settled_at = made
         return due
 
     def snapshot(

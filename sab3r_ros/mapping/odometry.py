@@ -43,11 +43,11 @@ class Motion:
 class Odometry:
     """Cameras' poses in a frame of odometry, and what they tell about the map. metres: one unit of it, as odometry measured it.
 
-    For the unit only distances are used, not directions.
+    at: those poses, by keyframe. For the unit only distances are used, not directions.
     """
 
     def __init__(self) -> None:
-        self._at: dict[int, np.ndarray] = {}
+        self.at: dict[int, np.ndarray] = {}
         self.metres = 1.0
         self._measured = False
         self.doubt = ""  # why odometry is not used, "" where it is or has too little to say
@@ -55,20 +55,20 @@ class Odometry:
     def copy(self) -> "Odometry":
         """As it is now, for another thread."""
         copy = Odometry()
-        copy._at, copy.metres, copy._measured, copy.doubt = dict(self._at), self.metres, self._measured, self.doubt
+        copy.at, copy.metres, copy._measured, copy.doubt = dict(self.at), self.metres, self._measured, self.doubt
         return copy
 
     def add(self, keyframe: int, pose: np.ndarray) -> None:
         """A keyframe's camera (4,4) in the frame of odometry; ignored where it is not finite."""
         if np.isfinite(pose).all():
-            self._at[keyframe] = np.asarray(pose, np.float64)
+            self.at[keyframe] = np.asarray(pose, np.float64)
 
     def motion(self, older: int, newer: int) -> Motion | None:
         """The motion between two keyframes that follow each other; None where odometry is not known at both, where it is
         doubted or jumped, and before it has measured the map's unit."""
-        if self.doubt or not self._measured or older not in self._at or newer not in self._at:
+        if self.doubt or not self._measured or older not in self.at or newer not in self.at:
             return None
-        pose = np.linalg.inv(self._at[older]) @ self._at[newer]
+        pose = np.linalg.inv(self.at[older]) @ self.at[newer]
         turn = rotation_angle(torch.from_numpy(pose[:3, :3]))
         length = float(np.linalg.norm(pose[:3, 3]))
         if length > _FARTHEST:
@@ -81,8 +81,8 @@ class Odometry:
 
         The median over pairs of keyframes that lie at least 0.4 m of odometry apart: single slips and jumps do not count.
         """
-        numbers = sorted(self._at)
-        here = np.array([self._at[n][:3, 3] for n in numbers]).reshape(-1, 3)
+        numbers = sorted(self.at)
+        here = np.array([self.at[n][:3, 3] for n in numbers]).reshape(-1, 3)
         there = np.array([graph[n].host_pose[:3, 3].numpy() for n in numbers]).reshape(-1, 3)
         logs = []
         for first in range(len(numbers)):

@@ -159,6 +159,33 @@ class SceneMap:
             rows = torch.cat(touched).unique()
             self._restore_stamps(rows[self.grid.in_use(rows)])
 
+    def absorb(self, keyframe: int, into: int, pose: Tensor) -> None:
+        """Count what a keyframe contributed as another one's, with which it moves from now on.
+
+        pose (4,4): where the other one stands, and its voxels with it.
+        """
+        if keyframe not in self._contributions:
+            return
+        if into not in self._contributions:
+            self._contributions[into] = (self._contributions.pop(keyframe)[0], pose)
+            return
+        both, device = [self._contributions[n][0] for n in (keyframe, into)], self.grid.device
+        xyz = torch.cat([self._positions(c) for c in both]).float()
+        rgb, weight = (torch.cat([getattr(c, name) for c in both]).to(device) for name in ("rgb", "weight"))
+        feature = None
+        if any(c.feature is not None for c in both):
+            rank = self.codec.rank
+            known = [torch.zeros(len(c.rows), rank) if c.feature is None else c.feature for c in both]
+            feature = torch.cat([f.float() for f in known]).to(device)
+        touched = []
+        for number, contribution in zip((keyframe, into), both, strict=True):
+            del self._contributions[number]
+            self._held -= contribution.num_bytes
+            touched.append(self.grid.remove(contribution))
+        self._add(into, pose, xyz, rgb, weight, feature, max(c.stamp for c in both))
+        rows = torch.cat(touched).unique()
+        self._restore_stamps(rows[self.grid.in_use(rows)])
+
     def parts(self) -> list[ScenePart]:
         """What every keyframe contributed, as it is now."""
         return [

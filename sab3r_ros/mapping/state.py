@@ -51,6 +51,7 @@ class MapState:
         0.0  # of the lens that came with a map from a file, until it is known whether the camera still has it
     )
     adjusted_keyframes: int = 0
+    settled_at: int = 0  # id of the next keyframe when all were adjusted last
     upright: bool = False
     held: frozenset[int] = frozenset()  # keyframes that must stay: their voxels came from a file and cannot move
     near_newest: bool = (
@@ -167,8 +168,17 @@ class MapState:
             self.graph.next_id, frame.stamp, estimate.pose, estimate.points, estimate.conf, frame.image, frame.descriptor,
             frame.keypoints, frame.tokens, estimate.depth_factor, self.session,
         )  # fmt: skip
-        self.graph.add(keyframe, estimate.edges)
+        self.graph.add(keyframe, [e for e in estimate.edges if e.target in self.graph])  # some may have been let go
         return keyframe
+
+    def absorb(self, keyframe: int, into: int) -> None:
+        """Let a keyframe go: what it saw, and the frames beside it, belong to another one from now on."""
+        self.move_voxels([n for n in (keyframe, into) if n in self.scene.poses()])  # to where both stand now
+        self.scene.absorb(keyframe, into, self.graph[into].pose)
+        self.graph.absorb(keyframe, into)
+        self.matches.forget(keyframe)
+        self.odometry.at.pop(keyframe, None)
+        self.adjusted_keyframes = max(0, self.adjusted_keyframes - 1)
 
     def count(self, stamp: int) -> None:
         """Count a frame; stamps of one stream may come in another order where two threads work on its frames."""
@@ -243,7 +253,7 @@ class MapState:
         """An estimate that was made beside keyframes which have moved since then."""
         if not references:
             return estimate
-        before, now = references[0].pose, self.graph[references[0].id].pose
+        before, now = references[0].pose, self.graph.standing(references[0].id)
         if torch.equal(before.cpu(), now.cpu()):
             return estimate
         return replace(estimate, pose=(now.to(before) @ torch.linalg.inv(before)).to(estimate.pose) @ estimate.pose)

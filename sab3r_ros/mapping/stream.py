@@ -11,6 +11,8 @@ from sab3r_ros.faults import Faults
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.types import BadFrame, Frame, FrameResult, Tracking
 
+_LONG = 200  # keyframes: a recording in which what drifts must be mended before its end
+
 
 @dataclass
 class Run:
@@ -63,7 +65,9 @@ def map_stream(
         else:
             if result.message and result.tracking != Tracking.LOST:
                 run.notes[result.message] += 1
-            if result.is_keyframe and mapper.wants_adjustment():
+            if result.is_keyframe and mapper.wants_settling(_LONG):
+                mapper.settle()
+            elif result.is_keyframe and mapper.wants_adjustment():
                 mapper.adjust(whole=False)
         run.seconds += time.perf_counter() - started
         if progress:

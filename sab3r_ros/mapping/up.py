@@ -28,7 +28,7 @@ def find_up(keyframes: Sequence[Keyframe]) -> np.ndarray | None:
     if len(keyframes) < _LEAST_KEYFRAMES:
         return None
     rotations = [split_sim3(k.host_pose)[1].numpy() for k in keyframes]
-    normals = np.concatenate([_normals(k) @ r.T for k, r in zip(keyframes, rotations, strict=True)])
+    normals = np.concatenate([flat_patches(k)[1] @ r.T for k, r in zip(keyframes, rotations, strict=True)])
     across, upwards = np.stack([r[:, 0] for r in rotations]), -np.stack([r[:, 1] for r in rotations])
     if len(normals) < 20:
         return None
@@ -61,8 +61,8 @@ def rotation_to_z(up: np.ndarray) -> np.ndarray:
     return np.eye(3) + skew + skew @ skew / (1 + cosine)
 
 
-def _normals(keyframe: Keyframe) -> np.ndarray:
-    """Normals (N,3) of the flat ones among the patches of a pointmap, in its camera."""
+def flat_patches(keyframe: Keyframe) -> tuple[np.ndarray, np.ndarray]:
+    """Middles and normals (N,3) of the flat ones among the patches of a pointmap, in its camera."""
     points = keyframe.points.double().cpu().numpy()
     h, w = points.shape[:2]
     side = max(2, w // _PATCH)
@@ -70,10 +70,11 @@ def _normals(keyframe: Keyframe) -> np.ndarray:
     patches = points[: rows * side, : columns * side].reshape(rows, side, columns, side, 3)
     patches = patches.transpose(0, 2, 1, 3, 4).reshape(rows * columns, side * side, 3)
     patches = patches[np.isfinite(patches).all((1, 2))]
-    centred = patches - patches.mean(1, keepdims=True)
+    middles = patches.mean(1)
+    centred = patches - middles[:, None]
     sizes, axes = np.linalg.eigh(np.einsum("kni,knj->kij", centred, centred))
     flat = sizes[:, 0] < _FLAT**2 * sizes[:, 1]
-    return axes[flat, :, 0]
+    return middles[flat], axes[flat, :, 0]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -54,6 +54,10 @@ class MatchStore:
         if pair not in self.found and older.keypoints is not None and newer.keypoints is not None:
             self.found[pair] = verified_match(older.keypoints, newer.keypoints, least)
 
+    def forget(self, keyframe: int) -> None:
+        """Forget a keyframe that was let go."""
+        self.found = {p: m for p, m in self.found.items() if keyframe not in (p.older, p.newer)}
+
     def among(self, ids: Container[int]) -> Iterator[tuple[Pair, np.ndarray]]:
         """The pairs of these keyframes that match."""
         for pair, match in self.found.items():

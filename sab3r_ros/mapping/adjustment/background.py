@@ -10,12 +10,14 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("sab3r_ros")
 _LOOKS_EVERY = 0.2  # seconds
+_FIRST = 20  # keyframes: some seconds of motion
 
 
 class BackgroundAdjustment:
     """A thread that adjusts a mapper's keyframes, never on the frame's path; `close` ends it, also in the midst of one.
 
-    The whole map is adjusted once `settings.adjustment.rest` seconds went by without a new keyframe.
+    The whole map is adjusted once `settings.adjustment.rest` seconds went by without a new keyframe, and when it has grown by
+    `settings.adjustment.growth`, for a robot that never rests.
     """
 
     def __init__(self, mapper: "Mapper"):
@@ -42,6 +44,8 @@ class BackgroundAdjustment:
             try:
                 if mapper.wants_adjustment():
                     mapper.adjust(whole=False, stop=self._ending)
+                elif mapper.wants_settling(_FIRST):
+                    mapper.settle(self._ending)
                 elif rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest:
                     whole_at = keyframes
                     mapper.settle(self._ending)
