@@ -60,9 +60,10 @@ def tell(cpu, found, truth, memory: float, keyframes: int) -> None:
     )
 
 
-def run(backend, views, frames: int, adjust: bool):
+def run(backend, views, frames: int, adjust: bool, keyframes: int):
     """Every frame's CPU time and clock time (s), found poses and true ones, memory at the end of every part, and what the mapper says."""
-    mapper = Mapper(Settings().with_values(adjustment={"enabled": adjust}), backend)
+    settings = Settings().with_values(adjustment={"enabled": adjust}, window={"max_keyframes": keyframes})
+    mapper = Mapper(settings, backend)
     beside = BackgroundAdjustment(mapper) if adjust else None
     cpu, clock, found, truth, memory = [], [], [], [], []
     try:
@@ -86,13 +87,15 @@ def main():
     """Print one line of figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=2000)
-    frames = parser.parse_args().frames
+    parser.add_argument("--keyframes", type=int, default=200, help="window.max_keyframes")
+    asked = parser.parse_args()
+    frames = asked.frames
     torch.set_num_threads(1)
     backend = Mapper().backend
     part = min(PART, frames // 2)
     views = list(render_long_walk(HELD_OUT_SEEDS[WALK], LENGTH, STEP))
-    _, alone, *_ = run(backend, views, part, adjust=False)
-    cpu, clock, found, truth, memory, status = run(backend, views, frames, adjust=True)
+    _, alone, *_ = run(backend, views, part, False, asked.keyframes)
+    cpu, clock, found, truth, memory, status = run(backend, views, frames, True, asked.keyframes)
     early, late = slice(0, part), slice(-part, None)
     report(
         "long_stream",

@@ -40,7 +40,7 @@ class MapperNodeSettings(Group):
     odom_frame: str = Field("", description="Odometry's frame: then map -> odom is published instead of map -> camera")
     base_frame: str = Field(
         "",
-        description="Robot's base: then map -> base is published, and gravity comes from base -> camera; empty = the camera alone",
+        description="Robot's base: then map -> base is published, and gravity comes from base -> camera; of a footprint, the camera's height too; empty = the camera alone",
     )
     tf_timeout: float = Field(
         0.2,

@@ -187,6 +187,8 @@ class SemanticMapperNode(ManagedNode):
             return
         self._needs_gravity = False
         self.mapper.first_pose = level_first_pose(base_from_camera[:3, :3])
+        if self.settings.base_frame.endswith("footprint") and not self.mapper.camera_height:  # on the floor: REP-120
+            self.mapper.camera_height = max(0.0, float(base_from_camera[2, 3]))
         self.reset_map(f"{self.settings.base_frame} -> {camera_frame} is on TF now and tells which way is up")
 
     def _map_tick(self):

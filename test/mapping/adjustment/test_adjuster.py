@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
 from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping import mapper as mapper_module
+from sab3r_ros.mapping import stream
+from sab3r_ros.mapping.adjustment import background
 from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
 from sab3r_ros.mapping.adjustment.solver_process import SolverError, SolverProcess
 from sab3r_ros.mapping.map_file import write_map
@@ -151,6 +154,38 @@ def test_a_thread_beside_the_stream_adjusts_and_ends_when_told(views):
     beside.close()
     assert time.monotonic() - began < 5
     assert not any(t.name == "adjustment" for t in threading.enumerate())
+
+
+def test_all_keyframes_are_adjusted_though_the_camera_never_rests(views, monkeypatch):
+    monkeypatch.setattr(background, "_FIRST", 6)
+    mapper = make(views, **{"adjustment.every": 0, "adjustment.rest": 0.0, "adjustment.growth": 0.5})
+    at: list[int] = []
+    monkeypatch.setattr(mapper, "settle", lambda stop: at.append(len(mapper.state.graph)))
+    beside = BackgroundAdjustment(mapper)
+    try:
+        for k, view in enumerate(views):
+            mapper.register(Frame(view.rgb, round(k * 1e8)))
+            asked = time.monotonic()
+            while time.monotonic() < asked + 3 * background._LOOKS_EVERY:
+                time.sleep(0.02)
+    finally:
+        beside.close()
+    assert len(mapper.state.graph) > 12
+    assert at[:2] == [6, 12]
+    assert all(b - a >= max(6, 0.5 * b) for a, b in pairwise(at))
+    mapper.reset()
+    assert not mapper.wants_settling(6)
+
+
+def test_a_long_recording_is_mended_before_its_end(views, monkeypatch):
+    monkeypatch.setattr(stream, "_LONG", 8)
+    mapper = make(views)
+    settled, settle = [], mapper.settle
+    monkeypatch.setattr(mapper, "settle", lambda: settled.append(len(mapper.state.graph)) or settle())
+    map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(views)])
+    assert settled[0] == 8
+    assert settled[-1] == len(mapper.state.graph)  # at the end, as ever
+    assert ate([p for _, p in mapper.trajectory], views)[0] < 0.02
 
 
 def test_an_adjustment_that_was_told_to_end_begins_nothing_more(views, monkeypatch):
