@@ -13,12 +13,13 @@ from sab3r_ros.msg import ObjectInstance, Presence
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.object_messages import place_object, thing_message
 from sab3r_ros.nodes.transforms import TransformUnavailable
+from sab3r_ros.nodes.what_is import what_is
 from sab3r_ros.query.exploration import Exploration
 from sab3r_ros.query.map_query import Answer, ranked
 from sab3r_ros.query.objects import LocatedObject, surroundings, whole_region
 from sab3r_ros.query.places import asks_for_contents, things_in_place
 from sab3r_ros.query.vocabulary import VocabularyError
-from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary
+from sab3r_ros.srv import LoadMap, LocateObject, SaveMap, SetVocabulary, WhatIs
 from sab3r_ros.types import MapSnapshot, Region
 
 _NO_FEATURES = (
@@ -38,7 +39,7 @@ class MapServices:
         for kind, name, handler in (
             (LocateObject, "~/locate_object", self.locate), (SetVocabulary, "~/set_vocabulary", self.set_vocabulary),
             (SaveMap, "~/save_map", self.save), (LoadMap, "~/load_map", self.load),
-            (Trigger, "~/reset", self.reset), (SetBool, "~/pause", self.pause),
+            (WhatIs, "~/what_is", self.what_is), (Trigger, "~/reset", self.reset), (SetBool, "~/pause", self.pause),
         ):  # fmt: skip
             node.create_service(kind, name, self._guarded(handler), callback_group=callback_group)
 
@@ -67,9 +68,7 @@ class MapServices:
         if not mapper.status().points:
             return _fail(response, "EMPTY_MAP", "nothing has been mapped yet")
         try:
-            to_target = np.eye(4)
-            if request.target_frame and request.target_frame != node.settings.map_frame:
-                to_target = node.transforms.lookup(request.target_frame, node.settings.map_frame)
+            to_target = self._to_target(request.target_frame)
             region = convert.to_region(request.roi_pose, request.roi_size)
             if region is not None:
                 region = Region(np.linalg.inv(to_target) @ region.pose, region.size)
@@ -100,6 +99,31 @@ class MapServices:
         response.message = (
             f"{len(found)} found" if found else f"{words or 'nothing there'}; try other words or a lower min_score"
         )
+        return response
+
+    def _to_target(self, frame: str) -> np.ndarray:
+        """From the map to the frame of an answer (4,4). Raises TransformUnavailable."""
+        node = self._node
+        if not frame or frame == node.settings.map_frame:
+            return np.eye(4)
+        return node.transforms.lookup(frame, node.settings.map_frame)
+
+    def what_is(self, request: WhatIs.Request, response: WhatIs.Response):
+        """~/what_is."""
+        node = self._node
+        response.map_status = node.status()
+        response.header = convert.header(request.target_frame or node.settings.map_frame, node.map_stamp())
+        if not node.mapper.status().points:
+            return _fail(response, "EMPTY_MAP", "nothing has been mapped yet")
+        if node.query is None or not node.mapper.snapshot(columns=("xyz",), max_points=1).has_features:
+            return _fail(response, "NO_FEATURES", _NO_FEATURES)
+        try:
+            node.things.update(node.query, node.mapper)
+            what_is(node, request, response, self._to_target(request.target_frame))
+        except TransformUnavailable as error:
+            return _fail(response, "TRANSFORM_UNAVAILABLE", str(error))
+        except ValueError as error:
+            return _fail(response, "INVALID_REQUEST", str(error))
         return response
 
     def _contents(

@@ -69,7 +69,7 @@ def spin_until(node, condition, timeout=60.0):
     return condition()
 
 
-def call(node, kind, name, timeout=60.0, **fields):
+def call(node, kind, name, /, timeout=60.0, **fields):
     """A service's answer; fails the test where there is none.
 
     A server may see a client's request before it sees where to answer, and the answer is lost then: a client is kept as

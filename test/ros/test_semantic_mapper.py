@@ -6,12 +6,14 @@ import pathlib
 import re
 import time
 from collections import Counter
+from functools import partial
 from itertools import islice
 
 import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import Point, Vector3
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
@@ -29,7 +31,7 @@ from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.qos import LATCHED, RELIABLE, image_qos
 from sab3r_ros.query.object_store import load_objects
 from sab3r_ros.sources.open import open_source
-from sab3r_ros.srv import LoadMap, LocateObject, QueryAffordance, SaveMap, SetVocabulary
+from sab3r_ros.srv import LoadMap, LocateObject, QueryAffordance, SaveMap, SetVocabulary, WhatIs
 
 NAME = "/semantic_mapper"
 
@@ -296,6 +298,55 @@ def test_what_is_in_a_place_is_asked_with_words(start, listener):
     assert "submarine" in nowhere.message
     for bad in (("what is it all about",), ("what is on the floor", "what is next to the door")):
         assert ask(*bad).status == LocateObject.Response.INVALID_REQUEST, bad
+    assert mapper.alive
+
+
+def test_what_is_at_a_point_in_a_box_and_in_a_picture(start, listener):
+    mapper = start("semantic_mapper", map_rate=10.0)
+    assert listener.ready(), mapper.output
+    ask = partial(call, listener, WhatIs, f"{NAME}/what_is")
+    assert ask().status == WhatIs.Response.EMPTY_MAP
+    shown = [frame.rgb for frame in islice(open_source("demo"), 0, 32, 4)]
+    for k, rgb in enumerate(shown, 1):
+        listener.send(message(rgb, k * 10**9), 10)
+    assert spin_until(listener, lambda: listener.status.num_keyframes >= 3, 20), mapper.output
+
+    everything = ask(kind=WhatIs.Request.BOX, box_size=Vector3(x=100.0, y=100.0, z=100.0))
+    assert everything.status == WhatIs.Response.SUCCESS, everything.message
+    assert len(everything.objects) > 3
+    assert all(o.score == pytest.approx(1.0) for o in everything.objects)
+    thing = max(everything.objects, key=lambda o: o.num_points)
+    box = ask(kind=WhatIs.Request.BOX, box_pose=thing.pose.pose, box_size=thing.size, max_objects=1)
+    assert len(box.objects) == 1
+    near = min(everything.objects, key=lambda o: o.size.x * o.size.y * o.size.z)
+    there = ask(point=near.centroid, reach=1.0)
+    assert [o.id for o in there.objects] != []
+    assert there.objects[0].id in {o.id for o in everything.objects}
+    assert ask(point=Point(x=50.0)).status == WhatIs.Response.NO_MATCH
+
+    picture = ask(kind=WhatIs.Request.IMAGE, image=message(shown[4], 0))
+    assert picture.status == WhatIs.Response.SUCCESS, picture.message
+    assert picture.has_camera_pose
+    path = [convert.from_pose(p.pose)[:3, 3] for p in listener.got["path"][-1].poses]
+    assert min(np.linalg.norm(p - convert.from_pose(picture.camera_pose)[:3, 3]) for p in path) < 0.15
+    known = {o.id for o in picture.objects} & {
+        o.id for o in everything.objects
+    }  # new ones come while keyframes are adjusted
+    assert len(known) > len(picture.objects) / 2
+    assert all(0 < o.score <= 1 for o in picture.objects)
+    other = np.random.default_rng(0).integers(0, 255, shown[0].shape, np.uint8)
+    unknown = ask(kind=WhatIs.Request.IMAGE, image=message(other, 0))
+    assert unknown.status == WhatIs.Response.NO_MATCH
+    assert not unknown.has_camera_pose
+
+    invalid, no_tf = WhatIs.Response.INVALID_REQUEST, WhatIs.Response.TRANSFORM_UNAVAILABLE
+    for bad, status in (
+        ({"kind": 7}, invalid), ({"kind": WhatIs.Request.BOX}, invalid), ({"kind": WhatIs.Request.IMAGE}, invalid),
+        ({"point": Point(x=float("nan"))}, invalid), ({"reach": -1.0}, invalid), ({"target_frame": "mars"}, no_tf),
+    ):  # fmt: skip
+        answer = ask(**bad)
+        assert answer.status == status, (bad, answer.message)
+        assert answer.message
     assert mapper.alive
 
 
