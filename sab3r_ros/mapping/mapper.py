@@ -60,7 +60,7 @@ class MapperStatus:
     """A mapper's state at one moment.
 
     revision grows whenever geometry changes other than by adding to it; points_mark is another one whenever the map's points
-    are, also by adding to them: a keyframe counts before its points are in the map.
+    are, also by adding to them: a keyframe counts before its points are in the map. upright: whether z is known to point up.
     """
 
     tracking: Tracking
@@ -73,6 +73,7 @@ class MapperStatus:
     full: bool
     megabytes: float
     points_mark: tuple[int, int]
+    upright: bool
 
 
 class Mapper:
@@ -360,6 +361,15 @@ class Mapper:
         """
         return settling.turn_upright(self)
 
+    def tell_up(self, up: np.ndarray, by: str) -> float:
+        """Turn the map so that `up` (3,), a unit vector in it, is its z axis; returns by how many degrees. by: who tells it, for the log.
+
+        Once it is upright, whoever told that, it stays, and 0.0 is returned.
+        """
+        with self.lock:
+            state = self.state
+        return 0.0 if self.up_is_known or state.upright else settling.turn(self, state, up, by)
+
     def settle(self, stop: threading.Event | None = None) -> AdjustmentReport | None:
         """What is done at the end of a recording and when the camera rests: `adjust` all keyframes, `turn_upright`, `clear_free_space`,
         `straighten_walls`.
@@ -441,7 +451,7 @@ class Mapper:
             state, scene = self.state, self.state.scene
             return MapperStatus(
                 state.tracking, state.scale, self.revision, state.frames, len(state.graph), len(scene), scene.grid.rejected,
-                scene.full, scene.megabytes(), (scene.grid.uid, scene.grid.version),
+                scene.full, scene.megabytes(), (scene.grid.uid, scene.grid.version), self.up_is_known or state.upright,
             )  # fmt: skip
 
     @property

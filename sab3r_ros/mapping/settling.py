@@ -33,20 +33,23 @@ def turn_upright(mapper: "Mapper") -> float:
             return 0.0
         keyframes = state.graph.keyframes
     up = find_up(keyframes)
-    if up is None:
-        return 0.0
+    return 0.0 if up is None else turn(mapper, state, up, "its floors, tables and walls")
+
+
+def turn(mapper: "Mapper", state: "MapState", up: np.ndarray, by: str) -> float:
+    """Turn a map so that `up` (3,) is its z axis; returns by how many degrees. by: what shows it."""
     degrees = float(np.degrees(np.arccos(np.clip(up[2], -1, 1))))
-    turn = torch.eye(4, dtype=torch.float64)
-    turn[:3, :3] = torch.from_numpy(rotation_to_z(up))
+    rotation = torch.eye(4, dtype=torch.float64)
+    rotation[:3, :3] = torch.from_numpy(rotation_to_z(up))
     with mapper.lock:
         if mapper.state is not state:
             return 0.0
         state.upright = True
         if degrees < _UPRIGHT:
             return 0.0
-        state.transform(turn)
+        state.transform(rotation)
     mapper.move_voxels(state)
-    _LOG.info("the map was turned by %.0f degrees: its floors, tables and walls show which way is up", degrees)
+    _LOG.info("the map was turned by %.0f degrees: %s show which way is up", degrees, by)
     return degrees
 
 

@@ -33,6 +33,9 @@ class MapperNodeSettings(Group):
         pattern="^(auto|yes|no)$",
         description="Whether images are free of lens distortion, so that P of camera_info holds and not K and D; auto: where the image topic's name ends in rect",
     )
+    use_imu: bool = Field(
+        False, description="Subscribe to `imu` (sensor_msgs/Imu): its accelerations tell which way is up in the map"
+    )
     depth_tolerance: float = Field(
         0.02, ge=0.0, le=1.0, description="Largest difference in seconds between the stamps of an image and its depth"
     )

@@ -8,7 +8,8 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
 from sab3r_ros.config import Settings
 from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
@@ -17,6 +18,7 @@ from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.models.backends import load_backend
 from sab3r_ros.msg import MapStatus
 from sab3r_ros.nodes import parameters
+from sab3r_ros.nodes.imu_gravity import ImuGravity
 from sab3r_ros.nodes.lifecycle import ManagedNode, run_nodes
 from sab3r_ros.nodes.map_labels import MapLabels
 from sab3r_ros.nodes.map_services import MapServices
@@ -61,6 +63,7 @@ class SemanticMapperNode(ManagedNode):
         self._last_image_time = 0.0
         self._mismatch_told = False
         self._needs_gravity = False
+        self._imu: ImuGravity | None = None
         self._services_made = MapServices(self, MutuallyExclusiveCallbackGroup())
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=False),
@@ -119,6 +122,9 @@ class SemanticMapperNode(ManagedNode):
             self._subscriptions_made.append(make(CameraInfo, "camera_info", self.worker.put_camera_info))
         if cfg.use_depth:
             self._subscriptions_made.append(make(Image, "depth", self.worker.put_depth))
+        if cfg.use_imu:
+            self._imu = ImuGravity(self.transforms)
+            self._subscriptions_made.append(make(Imu, "imu", self._imu.put, qos_profile=qos_profile_sensor_data))
         self._last_image_time = time.monotonic()
         self._mismatch_told = False
 
@@ -165,6 +171,13 @@ class SemanticMapperNode(ManagedNode):
             self._last = last
         if self._needs_gravity:
             self._take_gravity(last.camera_frame)
+        if self._imu is not None and not self.mapper.state.upright:
+            up = self._imu.up(result, last.camera_frame)
+            if up is not None:
+                degrees = self.mapper.tell_up(up, "the IMU's accelerations")
+                self.get_logger().info(
+                    f"the IMU's accelerations show which way is up: the map was turned by {degrees:.0f} degrees"
+                )
         if self.query:
             self.things.look(result)
         if last.is_news:
@@ -247,6 +260,8 @@ class SemanticMapperNode(ManagedNode):
             values["adjusted_keyframes"] = mapper.adjusted.keyframes
             values["adjusted_pixel_error"] = f"{mapper.adjusted.pixel_error:.2f}"
             values["focal_length"] = f"{mapper.adjusted.focal:.1f}"
+        if self._imu is not None and not state.upright:
+            values["imu"] = self._imu.problem or "waits for images"
         values |= {f"problem/{kind}": count for kind, count in (worker.problems if worker else {}).items() if count}
         self.map_publishers.publish_diagnostics(level, message, values, self.get_clock().now().nanoseconds)
 
@@ -272,6 +287,8 @@ class SemanticMapperNode(ManagedNode):
     def map_replaced(self) -> None:
         """Tell everyone that the map is another one now."""
         self.map_publishers.forget_path()
+        if self._imu is not None:
+            self._imu.forget()
         self.map_publishers.status.publish(self.status())
 
     def vocabulary_changed(self) -> None:

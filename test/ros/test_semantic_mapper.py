@@ -19,7 +19,7 @@ from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from ros_processes import call, change_state, spin_until
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
@@ -299,6 +299,31 @@ def test_what_is_in_a_place_is_asked_with_words(start, listener):
     for bad in (("what is it all about",), ("what is on the floor", "what is next to the door")):
         assert ask(*bad).status == LocateObject.Response.INVALID_REQUEST, bad
     assert mapper.alive
+
+
+def test_accelerations_tell_which_way_is_up(start, listener):
+    mapper = start("semantic_mapper", map_rate=10.0, use_imu=True, **{"adjustment.enabled": False})
+    assert listener.ready(), mapper.output
+    publisher = listener.create_publisher(Imu, "imu", 10)
+    assert spin_until(listener, lambda: publisher.get_subscription_count() > 0, 10)
+    tilt = np.radians(30)  # the camera looks down
+    measured = Vector3(y=-9.81 * np.cos(tilt), z=-9.81 * np.sin(tilt))
+
+    def camera_up():
+        return convert.from_pose(listener.got["odometry"][-1].pose.pose)[:3, :3] @ convert.from_xyz(measured) / 9.81
+
+    for k, frame in enumerate(islice(open_source("demo"), 14), 1):
+        stamp = k * 10**8
+        imu = Imu(header=convert.header("cam", stamp), linear_acceleration=measured)
+        publisher.publish(imu)
+        listener.send(message(frame.rgb, stamp), 10)
+        if k == 1:
+            assert camera_up()[2] < 0.9  # the map begins as a level camera's
+    turned = spin_until(listener, lambda: "the IMU's accelerations show which way is up" in mapper.output, 10)
+    assert turned, mapper.output
+    listener.send(message(next(islice(open_source("demo"), 15, None)).rgb, 2 * 10**9), 10)
+    first = camera_up()
+    assert first[2] > np.cos(np.radians(12)), first  # it turned a little while it was walked
 
 
 def test_what_is_at_a_point_in_a_box_and_in_a_picture(start, listener):
