@@ -19,6 +19,7 @@ ARGUMENTS = {
     "image": ("", "Topic of the images; empty = image, or CAMERA/image_raw with camera_name"),
     "camera_info": ("", "Topic of the calibration; empty = camera_info, or CAMERA/camera_info"),
     "depth": ("", "Topic of registered depth (with use_depth); empty = depth, or CAMERA/depth"),
+    "imu": ("", "Topic of an inertial unit (with use_imu); empty = imu, or CAMERA/imu"),
     "use_sim_time": ("false", "Take the time from /clock"),
     "rviz": ("true", "Start RViz where it is installed"),
     "enable_affordance": ("true", "Start the affordance server"),
@@ -40,7 +41,7 @@ def as_bool(name, text):
 def topics_of(given):
     """(name in the node, topic) of the camera's topics."""
     camera = given["camera_name"].strip("/")
-    names = {"image": "image_raw", "camera_info": "camera_info", "depth": "depth"}
+    names = {"image": "image_raw", "camera_info": "camera_info", "depth": "depth", "imu": "imu"}
     topics = {name: given[name] or (f"{camera}/{topic}" if camera else name) for name, topic in names.items()}
     return [*topics.items(), ("image/compressed", f"{topics['image']}/compressed")]
 
