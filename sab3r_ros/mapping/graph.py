@@ -13,6 +13,7 @@ from sab3r_ros.mapping.adjustment.sightings import Sightings, sightings_of
 from sab3r_ros.mapping.depth_grid import correction_factors
 from sab3r_ros.types import Edge, Keyframe
 
+_NEARBY = 1.0  # metres, a turn counted as such
 _PER_TURN = 2.0  # metres that a camera with its back to another counts as half as far away
 
 
@@ -218,6 +219,16 @@ class KeyframeGraph:
         """Number of tracked frames."""
         return len(self._tracked)
 
+    def older_near(self, pose: Tensor, newest: int) -> list[Keyframe]:
+        """Keyframes, without the newest ones, that look at nearly the same as a camera (4,4) from nearby, nearest first."""
+        older = self.keyframes[:-newest]
+        if not older:
+            return []
+        places = np.array(list(self._places.values()))[:-newest]
+        apart = _apart(places, pose)
+        size = self.keyframes[-1].points.shape
+        return [older[i] for i in apart.argsort(kind="stable") if apart[i] < _NEARBY and older[i].points.shape == size]
+
     def candidates(self, descriptor: Tensor | None = None, near: Tensor | None = None) -> list[Keyframe]:
         """Keyframes to compare a frame with, best first, all of one image size: the newest come first.
 
@@ -227,14 +238,18 @@ class KeyframeGraph:
         found = self.keyframes[::-1]
         if near is not None and found:
             places = np.array(list(self._places.values()))[::-1]
-            here = rigid_part(near.cpu()).numpy()
-            turned = 1 - places[:, 3:] @ here[:3, 2]
-            distance = np.linalg.norm(places[:, :3] - here[:3, 3], axis=1) + _PER_TURN * turned
-            found = [found[i] for i in distance.argsort(kind="stable").tolist()]
+            found = [found[i] for i in _apart(places, near).argsort(kind="stable").tolist()]
         elif descriptor is not None and found:
             similarity = torch.stack([k.descriptor for k in found]) @ descriptor
             found = [found[i] for i in similarity.argsort(descending=True, stable=True).tolist()]
         return [k for k in found if k.points.shape == found[0].points.shape]
+
+
+def _apart(places: np.ndarray, pose: Tensor) -> np.ndarray:
+    """How far (K,) a camera (4,4) is from positions and viewing directions (K,6), as in `KeyframeGraph.distances`."""
+    here = rigid_part(pose.cpu()).double().numpy()
+    turned = 1 - places[:, 3:] @ here[:3, 2]
+    return np.linalg.norm(places[:, :3] - here[:3, 3], axis=1) + _PER_TURN * turned
 
 
 def _place(keyframe: Keyframe) -> np.ndarray:

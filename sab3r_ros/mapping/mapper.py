@@ -50,6 +50,8 @@ from sab3r_ros.types import (
 
 _LOG = logging.getLogger("sab3r_ros")
 
+_NEWEST = 10  # keyframes beside which a camera is tracked; older ones know whether it came back
+_SURELY = 40  # keypoints in common with one of them
 _REPLACED = "the map was replaced while this frame was processed"
 _DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
 _BY_ODOMETRY = "this image shows too little to tell where it is: odometry tells it"
@@ -212,6 +214,8 @@ class Mapper:
         window, believed = candidates[: self.settings.window.size], self._track.agrees(estimate, candidates)
         estimate = steadied(estimate, predicted, encoded.keypoints, window, state.expected_scale, believed)
         wanted = self._track.wants_keyframe(estimate, candidates)
+        if wanted and candidates and (known := self._known_view(state, encoded, estimate)) is not None:
+            (estimate, candidates), wanted = known, False
         with self.lock:
             if self.state is not state:
                 return _result(started, estimate, Tracking.LOST, _REPLACED)
@@ -251,6 +255,25 @@ class Mapper:
                 self.revision += cull(state, self.settings.window.max_keyframes) > 0
                 self._adjusting.release()
             return _result(started, estimate, state.tracking, message, keyframe)
+
+    def _known_view(
+        self, state: MapState, frame: EncodedFrame, estimate: PoseEstimate
+    ) -> tuple[PoseEstimate, list[Keyframe]] | None:
+        """A frame beside older keyframes, and these, where they have seen all that it shows; None where they have not.
+
+        A camera that comes back is then where the map has that place, whatever it drifted by since, and adds nothing to it.
+        """
+        with self.lock:
+            if not state.near_newest or frame.keypoints is None:
+                return None
+            near = state.graph.older_near(estimate.pose, _NEWEST)[: self.settings.window.size]
+        if not near or not shares_a_place(frame.keypoints, near[:1], _SURELY):
+            return None
+        near = [self.encode.restore_keyframe(k) for k in near]
+        found, _ = self._track(frame, near, self.first_pose, state.focals, state.expected_scale, state.lens)
+        if not self._track.agrees(found, near) or self._track.wants_keyframe(found, near):
+            return None
+        return found, near
 
     def _by_odometry(self, state: MapState, frame: Frame) -> torch.Tensor | None:
         """Where a frame's camera is by odometry (4,4); None where that is not known or not to be used. Under the lock."""
@@ -377,13 +400,17 @@ class Mapper:
         Returns what the adjustment did; stop: as there.
         """
         report = self.adjust(stop=stop)
-        self.turn_upright()
-        if self.camera_height:
-            with self.lock:
-                measure_unit(self, self.state)
-        self.clear_free_space()
-        self.straighten_walls()
+        steps = (self.turn_upright, self._take_height, lambda: self.clear_free_space(stop), self.straighten_walls)
+        for step in steps:
+            if stop is None or not stop.is_set():
+                step()
         return report
+
+    def _take_height(self) -> None:
+        """Take the unit from the camera's height, once up is known."""
+        with self.lock:
+            if self.camera_height:
+                measure_unit(self, self.state)
 
     def straighten_walls(self) -> int:
         """Bring what looks like walls, floors and ceilings onto planes; returns how many planes there are.
@@ -393,9 +420,12 @@ class Mapper:
         """
         return settling.straighten_walls(self, self._straightener)
 
-    def clear_free_space(self) -> int:
-        """Take voxels out that keyframes see through (`map.clear_free_space`); returns how many. See `mapping.free_space`."""
-        return settling.clear_free_space(self)
+    def clear_free_space(self, stop: threading.Event | None = None) -> int:
+        """Take voxels out that keyframes see through (`map.clear_free_space`); returns how many. See `mapping.free_space`.
+
+        stop: once it is set, the map stays as it is.
+        """
+        return settling.clear_free_space(self, stop)
 
     def move_voxels(self, state: MapState) -> None:
         """Let voxels follow keyframes that moved, in portions between which a frame may pass."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sab3r_ros.geometry.sim3 import rigid_part
-from sab3r_ros.mapping.adjustment.tracks import verified_match
+from sab3r_ros.mapping.adjustment.tracks import MIN_INLIERS, verified_match
 from sab3r_ros.mapping.keypoints import Keypoints
 from sab3r_ros.types import Keyframe, PoseEstimate
 
@@ -20,15 +20,15 @@ _BLANK, _HALF = (
 )  # keypoints, and share of the confidence that agrees, below both of which an image shows nothing to go by
 
 
-def shares_a_place(keypoints: Keypoints | None, keyframes: Sequence[Keyframe]) -> bool:
-    """Whether an image has enough keypoints in common with one of the keyframes, in agreement with one epipolar geometry.
+def shares_a_place(keypoints: Keypoints | None, keyframes: Sequence[Keyframe], least: int = MIN_INLIERS) -> bool:
+    """Whether an image has `least` keypoints in common with one of the keyframes, in agreement with one epipolar geometry.
 
     True where there are none to tell.
     """
     theirs = [k.keypoints for k in keyframes if k.keypoints is not None]
     if keypoints is None or not theirs:
         return True
-    return any(verified_match(other, keypoints) is not None for other in theirs)
+    return any(verified_match(other, keypoints, least) is not None for other in theirs)
 
 
 def is_near(pose: Tensor, other: Tensor) -> bool:

@@ -4,6 +4,7 @@ Each step reads under the mapper's lock, works without it, and changes the map i
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -53,7 +54,7 @@ def turn(mapper: "Mapper", state: "MapState", up: np.ndarray, by: str) -> float:
     return degrees
 
 
-def clear_free_space(mapper: "Mapper") -> int:
+def clear_free_space(mapper: "Mapper", stop: threading.Event | None = None) -> int:
     """See `Mapper.clear_free_space`."""
     with mapper.lock:
         state, settings = mapper.state, mapper.settings.map
@@ -63,8 +64,11 @@ def clear_free_space(mapper: "Mapper") -> int:
         newest = state.graph.keyframes[-1].points.shape
         keyframes = [k for k in state.graph.keyframes if k.points.shape == newest]  # others are of another camera
         contributions, snapshot = state.scene.contributed(), state.scene.snapshot(columns=("xyz",))
-    views = (depth_view(k, settings) for k in keyframes)
+    stop = stop or threading.Event()
+    views = (depth_view(k, settings) for k in keyframes if not stop.is_set())
     gone = seen_through(snapshot.points.astype(np.float64), views, lens)
+    if stop.is_set():
+        return 0
     rows = snapshot.rows[torch.from_numpy(gone)]
     kept = [(number, part, ~torch.isin(part.rows, rows)) for number, part in contributions.items()]
     kept = [(number, part, mask) for number, part, mask in kept if not mask.all()]
