@@ -122,8 +122,8 @@ class SemanticMapperNode(ManagedNode):
             self._subscriptions_made.append(make(CameraInfo, "camera_info", self.worker.put_camera_info))
         if cfg.use_depth:
             self._subscriptions_made.append(make(Image, "depth", self.worker.put_depth))
-        if cfg.use_imu:
-            self._imu = ImuGravity(self.transforms)
+        self._imu = ImuGravity(self.transforms) if cfg.use_imu else None
+        if self._imu is not None:
             self._subscriptions_made.append(make(Imu, "imu", self._imu.put, qos_profile=qos_profile_sensor_data))
         self._last_image_time = time.monotonic()
         self._mismatch_told = False
