@@ -1,4 +1,4 @@
-# `make demo`, `make test`, `make bench` and `make lint` each do all the set-up they need; the second time it is quick.
+# `make demo`, `make test`, `make test-all`, `make bench` and `make lint` each do all the set-up they need; the second time it is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -19,12 +19,13 @@ interfaces := CMakeLists.txt package.xml $(wildcard msg/*.msg srv/*.srv) scripts
 # New, moved and removed files must be installed again; edited ones are links.
 modules := $(root)/build/.sab3r_modules
 
-.PHONY: help build demo test bench lint pictures clean FORCE
+.PHONY: help build demo test test-all bench lint pictures clean FORCE
 
 help:
 	@echo "make build   environment ($(VENV)), dependencies, colcon build"
 	@echo "make demo    the shipped sequence through library and nodes -> $(OUT)/"
-	@echo "make test    all tests (PYTEST_ARGS='-k name' for some)"
+	@echo "make test    the fast tests (PYTEST_ARGS='-k name' for some of all)"
+	@echo "make test-all  all tests, with coverage"
 	@echo "make bench   speed and memory -> benchmarks/results/"
 	@echo "make lint    ruff and mypy"
 	@echo "make pictures  the pictures of README and docs, from the current build"
@@ -61,15 +62,18 @@ demo: build
 	@$(ros_env) && sab3r demo --out $(OUT) --measure && install/sab3r_ros/lib/sab3r_ros/sab3r_demo $(OUT)
 	@echo "see $(OUT)/preview.png, $(OUT)/map.ply and $(OUT)/summary.json"
 
-# The whole suite runs in two processes, then the tests that talk over DDS one by one; it measures the coverage of what a robot
-# runs. A part of it (PYTEST_ARGS) runs in one process, without coverage.
+# What takes no more than a few seconds each, in two processes. A part of all tests (PYTEST_ARGS) runs in one process.
 test: build
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@$(ros_env) && OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal --ignore=test/ros --cov --cov-report= --durations=10
-	@$(ros_env) && OMP_NUM_THREADS=1 pytest test/ros -n 2 --dist worksteal --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
+	@$(ros_env) && OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal -m "not slow" --durations=5
 else
 	@$(ros_env) && OMP_NUM_THREADS=2 pytest $(PYTEST_ARGS)
 endif
+
+# The whole suite, those that talk over DDS after the others; it measures the coverage of what a robot runs.
+test-all: build
+	@$(ros_env) && OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal --ignore=test/ros --cov --cov-report= --durations=10
+	@$(ros_env) && OMP_NUM_THREADS=1 pytest test/ros -n 2 --dist worksteal --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
 
 bench: build
 	@$(ros_env) && for script in benchmarks/*.py; do echo "$$script" >&2; mkdir -p benchmarks/results; python $$script > benchmarks/results/$$(basename $$script .py).json || exit 1; done

@@ -50,6 +50,7 @@ def kitchen(tmp_path_factory):
     return mapper, sab3r_ros.open_map(path, settings=mapper.settings)
 
 
+@pytest.mark.slow
 def test_a_map_is_made_saved_opened_and_asked(kitchen):
     mapper, opened = kitchen
     assert opened.points.shape == opened.colours.shape == (mapper.status().points, 3)

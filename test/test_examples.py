@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
     notebook = nbformat.read(ROOT / "examples" / "first_map.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "clear the notebook's outputs"

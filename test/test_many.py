@@ -42,6 +42,7 @@ def test_folders_are_named_after_recordings():
     assert all(n and "/" not in n and not n.startswith(".") for n in names)
 
 
+@pytest.mark.slow
 def test_recordings_are_mapped_and_gone_on_with(tmp_path, capsys):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -51,6 +51,7 @@ def page(folder):
     made.stop()
 
 
+@pytest.mark.slow
 def test_it_is_served_to_this_machine_alone(page):
     assert page.server.get_host() == "127.0.0.1"
     with urllib.request.urlopen(page.address, timeout=20) as answer:

@@ -25,6 +25,7 @@ def summary(answer):
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.integers(0, 10**6), st.sampled_from(["order", "doubles", "shift", "strays", "unset", "missing"]))
 def test_the_answer_does_not_change(segmenter, seed, change):
@@ -67,6 +68,7 @@ def test_what_was_done_is_said():
     assert prepare(MUG).notes == []
 
 
+@pytest.mark.slow
 def test_a_million_points_are_thinned_and_everyone_has_a_representative():
     rng = np.random.default_rng(1)
     points = MUG[rng.integers(0, len(MUG), 10**6)] + rng.normal(0, 0.002, (10**6, 3))

@@ -161,6 +161,7 @@ def test_why_there_is_no_grasp_is_said():
     assert "is in its way" in shut_in.notes[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(0.04, 0.12, 0.02), (0.06, 0.06, 0.2), (0.03, 0.03, 0.05)])
 def test_no_part_of_an_open_hand_enters_the_table(size):
     cloud = box(size)
@@ -202,6 +203,7 @@ class Nowhere(AffordanceSegmenter):
         return np.full(len(points), 0.1, np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompt", "regions"), [("grasp", 1), ("where would you hold it?", 1), ("pour", 0), ("open", 0)]
 )

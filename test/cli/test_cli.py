@@ -49,6 +49,7 @@ def mapped(pictures, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_map_writes_everything(mapped):
     names = {p.name for p in mapped.iterdir()}
     assert names == {
@@ -149,6 +150,7 @@ def test_limits_settings_and_json(pictures, tmp_path):
     assert json.loads((tmp_path / "m" / "map.json").read_text())["voxel_size"] == 0.2
 
 
+@pytest.mark.slow
 def test_doctor_finds_the_weights():
     findings = {f["name"]: f for f in json.loads(in_a_process("doctor", "--json").stdout)}
     assert findings["weights"]["level"] == "ok"
@@ -203,6 +205,7 @@ def write_cloud(path, points):
     PlyData([PlyElement.describe(rows, "vertex")]).write(str(path))
 
 
+@pytest.mark.slow
 def test_affordance_answers_for_a_cloud_and_for_a_thing_in_the_map(segmenter, mapped, tmp_path):
     write_cloud(tmp_path / "bottle.ply", object_cloud("bottle", 3, 800).points)
     common = ("--affordance", "grasp", "--segmenter", segmenter, "--min-score", "0.05")
@@ -232,6 +235,7 @@ def test_training_without_its_packages_names_the_extra(tmp_path, monkeypatch):
     assert "pip install 'sab3r_ros[lab]'" in last_words(("train", "distill", tmp_path / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -292,6 +296,7 @@ def test_the_affordance_network_from_nothing_to_an_answer_to_a_picture(tmp_path)
     assert "were trained with another-1" in sab3r(*common, "--image", picture, code=1).stderr
 
 
+@pytest.mark.slow
 def test_figures_on_scans(segmenter, tmp_path):
     cloud = object_cloud("bottle", 3, 3000)
     marks = {"affordance/wrap_grasp": cloud.points[:, 2] > cloud.points[:, 2].mean()}
@@ -338,6 +343,7 @@ def test_a_model_is_fetched_from_a_folder_and_a_missing_one_says_how(tmp_path, m
     assert "sab3r fetch dune_base" in wanted
 
 
+@pytest.mark.slow
 def test_the_demo_maps_answers_and_measures(tmp_path):
     summary = json.loads(sab3r("demo", "--out", tmp_path / "demo", "--measure", "--json").stdout)
     assert summary["frames"] == summary["tracked"] == 48

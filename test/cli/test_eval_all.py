@@ -19,6 +19,7 @@ def scenes(tmp_path_factory):
     return [write_seven_scenes(place / name / "seq-01", walk) for name in ("chess", "fire")] + [place / "office"]
 
 
+@pytest.mark.slow
 def test_folders_are_evaluated_and_gone_on_with(scenes, tmp_path, capsys):
     out = tmp_path / "figures"
     done = evaluate_all(Kind.DEPTH, scenes, out, Settings(), 0, 2, "", 0.0)

@@ -104,6 +104,7 @@ def test_the_place_of_the_output_is_tried_before_the_work(tmp_path):
     assert time.monotonic() - started < 120
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path):
     folder_of_pictures(tmp_path / "in")
     limited = f"ulimit -f 100; exec {sys.executable} -c 'from sab3r_ros.cli import main; main()' map in --out k {' '.join(SMALL)}"
@@ -121,6 +122,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_keeps_its_map_and_its_summary(tmp_path, number):
     write_video(tmp_path / "long.avi", frames=400)

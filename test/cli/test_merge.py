@@ -31,6 +31,7 @@ def maps(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_maps_become_one_and_a_third_that_shares_nothing_is_named(maps, tmp_path):
     done = sab3r("merge", maps / "a", maps / "c", maps / "b", "--out", tmp_path / "m", "--json", code=1)
     summary = json.loads(done.stdout)
@@ -57,6 +58,7 @@ def test_a_single_map_is_not_merged(maps, tmp_path):
     assert "two maps or more" in sab3r("merge", maps / "a", "--out", tmp_path / "m", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_map_is_continued_with_a_later_recording(maps, tmp_path):
     sab3r("map", maps / "later", "--out", tmp_path / "m", "--onto", maps / "a")
     before, after = read_map(maps / "a"), read_map(tmp_path / "m")

@@ -54,6 +54,7 @@ def test_too_little_floor_tells_nothing():
     assert unit_by_height(keyframes(8, 3.0), HEIGHT) is None  # nothing that the network's metres let expect
 
 
+@pytest.mark.slow
 def test_a_map_takes_its_unit_from_the_cameras_height(walk):
     mean = float(np.mean([v.cam2world[2, 3] for v in walk.views]))
     figures = {}

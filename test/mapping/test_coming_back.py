@@ -1,6 +1,7 @@
 """A camera that comes back is where the map has that place, and adds nothing to it."""
 
 import numpy as np
+import pytest
 from oracle import oracle
 
 from sab3r_ros.config import settings_from_dotted
@@ -13,6 +14,7 @@ SETTINGS = {"tracking.network": "always", "window.keyframe_overlap": 0.95, "came
 VIEWS = 12
 
 
+@pytest.mark.slow
 def test_it_is_found_beside_the_keyframes_of_the_first_time(monkeypatch):
     monkeypatch.setattr(mapper_module, "_NEWEST", 4)
     views = render_sequence(900_060_030, VIEWS, 256, 192, 1.0).views

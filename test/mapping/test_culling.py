@@ -38,6 +38,7 @@ def mapped(walk, frames, **settings):
     return mapper, [mapper.register(f) for f in frames]
 
 
+@pytest.mark.slow
 def test_a_camera_that_comes_back_again_and_again_has_a_bounded_number_of_keyframes(walk, few_newest):
     frames, truth = there_and_back(walk)
     free, _ = mapped(walk, frames, **{"window.max_keyframes": 0})
@@ -94,6 +95,7 @@ def test_a_frame_in_flight_beside_a_keyframe_that_is_let_go(walk):
     assert mapper.look(started).tracking == Tracking.OK
 
 
+@pytest.mark.slow
 def test_a_map_with_let_go_keyframes_is_saved_and_goes_on(walk, few_newest, tmp_path):
     frames, _ = there_and_back(walk)
     mapper, _ = mapped(walk, frames, **{"window.max_keyframes": MOST})

@@ -139,6 +139,7 @@ def error(found, walk):
     return absolute_trajectory_error([found.results[k].pose for k in kept], [walk.views[k].cam2world for k in kept])[0]
 
 
+@pytest.mark.slow
 def test_a_blank_wall_is_passed_by_odometry_and_lost_without(walk):
     true = [v.cam2world for v in walk.views]
     _, without = run(walk, None)

@@ -63,6 +63,7 @@ def error_of(mapper, walk, later=100):
     return absolute_trajectory_error([pose for _, pose in mapper.trajectory], truth)[0]
 
 
+@pytest.mark.slow
 def test_two_halves_of_a_walk_become_one_map(saved, mapper_for, walk):
     mapper = mapper_for(saved / "first")
     keyframes, apart = len(mapper.state.graph), len(mapper.snapshot())
@@ -122,6 +123,7 @@ def test_a_camera_in_another_room_is_not_found_in_a_loaded_map(saved, mapper_for
         assert result.message.startswith("tracking lost")
 
 
+@pytest.mark.slow
 def test_a_loaded_map_is_continued_in_a_session_of_its_own(saved, mapper_for, walk):
     mapper = mapper_for(saved / "first")
     old = len(mapper.state.graph)
@@ -154,6 +156,7 @@ def test_every_voxel_of_a_joined_map_tells_its_session(saved, mapper_for, tmp_pa
     assert (content.sessions[first.rows[alone].numpy()] == 0).all()
 
 
+@pytest.mark.slow
 def test_another_camera_continues_a_map_with_its_own_lens(saved, mapper_for, walk):
     """As if the map had been made with a longer lens: its focal length must not bend what this camera sees."""
     mapper = mapper_for(saved / "first")

@@ -37,6 +37,7 @@ def run(walk, network, frames=None):
     return mapper, map_stream(mapper, frames)
 
 
+@pytest.mark.slow
 def test_most_frames_need_no_network_and_come_out_as_well(slow_walk):
     mapper, found = run(slow_walk, "needed")
     always, reference = run(slow_walk, "always")
@@ -52,6 +53,7 @@ def test_most_frames_need_no_network_and_come_out_as_well(slow_walk):
     assert len(mapper.trajectory) == 30
 
 
+@pytest.mark.slow
 def test_auto_spares_the_network_on_a_cpu(slow_walk):
     mapper, _ = run(slow_walk, "auto")
     assert mapper.geometry.encoded < 30

@@ -45,6 +45,7 @@ def test_noisy_pointmaps_give_nearly_the_true_trajectory(walk):
     assert figures["ate"] < 0.05
 
 
+@pytest.mark.slow
 def test_keypoints_track_where_pointmaps_are_too_noisy_to(walk):
     runs = {}
     for name, setup in {"pointmaps": SETTINGS, "keypoints": WITH_KEYPOINTS}.items():
@@ -76,6 +77,7 @@ def test_a_second_matching_that_leads_nowhere_is_forgotten(walk, monkeypatch):
     assert figures["ate"] < 0.05
 
 
+@pytest.mark.slow
 def test_keypoints_straighten_depth_that_is_bent(walk):
     figures = {}
     for name in (False, True):

@@ -172,6 +172,7 @@ def _edit(**changes):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -228,6 +229,7 @@ def test_a_map_of_format_1_opens_is_tracked_in_and_saved_as_format_2(data_dir, t
     assert json.loads((tmp_path / "new" / "map.json").read_text())["version"] == map_file.VERSION == 2
 
 
+@pytest.mark.slow
 def test_edges_and_every_keyframe_are_saved_with_the_map(walk, tmp_path):
     settings = settings_from_dotted({"window.keyframe_overlap": 0.8, "window.kept_keyframes": 2})
     mapper = Mapper(settings, backend(walk))
@@ -295,6 +297,7 @@ print(float(content.snapshot.points.sum()), sum(float(k.points.float().sum()) fo
 """
 
 
+@pytest.mark.slow
 def test_an_open_map_outlives_its_file(mapper, tmp_path):
     """Copying another map over the file, in place, must not end a node that has it open."""
     session.save_map(mapper, tmp_path / "map")
@@ -307,6 +310,7 @@ def test_an_open_map_outlives_its_file(mapper, tmp_path):
     assert local == pytest.approx(sum(float(k.points.float().sum()) for k in before.keyframes))
 
 
+@pytest.mark.slow
 def test_a_map_opens_whenever_an_overwriting_save_is_killed(mapper, tmp_path):
     session.save_map(mapper, tmp_path / "map")
     (tmp_path / "map" / "notes.txt").write_text("mine")

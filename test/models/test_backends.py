@@ -48,6 +48,7 @@ def mapped(views, config):
     return mapper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "features"),
     [("mast3r_maskclip", FEATURES), ("dune_small", 0), ("dune_base", 0), ("mast3r", 0)],

@@ -62,6 +62,7 @@ class Always:
         return self.runtime
 
 
+@pytest.mark.slow
 def test_the_export_says_what_the_network_says(checkpoint, exported):
     """Points, confidences, matches and features; one pair and three, one way and both."""
     said = []
@@ -92,6 +93,7 @@ def test_several_threads_may_ask_at_once(checkpoint, exported):
             assert all(torch.allclose(a, b.tokens, atol=1e-5) for a, b in zip(alone, together, strict=True))
 
 
+@pytest.mark.slow
 def test_auto_takes_an_export_that_is_there_and_torch_for_other_sizes(checkpoint, models):
     shape = SIZE[::-1]
     assert isinstance(Runtimes(checkpoint, "auto")(shape), TorchRuntime)
@@ -103,6 +105,7 @@ def test_auto_takes_an_export_that_is_there_and_torch_for_other_sizes(checkpoint
     assert isinstance(Runtimes(checkpoint, "torch")(shape), TorchRuntime)
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_exported_once(checkpoint, models, caplog):
     shape = SIZE[::-1]
     assert isinstance(Runtimes(checkpoint, "openvino")(shape), OpenVinoRuntime)
@@ -112,6 +115,7 @@ def test_what_is_asked_for_is_exported_once(checkpoint, models, caplog):
     assert not caplog.text
 
 
+@pytest.mark.slow
 def test_the_settings_choose(checkpoint, models, tmp_path):
     save_checkpoint(tmp_path / "mine", checkpoint.network, "mine", "local-dir:text", "none", {})
     settings = ModelSettings(checkpoint=str(tmp_path / "mine"), device="cpu", runtime="openvino")
@@ -120,6 +124,7 @@ def test_the_settings_choose(checkpoint, models, tmp_path):
     assert exported_folder(load_checkpoint(str(tmp_path / "mine")).id, SIZE).is_dir()
 
 
+@pytest.mark.slow
 def test_the_command_exports_and_says_what_a_size_is(checkpoint, models, tmp_path):
     save_checkpoint(tmp_path / "mine", checkpoint.network, "mine", "local-dir:text", "none", {})
     done = CliRunner().invoke(app, ["export-model", str(tmp_path / "mine"), "--size", "96x64"])

@@ -46,6 +46,7 @@ def test_what_makes_no_sense_is_refused(text, why):
         parse_question(text)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=400))
 def test_any_text_is_a_question_or_refused(text):
     with contextlib.suppress(QuestionError):

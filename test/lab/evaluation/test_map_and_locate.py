@@ -135,6 +135,7 @@ def test_pairs_with_a_lost_view_count_as_wrong():
     assert hits == ([False, True], [False, True])
 
 
+@pytest.mark.slow
 def test_household_figures_have_every_key():
     backend = load_backend(Settings().model)
     query = query_for(backend.features, Settings().query)

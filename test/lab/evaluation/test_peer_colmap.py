@@ -43,6 +43,7 @@ def pictured_corner(count: int) -> Sequence:
     return Sequence(None, views)
 
 
+@pytest.mark.slow
 def test_a_walk_before_pictures(tmp_path):
     pytest.importorskip("pycolmap", reason="COLMAP has no wheel here")
     figures = evaluate_colmap(TrueRecording(write_scannet(tmp_path / "scene", pictured_corner(12), lost=3)))

@@ -157,6 +157,7 @@ def test_scenes_of_a_data_set(data_set, tmp_path):
             scenes_of(tmp_path / missing)
 
 
+@pytest.mark.slow
 def test_a_broken_scene_costs_itself(scene, tmp_path):
     backend, query = searchable_models(Settings())
     shutil.rmtree(scene / "pose")

@@ -31,6 +31,7 @@ def test_what_is_true_beyond_doubt(thing, expected):
     assert set(_relations(thing, TABLE, EYE)) == expected
 
 
+@pytest.mark.slow
 def test_questions_to_a_room_are_answered_right():
     figures = evaluate_relations(Settings(), rooms=1)
     assert figures["questions"] > 40

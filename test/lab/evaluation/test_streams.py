@@ -78,6 +78,7 @@ def test_what_is_under_a_worktop_is_a_cabinet():
         assert 0 < share <= (labels == LABELS.index(name)).mean()
 
 
+@pytest.mark.slow
 def test_room_figures_have_every_key(backend):
     query = query_for(backend.features, Settings().query)
     lines = []

@@ -81,6 +81,7 @@ def test_things_hang_without_a_foot():
     assert all("support" in p.affordances for p in board.parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_furnished_rooms_have_what_was_asked_for(seed):
     """Over many rooms: kitchens with worktops, chairs at tables, boards with things on them."""

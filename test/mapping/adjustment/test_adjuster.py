@@ -60,6 +60,7 @@ def on_voxels(mapper):
     return float(sum(found) / len(found))
 
 
+@pytest.mark.slow
 def test_a_recording_is_straightened_at_its_end(views):
     before, before_run = mapped(views, **{"adjustment.enabled": False})
     after, run = mapped(views)
@@ -84,6 +85,7 @@ def depth_errors(mapper, views):
     return np.array(out)
 
 
+@pytest.mark.slow
 def test_depth_is_corrected_as_well_and_stays_as_it_is_when_nothing_new_comes(views, tmp_path):
     mappers = {}
     for wanted in (True, False):
@@ -105,6 +107,7 @@ def test_depth_is_corrected_as_well_and_stays_as_it_is_when_nothing_new_comes(vi
     assert all((k.depth_correction == before[k.id]).all() for k in again.state.graph.keyframes)
 
 
+@pytest.mark.slow
 def test_a_reset_meanwhile_wins(views, monkeypatch):
     mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
     solve = SolverProcess.__call__
@@ -118,6 +121,7 @@ def test_a_reset_meanwhile_wins(views, monkeypatch):
     assert mapper.status().keyframes == 0
 
 
+@pytest.mark.slow
 def test_a_solver_that_fails_leaves_the_map_as_it_is(views, monkeypatch, caplog):
     mapper, _ = mapped(views[:14], **{"adjustment.enabled": True, "adjustment.every": 0})
     poses = [k.pose.clone() for k in mapper.state.graph.keyframes]
@@ -140,6 +144,7 @@ def test_without_gtsam_the_mapper_says_so_and_goes_on(views, monkeypatch, caplog
     assert len(run.poses) == 4
 
 
+@pytest.mark.slow
 def test_a_thread_beside_the_stream_adjusts_and_ends_when_told(views):
     mapper = make(views, **{"adjustment.rest": 0.3})
     beside = BackgroundAdjustment(mapper)
@@ -156,6 +161,7 @@ def test_a_thread_beside_the_stream_adjusts_and_ends_when_told(views):
     assert not any(t.name == "adjustment" for t in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_all_keyframes_are_adjusted_though_the_camera_never_rests(views, monkeypatch):
     monkeypatch.setattr(background, "_FIRST", 6)
     mapper = make(views, **{"adjustment.every": 0, "adjustment.rest": 0.0, "adjustment.growth": 0.5})
@@ -177,6 +183,7 @@ def test_all_keyframes_are_adjusted_though_the_camera_never_rests(views, monkeyp
     assert not mapper.wants_settling(6)
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_mended_before_its_end(views, monkeypatch):
     monkeypatch.setattr(stream, "_LONG", 8)
     mapper = make(views)
@@ -188,6 +195,7 @@ def test_a_long_recording_is_mended_before_its_end(views, monkeypatch):
     assert ate([p for _, p in mapper.trajectory], views)[0] < 0.02
 
 
+@pytest.mark.slow
 def test_an_adjustment_that_was_told_to_end_begins_nothing_more(views, monkeypatch):
     """Told while it matches pictures, or between two solutions: no solver is started again, and the map stays as it is."""
     mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
@@ -210,6 +218,7 @@ def test_an_adjustment_that_was_told_to_end_begins_nothing_more(views, monkeypat
     assert (before == np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_not_believed(views, monkeypatch):
     mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
     before = np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])
@@ -224,6 +233,7 @@ def test_what_cannot_be_is_not_believed(views, monkeypatch):
     assert (before == np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])).all()
 
 
+@pytest.mark.slow
 def test_a_keyframe_and_a_frame_that_came_meanwhile_move_with_the_others(views, monkeypatch):
     mapper = make(views, **{"adjustment.enabled": False})
     map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(views[:14])])
@@ -261,6 +271,7 @@ def continued(views, path, first=8):
     return before, again
 
 
+@pytest.mark.slow
 def test_keyframes_of_a_file_are_adjusted_with_the_new_ones_and_their_voxels_follow(views, tmp_path):
     mapper, _ = mapped(views[:14])
     save_map(mapper, tmp_path / "map")
@@ -272,6 +283,7 @@ def test_keyframes_of_a_file_are_adjusted_with_the_new_ones_and_their_voxels_fol
     assert on_voxels(again) > on_voxels(mapper)
 
 
+@pytest.mark.slow
 def test_keyframes_of_an_older_file_stay_because_their_voxels_cannot_move(views, tmp_path):
     """Maps of older releases do not tell which keyframe contributed what."""
     mapper, _ = mapped(views[:14])
