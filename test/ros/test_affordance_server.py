@@ -60,6 +60,7 @@ def bottle():
     return object_cloud("bottle", 3, 900).points
 
 
+@pytest.mark.slow
 def test_a_cloud_of_the_callers_own(start, caller, weights, bottle):
     server = start("affordance_server", checkpoint=weights)
     answer = caller.ask(cloud=cloud(bottle), max_grasps=3, return_points=True, max_gripper_width=0.12)

@@ -22,6 +22,7 @@ def models(tmp_path_factory):
     return write_models(tmp_path_factory.mktemp("models"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "has_text"), [("mast3r_maskclip", True), ("dune_small", False)])
 def test_a_backend_runs_in_the_nodes(start, ros, models, tmp_path, monkeypatch, name, has_text):
     monkeypatch.setenv("SAB3R_MODELS", str(models))

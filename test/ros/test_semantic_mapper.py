@@ -122,6 +122,7 @@ def stamps(messages):
     return [convert.nanoseconds(m.header.stamp) for m in messages]
 
 
+@pytest.mark.slow
 def test_the_real_kitchen_through_player_and_mapper(start, listener, real_data, tmp_path, record_property):
     """100 pictures at 10 Hz; every stamp is a picture's, the map grows, the services answer, the node survives."""
     mapper = start("semantic_mapper", map_rate=2.0)
@@ -326,6 +327,7 @@ def test_accelerations_tell_which_way_is_up(start, listener):
     assert first[2] > np.cos(np.radians(12)), first  # it turned a little while it was walked
 
 
+@pytest.mark.slow
 def test_what_is_at_a_point_in_a_box_and_in_a_picture(start, listener):
     mapper = start("semantic_mapper", map_rate=10.0)
     assert listener.ready(), mapper.output
@@ -375,6 +377,7 @@ def test_what_is_at_a_point_in_a_box_and_in_a_picture(start, listener):
     assert mapper.alive
 
 
+@pytest.mark.slow
 def test_bad_pictures_are_counted_said_once_and_the_map_stays_whole(start, listener, pictures):
     mapper = start("semantic_mapper", map_rate=10.0, use_depth=True)
     assert listener.ready(), mapper.output
@@ -418,6 +421,7 @@ def test_bad_pictures_are_counted_said_once_and_the_map_stays_whole(start, liste
     assert listener.status.num_points >= points
 
 
+@pytest.mark.slow
 def test_depth_and_intrinsics_make_the_scale_measured(start, listener):
     views = render_sequence(900_060_004, 3, 160, 120, 0.1).views
     mapper = start("semantic_mapper", use_depth=True)
@@ -461,6 +465,7 @@ def test_compressed_pictures(start, listener, pictures):
     assert stamps(listener.got["odometry"]) == [10**9], mapper.output
 
 
+@pytest.mark.slow
 def test_lifecycle_by_hand(start, listener, pictures):
     def change(transition):
         return change_state(listener, NAME, transition)
@@ -581,6 +586,7 @@ def test_the_tests_themselves_run_with_the_fast_dds_profile_and_alone():
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
+@pytest.mark.slow
 def test_the_demo_of_the_nodes_collects_what_they_publish(tmp_path):
     """The executable of `make demo`, on a short recording."""
     import subprocess
@@ -693,6 +699,7 @@ def test_a_base_that_drives_and_turns(start, listener, pictures):
     assert first[2, 2] == pytest.approx(1.0, abs=0.02)  # upright
 
 
+@pytest.mark.slow
 def test_odometry_tells_the_maps_unit_and_goes_on_before_a_blank_wall(start, listener):
     """odom -> camera on TF, with lengths twice the true ones: the map takes its unit from there, not from the network."""
     factor = 2.0

@@ -40,6 +40,7 @@ def busy():
         loop.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["once", "twice", "group", "terminate"])
 def test_a_mapper_at_work_ends_in_time_and_cleanly(tmp_path, camera, busy, how):
     for _ in range(max(LIVES, 1)):
