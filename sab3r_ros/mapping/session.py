@@ -101,6 +101,7 @@ def load_map(mapper: Mapper, path: Path, clear: bool = True) -> bool:
     state.loaded_focal = 0.0 if state.lens is None else state.lens.pinhole_focal
     state.session = 1 + max((k.session for k in content.keyframes), default=-1)
     state.upright = True  # others may know places in it
+    state.settled_at = state.graph.next_id  # as it was when it was saved
     mapper.replace_state(state)
     return same_features
 

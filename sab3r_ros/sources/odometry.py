@@ -29,6 +29,7 @@ class BagOdometry:
         self._static = {n for n in names if n.endswith("tf_static")}
         self.topics = sorted(names - self._static | {t.name for t in topics if t.kind == _ODOMETRY})
         self._tree = TransformTree()
+        self._by_tf: set[str] = set()  # frames that transforms place
         self._problem = ""
         self._found = self._missed = 0
         for file in files:
@@ -45,12 +46,14 @@ class BagOdometry:
     def add(self, topic: str, message: Any) -> None:
         """Take the transforms of a message of one of `topics`. Those without a rotation, or not finite, are passed over."""
         if message.__msgtype__ == _ODOMETRY:
-            if message.header.frame_id.lstrip("/") == self.frame:
+            known = message.child_frame_id.lstrip("/") in self._by_tf
+            if message.header.frame_id.lstrip("/") == self.frame and not known:
                 pose = message.pose.pose
                 self._add(message.header, message.child_frame_id, pose.position, pose.orientation, False)
             return
         for t in message.transforms:
             where = t.transform
+            self._by_tf.add(t.child_frame_id.lstrip("/"))
             self._add(t.header, t.child_frame_id, where.translation, where.rotation, topic in self._static)
 
     def _add(self, header: Any, child: str, shift: Any, turn: Any, static: bool) -> None:

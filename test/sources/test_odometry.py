@@ -74,6 +74,21 @@ def test_odometry_messages_do_where_transforms_lack_it(tmp_path):
     assert [f.odometry[0, 3] for f in frames] == pytest.approx([0.1, 0.3, 0.5, 0.7])
 
 
+def test_transforms_come_before_odometry_messages_of_the_same_frame(tmp_path):
+    wheels = [
+        (
+            "/wheels/odom",
+            START + k * STEP + 1,
+            wheel_odometry(START + k * STEP, "odom", "base_link", (9, 9, 9), (0, 0, 0, 1)),
+        )
+        for k in range(4)
+    ]
+    chain = [*driven(child="base_footprint"), *driven(parent="base_footprint", child="base_link")]
+    _, frames = read(tmp_path, [*images(), *static(), *chain, *wheels])
+    assert all(f.odometry is not None for f in frames)
+    assert max(np.abs(f.odometry[:3, 3]).max() for f in frames) < 2
+
+
 def test_what_is_not_known_costs_no_image_and_is_told(tmp_path):
     broken = [(TF, START + 1, transforms(START, ("odom", "base_link", (math.nan, 0, 0), (0, 0, 0, 0))))]
     source, frames = read(tmp_path, [*images(), *static(), *driven(3), *broken])
