@@ -16,7 +16,7 @@ from sab3r_ros.query.object_store import load_objects, new_registry
 from sab3r_ros.query.objects import LocatedObject, surroundings
 from sab3r_ros.query.places import here, thing_at, things_in_box, things_in_place, things_in_view
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.query.visibility import View
+from sab3r_ros.query.visibility import view_of_estimate
 from sab3r_ros.types import Frame, Keyframe, Region
 
 if TYPE_CHECKING:
@@ -143,9 +143,7 @@ class Map:
         estimate = self._mapper.place_of(Frame(image, 0))
         if estimate is None:
             return None
-        depth = estimate.points[..., 2].float().cpu().numpy()
-        view = View(-1, 0, estimate.pose.cpu().numpy(), estimate.focal, depth)
-        return Whereabouts(estimate.rigid_pose, things_in_view(self.objects, view))
+        return Whereabouts(estimate.rigid_pose, things_in_view(self.objects, view_of_estimate(estimate)))
 
     @property
     def explored(self) -> float:

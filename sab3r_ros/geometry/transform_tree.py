@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-_KEPT = 30 * 10**9  # ns of transforms kept per frame: longer than any frame takes to map
+KEPT = 30 * 10**9  # ns of transforms kept per frame: longer than any frame takes to map
 _MOST = 10_000  # transforms kept per frame, whatever their stamps say
 
 
@@ -23,13 +23,9 @@ class NotKnown(LookupError):
 
 
 class TransformTree:
-    """Transforms (4,4), child to parent, with stamps in ns: between two of a frame they are interpolated.
+    """Transforms (4,4), child to parent, with stamps in ns: between two of a frame they are interpolated."""
 
-    kept: ns of a frame's transforms that are remembered.
-    """
-
-    def __init__(self, kept: int = _KEPT):
-        self._kept = kept
+    def __init__(self) -> None:
         self._links: dict[str, _Link] = {}
 
     def add(self, parent: str, child: str, stamp: int, pose: np.ndarray, static: bool = False) -> None:
@@ -39,7 +35,7 @@ class TransformTree:
             return
         link = self._links.get(child)
         if link is None or link.parent != parent or link.static != static:
-            link = self._links[child] = _Link(parent, static, self._kept)
+            link = self._links[child] = _Link(parent, static)
         link.add(stamp, pose)
 
     def lookup(self, target: str, source: str, stamp: int | None = None) -> np.ndarray:
@@ -70,14 +66,13 @@ class _Link:
 
     parent: str
     static: bool
-    kept: int
     poses: deque = field(default_factory=lambda: deque(maxlen=_MOST))
 
     def add(self, stamp: int, pose: np.ndarray) -> None:
         if self.static:
             self.poses.clear()
         elif self.poses and stamp <= self.poses[-1][0]:
-            if self.poses[-1][0] - stamp > self.kept // 3:  # time began anew: a bag was started again
+            if self.poses[-1][0] - stamp > KEPT // 3:  # time began anew: a bag was started again
                 self.poses.clear()
             else:
                 before = [p for p in self.poses if p[0] < stamp]
@@ -85,7 +80,7 @@ class _Link:
                 self.poses = deque([*before, (stamp, pose), *after], maxlen=_MOST)
                 return
         self.poses.append((stamp, pose))
-        while self.poses[-1][0] - self.poses[0][0] > self.kept:
+        while self.poses[-1][0] - self.poses[0][0] > KEPT:
             self.poses.popleft()
 
     def at(self, stamp: int | None, frame: str) -> np.ndarray:

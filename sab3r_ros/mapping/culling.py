@@ -30,14 +30,11 @@ def most_alike(state: "MapState") -> tuple[int, int] | None:
     The first keyframe stays, for the map stands on it, and so do the newest ones and those whose voxels cannot move.
     """
     ids, apart = state.graph.distances()
-    kept = np.isin(ids, list(state.held))
+    held = np.isin(ids, list(state.held))
+    kept = held.copy()
     kept[:1] = kept[-_NEWEST:] = True
-    if kept.all():
-        return None
-    apart = apart.copy()
     np.fill_diagonal(apart, np.inf)
-    apart[:, np.isin(ids, list(state.held))] = np.inf
-    apart[kept] = np.inf
+    apart[kept] = apart[:, held] = np.inf
     goes, stays = np.unravel_index(apart.argmin(), apart.shape)
     if not np.isfinite(apart[goes, stays]):
         return None

@@ -40,9 +40,8 @@ class KeyframeGraph:
         self._tracked: list[TrackedPose] = []
         self._heavy: list[int] = []  # ids of those with tokens, the ones wanted last at the end
         self._places: dict[int, np.ndarray] = {}  # position and viewing direction (6,) of every keyframe
-        self._absorbed: dict[
-            int, tuple[int, Tensor]
-        ] = {}  # of those let go: by which one, and where (4,4) in its camera
+        # Of those let go: by which one, and where (4,4) in its camera.
+        self._absorbed: dict[int, tuple[int, Tensor]] = {}
         self.edges: list[Edge] = []
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from sab3r_ros.mapping.first_pose import mounted_pose
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.placing import KeypointPlacing, StartedFrame
-from sab3r_ros.mapping.recognition import is_blank, is_near, shares_a_place
+from sab3r_ros.mapping.recogniser import Recogniser
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
 from sab3r_ros.mapping.straightening import Straightener
@@ -50,8 +50,6 @@ from sab3r_ros.types import (
 
 _LOG = logging.getLogger("sab3r_ros")
 
-_NEWEST = 10  # keyframes beside which a camera is tracked; older ones know whether it came back
-_SURELY = 40  # keypoints in common with one of them
 _REPLACED = "the map was replaced while this frame was processed"
 _DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
 _BY_ODOMETRY = "this image shows too little to tell where it is: odometry tells it"
@@ -98,6 +96,7 @@ class Mapper:
         self._check = FrameCheck(self.settings.tracking)
         self.encode = FrameEncoder(self.geometry, self.settings.tracking)
         self._track = Tracker(self.geometry, self.settings)
+        self._recogniser = Recogniser(self.settings, self.encode, self._track, self.lock)
         self._placing = KeypointPlacing(self.settings, self.encode, self._track, self.geometry.device)
         self._numbers = count()  # of frames, as they come
         self._beside = ThreadPoolExecutor(1, "superpixels")  # OpenCV works while the network does
@@ -214,14 +213,14 @@ class Mapper:
         window, believed = candidates[: self.settings.window.size], self._track.agrees(estimate, candidates)
         estimate = steadied(estimate, predicted, encoded.keypoints, window, state.expected_scale, believed)
         wanted = self._track.wants_keyframe(estimate, candidates)
-        if wanted and candidates and (known := self._known_view(state, encoded, estimate)) is not None:
+        if wanted and candidates and (known := self._recogniser.known_view(state, encoded, estimate)) is not None:
             (estimate, candidates), wanted = known, False
         with self.lock:
             if self.state is not state:
                 return _result(started, estimate, Tracking.LOST, _REPLACED)
             if placed is None:
                 state.count(started.frame.stamp)
-            message = self._doubt(estimate, encoded, candidates, lost, state.last_pose)
+            message = self._recogniser.doubt(estimate, encoded, candidates, lost, state.last_pose)
             if message and placed is not None:  # where it is, its keypoints told
                 return replace(placed, message=_DISAGREE)
             if message:
@@ -256,25 +255,6 @@ class Mapper:
                 self._adjusting.release()
             return _result(started, estimate, state.tracking, message, keyframe)
 
-    def _known_view(
-        self, state: MapState, frame: EncodedFrame, estimate: PoseEstimate
-    ) -> tuple[PoseEstimate, list[Keyframe]] | None:
-        """A frame beside older keyframes, and these, where they have seen all that it shows; None where they have not.
-
-        A camera that comes back is then where the map has that place, whatever it drifted by since, and adds nothing to it.
-        """
-        with self.lock:
-            if not state.near_newest or frame.keypoints is None:
-                return None
-            near = state.graph.older_near(estimate.pose, _NEWEST)[: self.settings.window.size]
-        if not near or not shares_a_place(frame.keypoints, near[:1], _SURELY):
-            return None
-        near = [self.encode.restore_keyframe(k) for k in near]
-        found, _ = self._track(frame, near, self.first_pose, state.focals, state.expected_scale, state.lens)
-        if not self._track.agrees(found, near) or self._track.wants_keyframe(found, near):
-            return None
-        return found, near
-
     def _by_odometry(self, state: MapState, frame: Frame) -> torch.Tensor | None:
         """Where a frame's camera is by odometry (4,4); None where that is not known or not to be used. Under the lock."""
         if not self.settings.tracking.use_odometry:
@@ -307,33 +287,12 @@ class Mapper:
         features = self.backend.features.image_features(frame.image, prediction)
         return pool_over_superpixels(features, segments.result())
 
-    def _doubt(
-        self,
-        estimate: PoseEstimate,
-        frame: EncodedFrame,
-        candidates: list[Keyframe],
-        lost: bool,
-        last: torch.Tensor | None,
-    ) -> str:
-        """Why a pose is not to be believed, "" where it is; last: the camera's pose before it was lost, where that is known."""
-        if estimate.by_odometry:
-            return ""
-        if not self._track.agrees(estimate, candidates):
-            return f"tracking lost: {estimate.inliers:.2f} of the confidence agrees; move back to a place seen before"
-        if candidates and is_blank(frame.keypoints, estimate):
-            return "tracking lost: the image shows nothing to go by; move back to a place seen before"
-        if not lost or (last is not None and is_near(estimate.pose, last)):
-            return ""
-        if shares_a_place(frame.keypoints, candidates[: self.settings.window.size]):
-            return ""
-        return "tracking lost: the place is not recognised for sure; move back to a place seen before"
-
     def recognise(self, keyframe: Keyframe) -> PoseEstimate | None:
         """Where in the map a keyframe of another map would be; None where its place is not recognised."""
         keyframe = self.encode.restore_keyframe(keyframe)
         assert keyframe.tokens is not None
         size = keyframe.image.shape[1], keyframe.image.shape[0]
-        return self._recognise(EncodedFrame(
+        return self._recogniser.place(self.state, EncodedFrame(
             image=keyframe.image, stamp=keyframe.stamp, framing=Framing(size, size, (0, 0), size), tokens=keyframe.tokens,
             descriptor=keyframe.descriptor, keypoints=keyframe.keypoints,
         ))  # fmt: skip
@@ -344,21 +303,7 @@ class Mapper:
         Raises BadFrame for an image that cannot be used.
         """
         checked, _ = self._check(frame, None)
-        return self._recognise(self.encode(checked))
-
-    def _recognise(self, frame: EncodedFrame) -> PoseEstimate | None:
-        """A frame's place against the keyframes that look most like it."""
-        with self.lock:
-            state = self.state
-            candidates = state.graph.candidates(frame.descriptor)[: self.settings.window.size]
-            focals, expected, lens = state.focals.copy(), state.expected_scale, state.lens
-        candidates = [
-            self.encode.restore_keyframe(k) for k in candidates if k.points.shape[:2] == frame.image.shape[:2]
-        ]
-        if not candidates:
-            return None
-        estimate, _ = self._track(frame, candidates, self.first_pose, focals, expected, lens)
-        return None if self._doubt(estimate, frame, candidates, True, None) else estimate
+        return self._recogniser.place(self.state, self.encode(checked))
 
     def adjust(self, whole: bool = True, stop: threading.Event | None = None) -> AdjustmentReport | None:
         """Adjust keyframes, the frames between them and the focal length jointly over tracks of keypoints; voxels follow.

@@ -115,7 +115,7 @@ class MapServices:
         response.header = convert.header(request.target_frame or node.settings.map_frame, node.map_stamp())
         if not node.mapper.status().points:
             return _fail(response, "EMPTY_MAP", "nothing has been mapped yet")
-        if node.query is None or not node.mapper.snapshot(columns=("xyz",), max_points=1).has_features:
+        if node.query is None or not node.mapper.state.scene.has_features:
             return _fail(response, "NO_FEATURES", _NO_FEATURES)
         try:
             node.things.update(node.query, node.mapper)

@@ -171,7 +171,7 @@ class SemanticMapperNode(ManagedNode):
             self._last = last
         if self._needs_gravity:
             self._take_gravity(last.camera_frame)
-        if self._imu is not None and not self.mapper.state.upright:
+        if self._imu is not None and not self.mapper.status().upright:
             up = self._imu.up(result, last.camera_frame)
             if up is not None:
                 degrees = self.mapper.tell_up(up, "the IMU's accelerations")

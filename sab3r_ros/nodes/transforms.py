@@ -15,10 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
-from sab3r_ros.geometry.transform_tree import NotKnown, TransformTree
+from sab3r_ros.geometry.transform_tree import KEPT, NotKnown, TransformTree
 from sab3r_ros.nodes.conversions import from_transform, nanoseconds
-
-_KEPT = 30 * 10**9  # ns of transforms kept per frame: longer than any frame takes to map
 
 
 class TransformUnavailable(LookupError):
@@ -53,7 +51,7 @@ def make_transforms(node) -> Transforms:
 class _Tf2Transforms:
     def __init__(self, node, tf2_ros):
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
-        self._buffer = tf2_ros.Buffer(Duration(nanoseconds=_KEPT))
+        self._buffer = tf2_ros.Buffer(Duration(nanoseconds=KEPT))
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._error = tf2_ros.TransformException
 
@@ -74,7 +72,7 @@ class PlainTransforms:
     def __init__(self, node):
         static = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TFMessage, "/tf", 100)
-        self._tree = TransformTree(_KEPT)
+        self._tree = TransformTree()
         self._news = threading.Condition()
         group = MutuallyExclusiveCallbackGroup()
         self._subscriptions = [

@@ -9,9 +9,9 @@ from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.object_messages import thing_message
 from sab3r_ros.query.places import here, thing_at, things_in_box, things_in_view
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.query.visibility import View
+from sab3r_ros.query.visibility import view_of_estimate
 from sab3r_ros.srv import WhatIs
-from sab3r_ros.types import Frame, PoseEstimate, Region
+from sab3r_ros.types import Frame, Region
 
 _REACH = 0.1  # metres, where the request names none
 
@@ -38,7 +38,7 @@ def what_is(node, request: WhatIs.Request, response: WhatIs.Response, to_target:
         if estimate is not None:
             response.has_camera_pose = True
             response.camera_pose = convert.to_pose(to_target @ estimate.rigid_pose)
-        found = [] if estimate is None else things_in_view(node.things.objects, _view(estimate))
+        found = [] if estimate is None else things_in_view(node.things.objects, view_of_estimate(estimate))
         nothing = (
             "no place of the map is recognised in the picture" if estimate is None else "the picture shows no thing"
         )
@@ -60,8 +60,3 @@ def _at_point(things: Sequence[MapObject], request: WhatIs.Request, to_map: np.n
         raise ValueError("the point must be finite and the reach positive")
     thing = thing_at(here(things), point, reach)
     return [] if thing is None else [(thing, 1.0)]
-
-
-def _view(estimate: PoseEstimate) -> View:
-    depth = estimate.points[..., 2].float().cpu().numpy()
-    return View(-1, 0, estimate.pose.cpu().numpy(), estimate.focal, depth)

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from sab3r_ros.geometry.pointmaps import focal_from_pointmap
-from sab3r_ros.types import FrameResult, Keyframe
+from sab3r_ros.types import FrameResult, Keyframe, PoseEstimate
 
 _TOLERANCE = 0.1  # of the depth: what errs less is the same surface
 _BEHIND = 0.15  # metres at least, and share of the depth: what is farther behind a point was seen through it
@@ -49,8 +49,13 @@ def view_of_result(result: FrameResult) -> View | None:
     estimate = result.estimate
     if estimate is None or result.pose is None or not estimate.has_points:
         return None
+    return view_of_estimate(estimate, result.stamp)
+
+
+def view_of_estimate(estimate: PoseEstimate, stamp: int = 0) -> View:
+    """What a placed image sees; the estimate must have points."""
     depth = estimate.points[..., 2].float().cpu().numpy()
-    return View(-1, result.stamp, estimate.pose.cpu().numpy(), estimate.focal, depth)
+    return View(-1, stamp, estimate.pose.cpu().numpy(), estimate.focal, depth)
 
 
 class Sight(Enum):

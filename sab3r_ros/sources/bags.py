@@ -21,7 +21,7 @@ from sab3r_ros.sources.encodings import (
     decode_compressed_depth,
     decode_depth,
 )
-from sab3r_ros.sources.odometry import BagOdometry
+from sab3r_ros.sources.odometry import BagOdometry, moving_topics
 from sab3r_ros.sources.stamps import FrameTimes
 from sab3r_ros.types import Camera, Frame
 
@@ -63,7 +63,7 @@ class BagSource(Source):
             chosen += [t for t in (self.topics.depth, self.topics.info) if t]
         self._odometry_frame = odometry
         if odometry:
-            chosen += BagOdometry(odometry, self._files).topics
+            chosen += moving_topics(topics)
         self._chosen = chosen
         self.note(f"image topic {self.topics.image}, {self._count} messages")
         if self.topics.others:

@@ -19,15 +19,23 @@ _ODOMETRY = "nav_msgs/msg/Odometry"
 _GAP = 0.5  # seconds between two poses of a file between which none is interpolated
 
 
+def moving_topics(topics: Sequence[Topic]) -> list[str]:
+    """The names of those of a bag's topics that tell how frames move."""
+    return sorted({t.name for t in topics if (t.kind in _TF and not _is_static(t)) or t.kind == _ODOMETRY})
+
+
+def _is_static(topic: Topic) -> bool:
+    return topic.kind in _TF and topic.name.endswith("tf_static")
+
+
 class BagOdometry:
     """Where a camera was in a frame of odometry, from the transforms of a bag, and from nav_msgs/Odometry where these lack it."""
 
     def __init__(self, frame: str, files: Sequence[BagFile]):
         self.frame = frame.lstrip("/")
-        topics: list[Topic] = [t for file in files for t in file.topics]
-        names = {t.name for t in topics if t.kind in _TF}
-        self._static = {n for n in names if n.endswith("tf_static")}
-        self.topics = sorted(names - self._static | {t.name for t in topics if t.kind == _ODOMETRY})
+        topics = [t for file in files for t in file.topics]
+        self.topics = moving_topics(topics)
+        self._static = {t.name for t in topics if _is_static(t)}
         self._tree = TransformTree()
         self._by_tf: set[str] = set()  # frames that transforms place
         self._problem = ""

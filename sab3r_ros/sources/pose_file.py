@@ -38,12 +38,17 @@ class TimedPoses:
         return pose
 
 
-def read_poses(file: Path) -> TimedPoses:
-    """The poses of a file in TUM's format. Raises SourceError."""
+def read_numbers(file: Path) -> np.ndarray:
+    """The numbers (N,M) of a text file, a row a line. Raises SourceError."""
     try:
-        rows = np.loadtxt(file, ndmin=2)
+        return np.loadtxt(file, ndmin=2)
     except (ValueError, OSError) as error:
         raise SourceError(f"{file} cannot be read as poses: {error}") from error
+
+
+def read_poses(file: Path) -> TimedPoses:
+    """The poses of a file in TUM's format. Raises SourceError."""
+    rows = read_numbers(file)
     if rows.shape[1] != 8:
         raise SourceError(f"{file} has {rows.shape[1]} columns; a stamp, a position and a quaternion are eight")
     try:

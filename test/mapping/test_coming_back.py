@@ -6,7 +6,7 @@ from oracle import oracle
 
 from sab3r_ros.config import settings_from_dotted
 from sab3r_ros.lab.synthetic.sequence import render_sequence
-from sab3r_ros.mapping import mapper as mapper_module
+from sab3r_ros.mapping import recogniser
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.types import Frame, Tracking
 
@@ -16,7 +16,7 @@ VIEWS = 12
 
 @pytest.mark.slow
 def test_it_is_found_beside_the_keyframes_of_the_first_time(monkeypatch):
-    monkeypatch.setattr(mapper_module, "_NEWEST", 4)
+    monkeypatch.setattr(recogniser, "_NEWEST", 4)
     views = render_sequence(900_060_030, VIEWS, 256, 192, 1.0).views
     backend = oracle(views, noise=0.02)
     backend.geometry.image_size = 256

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from sab3r_ros.sources.base import SourceError
 from sab3r_ros.sources.folders import FolderSource
-from sab3r_ros.sources.pose_file import TimedPoses, read_poses
+from sab3r_ros.sources.pose_file import TimedPoses, read_numbers, read_poses
 
 _GAP = 0.1  # seconds between two true poses between which none is interpolated
 
@@ -53,14 +53,7 @@ def _file_beside(image: Path) -> Path | None:
 
 def _beside(image: Path) -> np.ndarray | None:
     file = _file_beside(image)
-    return None if file is None else _checked(_numbers(file), file)
-
-
-def _numbers(file: Path) -> np.ndarray:
-    try:
-        return np.loadtxt(file, ndmin=2)
-    except (ValueError, OSError) as error:
-        raise SourceError(f"{file} cannot be read as poses: {error}") from error
+    return None if file is None else _checked(read_numbers(file), file)
 
 
 def _checked(pose: np.ndarray, file: Path) -> np.ndarray | None:
@@ -73,7 +66,7 @@ def _checked(pose: np.ndarray, file: Path) -> np.ndarray | None:
 
 
 def _rows(table: Path, source: FolderSource) -> list[np.ndarray | None]:
-    rows = _numbers(table)
+    rows = read_numbers(table)
     if rows.shape[1] != 16 or len(rows) < len(source.images):
         raise SourceError(f"{table} has {len(rows)} poses of {rows.shape[1]} numbers for {len(source.images)} images")
     return [_checked(row.reshape(4, 4), table) for row in rows[: len(source.images)]]

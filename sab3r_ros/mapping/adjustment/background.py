@@ -37,7 +37,7 @@ class BackgroundAdjustment:
 
     def _run(self) -> None:
         mapper, rest = self._mapper, self._mapper.settings.adjustment.rest
-        keyframes, last_change, whole_at, rested = 0, time.monotonic(), 0, 0.0
+        keyframes, last_change, whole_at, not_before = 0, time.monotonic(), 0, 0.0
         while not self._ending.wait(_LOOKS_EVERY):
             now = mapper.status().keyframes
             if now != keyframes:
@@ -45,14 +45,13 @@ class BackgroundAdjustment:
             try:
                 if mapper.wants_adjustment():
                     mapper.adjust(whole=False, stop=self._ending)
-                elif time.monotonic() < rested:
-                    pass
-                elif mapper.wants_settling(_FIRST) or (
-                    rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest
+                elif time.monotonic() >= not_before and (
+                    mapper.wants_settling(_FIRST)
+                    or (rest > 0 and keyframes > whole_at and time.monotonic() - last_change > rest)
                 ):
                     whole_at, began = keyframes, time.monotonic()
                     mapper.settle(self._ending)
-                    rested = time.monotonic() + _PAUSE * (time.monotonic() - began)
+                    not_before = time.monotonic() + _PAUSE * (time.monotonic() - began)
                 whole_at = min(whole_at, keyframes)  # a reset begins anew
             except Exception as error:
                 if not self._ending.is_set():  # the map goes on as it is
