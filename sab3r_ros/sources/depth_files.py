@@ -1,6 +1,5 @@
 """Depth images from files, in the formats that recordings keep them in."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 from sab3r_ros.sources.encodings import ImageError
 
 DEPTH_SUFFIXES = frozenset({".png", ".pgm", ".tif", ".tiff", ".npy", ".exr", ".depth"})
+_EXR_DEPTH = ("Z", "depth", "Y", "R")  # names of the channel, the surest first
 _UNKNOWN = (0, 65535)  # values of 16-bit depth images that mean "none"
 
 
@@ -60,19 +60,36 @@ def is_measurement(path: Path) -> bool:
 
 def _values(path: Path, shape: tuple[int, int]) -> np.ndarray:
     suffix = path.suffix.lower()
+    if suffix == ".depth":
+        return _record3d(path, shape)
+    if suffix == ".exr":
+        return _exr(path)
     try:
         if suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        if suffix == ".depth":
-            return _record3d(path, shape)
-        if suffix == ".exr":
-            os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
         image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, ValueError, EOFError, cv2.error) as error:
         raise ImageError(f"cannot read the depth image {path.name}: {error}") from error
     if image is None:
         raise ImageError(f"cannot read the depth image {path.name}: empty, truncated or not an image")
-    return image[..., 0] if suffix == ".exr" and image.ndim == 3 else image
+    return image
+
+
+def _exr(path: Path) -> np.ndarray:
+    """The first channel (h,w) of an OpenEXR image, of its depth where it has one by that name."""
+    try:
+        import OpenEXR
+    except ImportError:
+        raise ImageError("depth in EXR images needs OpenEXR: pip install OpenEXR") from None
+    try:
+        channels = OpenEXR.File(str(path)).channels()
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise ImageError(f"cannot read the depth image {path.name}: truncated, damaged or no EXR image") from error
+    found = [c for name in _EXR_DEPTH if (c := channels.get(name)) is not None] or list(channels.values())
+    if not found or found[0].pixels is None:
+        raise ImageError(f"cannot read the depth image {path.name}: it has no channels, or is truncated")
+    pixels = np.asarray(found[0].pixels)
+    return (pixels[..., 0] if pixels.ndim == 3 else pixels).astype(np.float32)
 
 
 def _record3d(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -83,7 +100,7 @@ def _record3d(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise ImageError("Record3D's .depth files need pyliblzfse: pip install pyliblzfse, or export EXR") from None
     try:
         values = np.frombuffer(liblzfse.decompress(path.read_bytes()), np.float32)
-    except liblzfse.error as error:
+    except (OSError, ValueError, liblzfse.error) as error:
         raise ImageError(f"cannot read the depth image {path.name}: {error}") from error
     height = round((values.size * shape[0] / shape[1]) ** 0.5)
     if not height or values.size % height:

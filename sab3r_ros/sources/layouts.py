@@ -1,8 +1,10 @@
 """Layouts of recorded folders: where images, depth and calibration lie, and what depth values mean."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,8 @@ def recognise(path: Path, rate: float) -> Layout:
     else:
         stamps, words = stamps_of_names([p.stem for p in images], rate)
     name, depths, factor = _depth_beside(path, folder, images)
+    if name == "Record3D" and (told := _record3d_stamps(path / "metadata.json", len(images))):
+        stamps, words = told, "metadata.json"
     candidates = (path, folder, folder.parent, path.parent if folder == path and path.name == "results" else path)
     camera = next((c for place in candidates if (c := read_camera(place)) is not None), None)
     scale = next((s for place in candidates if (s := replica_depth_scale(place)) is not None), None)
@@ -138,6 +142,18 @@ def _entries(file: Path) -> list[tuple[int, str]]:
         if len(parts) >= 2 and re.fullmatch(r"[0-9]+(\.[0-9]+)?", parts[0]):
             rows.append((parse_stamp(parts[0]), parts[1]))
     return rows
+
+
+def _record3d_stamps(file: Path, count: int) -> list[int]:
+    """Stamps (ns) of Record3D's images: one each, else by its rate; [] where the file tells neither."""
+    try:
+        values = json.loads(file.read_text())
+        seconds = [float(s) for s in values.get("frameTimestamps", ())]
+        if len(seconds) != count or any(b <= a for a, b in pairwise(seconds)):
+            seconds = [k / float(values["fps"]) for k in range(count)]
+        return [round(s * 1e9) for s in seconds]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+        return []
 
 
 def _depth_beside(path: Path, folder: Path, images: list[Path]) -> tuple[str, list[Path], float]:

@@ -75,6 +75,13 @@ def _picture_folder(folder, suffix):
     if suffix == ".depth":
         write_picture(folder / "in" / "rgb" / "0.png", picture(0))
         return write_picture(folder / "in" / "depth" / "0.png", np.full((48, 64), 5000, np.uint16))
+    if suffix == ".exr":
+        exr = pytest.importorskip("OpenEXR")
+        write_picture(folder / "in" / "rgb" / "0.png", picture(0))
+        (folder / "in" / "depth").mkdir()
+        file = folder / "in" / "depth" / "0.exr"
+        exr.File({"type": exr.scanlineimage}, {"Z": np.ones((24, 32), np.float32)}).write(str(file))
+        return file
     return write_picture(folder / "in" / f"0{suffix}", picture(0))
 
 
@@ -86,7 +93,7 @@ MAKERS = {
     "bag": lambda f: write_bag1(f / "a.bag", [(0, *m) for m in _messages(STORE1)]), "avi": lambda f: write_video(f / "a.avi"),
     "jpg": lambda f: _picture_folder(f, ".jpg"), "png": lambda f: _picture_folder(f, ".png"),
     "tiff": lambda f: _picture_folder(f, ".tiff"), "webp": lambda f: _picture_folder(f, ".webp"),
-    "depth": lambda f: _picture_folder(f, ".depth"),
+    "depth": lambda f: _picture_folder(f, ".depth"), "exr": lambda f: _picture_folder(f, ".exr"),
 }  # fmt: skip
 
 
@@ -120,7 +127,7 @@ def answer(kind, path):
     where = path
     if kind in ("jpg", "png", "tiff", "webp"):
         where = path.parent
-    elif kind == "depth":
+    elif kind in ("depth", "exr"):
         where = path.parent.parent
     for frame in open_source(str(where), depth=True):
         assert frame.rgb.ndim == 3

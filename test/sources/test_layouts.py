@@ -74,10 +74,30 @@ def floats(root):
         np.save(root / "depth" / f"{k}.npy", np.full((48, 64), k + 1, np.float32) * 1000)
 
 
+def record3d(root, **more):
+    """The export of images and EXR files; K column by column."""
+    exr = pytest.importorskip("OpenEXR")
+    for k in range(3):
+        write_picture(root / "rgb" / f"{k}.jpg", picture(k))
+        (root / "depth").mkdir(exist_ok=True)
+        channels = {"R": np.linspace(k + 0.9, k + 1.1, 24 * 32, dtype=np.float32).reshape(24, 32)}
+        exr.File({"type": exr.scanlineimage}, channels).write(str(root / "depth" / f"{k}.exr"))
+    (root / "metadata.json").write_text(json.dumps({"K": [50.0, 0, 0, 0, 50, 0, 32, 24, 1], "fps": 20, **more}))
+
+
+def record3d_compressed(root):
+    """The export of everything; depth in LZFSE."""
+    lzfse = pytest.importorskip("liblzfse")
+    (root / "rgbd").mkdir()
+    for k in range(3):
+        write_picture(root / "rgbd" / f"{k}.jpg", picture(k))
+        (root / "rgbd" / f"{k}.depth").write_bytes(lzfse.compress(np.full((24, 32), k + 1, np.float32).tobytes()))
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (tum, "TUM"), (numbered_tum, "TUM"), (scannet, "ScanNet"), (replica, "Replica"), (seven_scenes, "7-Scenes"), (nyu, "NYU"),
+        (record3d, "Record3D"), (record3d_compressed, "Record3D"), (tum, "TUM"), (numbered_tum, "TUM"), (scannet, "ScanNet"), (replica, "Replica"), (seven_scenes, "7-Scenes"), (nyu, "NYU"),
         (pairs, "NYU"), (floats, "ScanNet"),
     ],
 )  # fmt: skip
@@ -102,6 +122,33 @@ def test_calibrations_beside_layouts(tmp_path):
         make(tmp_path / make.__name__)
         assert read(tmp_path / make.__name__, depth=True)[1][0].camera.intrinsics[0, 0] == 50
     assert read(tmp_path / "replica" / "results", depth=True)[1][0].camera.intrinsics[1, 2] == 24
+
+
+def test_stamps_of_record3d(tmp_path):
+    for name, more, wanted in (
+        ("rate", {}, [0, 50_000_000, 100_000_000]),
+        ("each", {"frameTimestamps": [7.5, 7.75, 8.5]}, [7_500_000_000, 7_750_000_000, 8_500_000_000]),
+        ("too few", {"frameTimestamps": [7.5, 7.75]}, [0, 50_000_000, 100_000_000]),
+        ("no rate", {"fps": 0}, [0, 100_000_000, 200_000_000]),
+    ):
+        (tmp_path / name).mkdir()
+        record3d(tmp_path / name, **more)
+        frames = read(tmp_path / name, depth=True)[1]
+        assert [f.stamp for f in frames] == wanted
+        assert frames[0].camera.intrinsics[1, 2] == 24
+
+
+def test_exr_images_that_cannot_be_read(tmp_path, monkeypatch):
+    record3d(tmp_path)
+    file = tmp_path / "depth" / "1.exr"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    source, frames = read(tmp_path, depth=True)
+    assert [f.depth is None for f in frames] == [False, True, False]
+    assert "cannot read the depth image 1.exr: truncated, damaged or no EXR image" in source.faults.summary()
+    monkeypatch.setitem(__import__("sys").modules, "OpenEXR", None)
+    source, frames = read(tmp_path, depth=True)
+    assert [f.depth for f in frames] == [None] * 3
+    assert "3 x depth in EXR images needs OpenEXR: pip install OpenEXR" in source.faults.summary()
 
 
 def test_a_scale_of_ones_own_wins(tmp_path):
