@@ -319,7 +319,8 @@ class FrameResult:
 
     pose (4,4): camera optical frame in the map, rigid; None when lost. inliers: share of the confidence that agrees; overlap:
     largest share of a window keyframe seen again; focal in pixels of the network's image; keyframe: its id, None where it
-    became none.
+    became none; position_std, orientation_std: of the pose, in the map's unit and in radians, beside the scale's: they grow while the network
+    alone places frames, before a blank wall, say; NaN where it is lost.
     """
 
     stamp: int
@@ -331,6 +332,8 @@ class FrameResult:
     inference_ms: float
     message: str = ""
     keyframe: int | None = None
+    position_std: float = float("nan")
+    orientation_std: float = float("nan")
     estimate: PoseEstimate | None = field(default=None, repr=False, compare=False)
 
     @property

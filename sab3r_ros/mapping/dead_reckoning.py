@@ -57,7 +57,7 @@ class DeadReckoning:
 
     def placed(self, frame: Frame, last_pose: Tensor | None, estimate: PoseEstimate, metres: float) -> None:
         """Note that a frame was placed; last_pose (4,4): of the newest one before it. Where keypoints are sure of both, odometry is compared."""
-        sure = _are_sure(estimate) and not estimate.by_odometry
+        sure = are_sure(estimate) and not estimate.by_odometry
         step = self._step(frame, metres)
         if step is not None and last_pose is not None and sure and self._sure:
             seen = torch.linalg.inv(rigid_part(last_pose.cpu())) @ rigid_part(estimate.pose.cpu())
@@ -88,7 +88,7 @@ def _agreeing(estimate: PoseEstimate) -> tuple[int, int]:
     return sum(int(e.agreeing.sum()) for e in edges), sum(map(len, edges))
 
 
-def _are_sure(estimate: PoseEstimate) -> bool:
+def are_sure(estimate: PoseEstimate) -> bool:
     """Whether keypoints tell a pose for sure: enough of them, and not only the best of many that contradict each other (a chequered floor)."""
     found, matched = _agreeing(estimate)
     return found >= max(_TELL, _SHARE * matched)
@@ -107,7 +107,7 @@ def steadied(
     """
     if predicted is None or not references or (own is None and believed):
         return estimate
-    if _are_sure(estimate):
+    if are_sure(estimate):
         return replace(estimate, pose=_between(predicted, estimate.pose))
     _, rotation, translation = split_sim3(predicted)
     pose = make_sim3(expected_scale, rotation, translation).to(estimate.pose)

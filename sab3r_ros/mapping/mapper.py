@@ -61,6 +61,7 @@ class MapperStatus:
 
     revision grows whenever geometry changes other than by adding to it; points_mark is another one whenever the map's points
     are, also by adding to them: a keyframe counts before its points are in the map. upright: whether z is known to point up.
+    position_std: of the newest frame's camera, see `FrameResult`.
     """
 
     tracking: Tracking
@@ -74,6 +75,7 @@ class MapperStatus:
     megabytes: float
     points_mark: tuple[int, int]
     upright: bool
+    position_std: float
 
 
 class Mapper:
@@ -427,6 +429,7 @@ class Mapper:
             return MapperStatus(
                 state.tracking, state.scale, self.revision, state.frames, len(state.graph), len(scene), scene.grid.rejected,
                 scene.full, scene.megabytes(), (scene.grid.uid, scene.grid.version), self.up_is_known or state.upright,
+                state.certainty.now.position,
             )  # fmt: skip
 
     @property
@@ -459,9 +462,13 @@ class Mapper:
 def _result(
     started: StartedFrame, estimate: PoseEstimate, tracking: Tracking, message: str, keyframe: Keyframe | None = None
 ) -> FrameResult:
-    return FrameResult(
-        stamp=started.frame.stamp, tracking=tracking, pose=estimate.rigid_pose if tracking == Tracking.OK else None,
+    result = FrameResult(
+        stamp=started.frame.stamp, tracking=tracking, pose=None,
         inliers=estimate.inliers, overlap=max(estimate.overlap), focal=estimate.focal,
         inference_ms=(time.perf_counter() - started.began) * 1e3, message=message,
         keyframe=None if keyframe is None else keyframe.id, estimate=estimate,
     )  # fmt: skip
+    if tracking != Tracking.OK:
+        return result
+    sure = started.state.certainty.now
+    return replace(result, pose=estimate.rigid_pose, position_std=sure.position, orientation_std=sure.orientation)

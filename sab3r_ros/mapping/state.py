@@ -18,6 +18,7 @@ from sab3r_ros.mapping.dead_reckoning import DeadReckoning
 from sab3r_ros.mapping.depth_grid import basis
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.odometry import Odometry
+from sab3r_ros.mapping.pose_certainty import PoseCertainty
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.tracker import with_measured_scale
 from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate, Scale, ScaleSource, Tracking
@@ -65,6 +66,7 @@ class MapState:
     matches: MatchStore = field(default_factory=MatchStore)
     odometry: Odometry = field(default_factory=Odometry)
     reckoning: DeadReckoning = field(default_factory=DeadReckoning)
+    certainty: PoseCertainty = field(default_factory=PoseCertainty)
     unit: float = 1.0  # the map's over the network's own, as odometry told it
     has_depth: bool = False  # whether depth measures every frame's scale
     keypoints: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # as the last adjustment has them
@@ -151,6 +153,7 @@ class MapState:
         self.unit *= metres
         self.odometry.metres /= metres
         self.reckoning.forget()
+        self.certainty.rescale(metres)
 
     def transform(self, similarity: Tensor) -> None:
         """Move the whole map by a similarity (4,4). Voxels follow by `move_voxels`."""
@@ -178,6 +181,7 @@ class MapState:
         self.graph.absorb(keyframe, into)
         self.matches.forget(keyframe)
         self.odometry.at.pop(keyframe, None)
+        self.certainty.forget(keyframe)
         self.adjusted_keyframes = max(0, self.adjusted_keyframes - 1)
 
     def count(self, stamp: int) -> None:
@@ -200,14 +204,12 @@ class MapState:
             self.overlaps.clear()
         self.overlaps.append(1.0 if keyframe is not None else max(estimate.overlap))
         beside = None
-        if keyframe is not None or not references:
-            self.near_newest = True
-        else:
+        newest = {k.id for k in self.graph.keyframes[-window:]}
+        if keyframe is None and references:
             best = references[int(np.argmax(estimate.overlap))].id
-            near_newest = best in {k.id for k in self.graph.keyframes[-window:]}
-            beside = None if near_newest else best
+            beside = None if best in newest else best
             if frame.number >= self.newest_number:
-                self.near_newest = near_newest
+                self.near_newest = newest >= {k.id for k in references[:window]}
         edges = estimate.edges if with_sightings else ()
         if frame.number > self.newest_number:
             self.graph.track(frame.frame.stamp, estimate.pose, edges, beside)
@@ -215,6 +217,7 @@ class MapState:
             self.graph.track_late(frame.frame.stamp, estimate.pose, edges, beside)
         if frame.number >= self.newest_number:
             self.reckoning.placed(frame.frame, self.last_pose, estimate, self.odometry.metres)
+            self.certainty.placed(frame.frame.stamp, estimate, references, None if keyframe is None else keyframe.id)
             self.newest_number, self.last_pose = frame.number, estimate.pose
 
     def move_keyframes(self, poses: dict[int, Tensor]) -> float:

@@ -11,6 +11,7 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sab3r_ros.mapping.mapper import Mapper, MapperStatus
+from sab3r_ros.mapping.pose_certainty import Certainty
 from sab3r_ros.msg import MapStatus, ObjectArray, Vocabulary
 from sab3r_ros.nodes import conversions as convert
 from sab3r_ros.nodes.map_labels import LabelledVoxels
@@ -20,11 +21,9 @@ from sab3r_ros.nodes.qos import LATCHED, RELIABLE
 from sab3r_ros.nodes.transforms import Transforms, TransformUnavailable
 from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.registry import MapObject
-from sab3r_ros.types import Tracking
+from sab3r_ros.types import FrameResult, Tracking
 
-# What tracking errs by on held-out walks, beside the scale: README's table of accuracy.
-_POSITION_STD = 0.03  # metres
-_ORIENTATION_STD = 0.03  # radians
+_GUESSED = 0.3  # metres of doubt about the camera's position, from which it is said
 _VELOCITY_GAP = 2 * 10**9  # ns between frames beyond which their difference is no velocity
 _COMPLAIN_EVERY = 5.0  # seconds
 
@@ -45,7 +44,7 @@ class MapPublishers:
         self.objects = make(ObjectArray, "~/objects", LATCHED)
         self.diagnostics = make(DiagnosticArray, "/diagnostics", RELIABLE)
         self._path = Path()
-        self._moved: tuple[str, int, np.ndarray] | None = None
+        self._moved: tuple[str, FrameResult, np.ndarray] | None = None
 
     def destroy(self) -> None:
         """Remove every publisher from the node."""
@@ -67,12 +66,13 @@ class MapPublishers:
         self._moved = None
         self._path.poses.clear()
 
-    def publish_pose(self, pose: np.ndarray, stamp: int, camera_frame: str, scale_stddev: float) -> None:
-        """Odometry, path and TF of one tracked frame; pose (4,4) camera to map.
+    def publish_pose(self, result: FrameResult, camera_frame: str, scale_stddev: float) -> None:
+        """Odometry, path and TF of one tracked frame.
 
         Odometry is the base's where `base_frame` is set and on TF, else the camera's.
         """
-        cfg = self._settings
+        cfg, pose, stamp = self._settings, result.pose, result.stamp
+        assert pose is not None
         child, moved = camera_frame, pose
         if cfg.base_frame:
             camera_from_base = self._camera_from(cfg.base_frame, camera_frame, stamp)
@@ -80,8 +80,10 @@ class MapPublishers:
                 child, moved = cfg.base_frame, pose @ camera_from_base
         message = Odometry(header=convert.header(cfg.map_frame, stamp), child_frame_id=child)
         message.pose.pose = convert.to_pose(moved)
-        message.pose.covariance = convert.pose_covariance(moved[:3, 3], scale_stddev, _POSITION_STD, _ORIENTATION_STD)
-        self._set_twist(message, child, moved, stamp)
+        message.pose.covariance = convert.pose_covariance(
+            moved[:3, 3], scale_stddev, result.position_std, result.orientation_std
+        )
+        self._set_twist(message, child, moved, result)
         self.odometry.publish(message)
         self._path.header = message.header
         self._path.poses.append(PoseStamped(header=message.header, pose=message.pose.pose))
@@ -92,19 +94,24 @@ class MapPublishers:
         if cfg.publish_tf:
             self._broadcast(pose, stamp, camera_frame)
 
-    def _set_twist(self, message: Odometry, child: str, pose: np.ndarray, stamp: int) -> None:
+    def _set_twist(self, message: Odometry, child: str, pose: np.ndarray, result: FrameResult) -> None:
         """Velocity since the frame before, where there is one; else a covariance that says that nothing is known."""
-        before, self._moved = self._moved, (child, stamp, pose)
+        before, self._moved = self._moved, (child, result, pose)
         variances = np.full(6, convert.UNKNOWN_VARIANCE)
-        if before is not None and before[0] == child and 0 < stamp - before[1] <= _VELOCITY_GAP:
-            seconds = (stamp - before[1]) * 1e-9
+        if before is not None and before[0] == child and 0 < result.stamp - before[1].stamp <= _VELOCITY_GAP:
+            seconds = (result.stamp - before[1].stamp) * 1e-9
             linear, angular = convert.body_velocity(before[2], pose, seconds)
             message.twist.twist.linear, message.twist.twist.angular = (
                 convert.to_vector(linear),
                 convert.to_vector(angular),
             )
-            spread = 2**0.5 / seconds  # of the difference of two poses
-            variances = np.repeat([_POSITION_STD * spread, _ORIENTATION_STD * spread], 3) ** 2
+            # Of the difference of two poses: what both err by, and what the second is less sure of than the first.
+            sure, rest = (
+                Certainty(),
+                (result.position_std - before[1].position_std, result.orientation_std - before[1].orientation_std),
+            )
+            spread = np.hypot([2**0.5 * sure.position, 2**0.5 * sure.orientation], np.maximum(rest, 0)) / seconds
+            variances = np.repeat(spread, 3) ** 2
         message.twist.covariance = np.diag(variances).reshape(-1).tolist()
 
     def _camera_from(self, frame: str, camera_frame: str, stamp: int) -> np.ndarray | None:
@@ -234,6 +241,8 @@ def diagnostic_level(
         return DiagnosticStatus.WARN, f"no image for {seconds_without_image:.0f} s"
     if status.tracking == Tracking.LOST:
         return DiagnosticStatus.WARN, "tracking lost"
+    if status.position_std > _GUESSED:
+        return DiagnosticStatus.WARN, f"too little to see: the pose is a guess, +- {status.position_std:.1f} m"
     if status.full:
         return DiagnosticStatus.WARN, "the map is full (map.max_voxels); nothing new is added"
     return DiagnosticStatus.OK, "mapping"

@@ -181,9 +181,7 @@ class SemanticMapperNode(ManagedNode):
         if self.query:
             self.things.look(result)
         if last.is_news:
-            self.map_publishers.publish_pose(
-                result.pose, result.stamp, last.camera_frame, self.mapper.status().scale.stddev
-            )
+            self.map_publishers.publish_pose(result, last.camera_frame, self.mapper.status().scale.stddev)
         if result.pose is not None and result.estimate is not None and result.estimate.has_points:
             self.map_publishers.publish_window(self.mapper)
         self.map_publishers.status.publish(self.status())

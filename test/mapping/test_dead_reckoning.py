@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from estimates import at, estimate
 from oracle import oracle
 
 from sab3r_ros.config import settings_from_dotted
@@ -15,29 +16,14 @@ from sab3r_ros.lab.synthetic.sequence import render_sequence
 from sab3r_ros.mapping.dead_reckoning import DeadReckoning, steadied
 from sab3r_ros.mapping.mapper import Mapper
 from sab3r_ros.mapping.stream import map_stream
-from sab3r_ros.types import Camera, Edge, Frame, PoseEstimate, Tracking
+from sab3r_ros.types import Camera, Frame, Tracking
 
 VIEWS, BLANK = 18, range(7, 11)
 SETTINGS = {"window.keyframe_overlap": 0.9, "camera.find_up": False, "adjustment.enabled": False}
 
 
-def at(x=0.0, turn=0.0):
-    pose = np.eye(4)
-    pose[:3, :3] = [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
-    pose[0, 3] = x
-    return pose
-
-
 def frame(second, odometry):
     return Frame(np.zeros((2, 2, 3), np.uint8), round(second * 1e9), odometry=odometry)
-
-
-def estimate(pose, agreeing=100, others=50, scale=1.0):
-    weights = np.r_[np.ones(agreeing), np.zeros(others)]
-    edge = Edge(None, 0, "keypoints", np.zeros((len(weights), 2)), np.zeros((len(weights), 2)), 1.0, weights, np.eye(4))
-    pose = torch.from_numpy(pose.copy())
-    pose[:3, :3] *= scale
-    return PoseEstimate(pose, 0.9, (1.0,), torch.ones(4, 6, 3), torch.ones(4, 6), 5.0, edges=(edge,))
 
 
 def keyframe(keypoints=0):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sab3r_ros.mapping.adjustment.back_end import Prepared, finished, pose_graph_of, prepare, rescaled
-from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, solve
+from sab3r_ros.mapping.adjustment.bundle import ROUNDS, BundleProblem, BundleSolution, Rounds, agreeing, solve
 from sab3r_ros.mapping.adjustment.depth_fields import solve_depth
 from sab3r_ros.mapping.adjustment.depth_problem import depth_problem
 from sab3r_ros.mapping.adjustment.frames import Sighted, adjust_with_frames
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("sab3r_ros")
 _LARGEST_FOCAL_CHANGE = 0.4  # of the log, beyond which the solution is not believed
 _LEAST_INLIERS = 0.3  # share of the observations that must agree in the end
+_WORSE = 0.02  # of them, that may agree less than with the map as it stands
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Adjuster:
         def adjust(problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
             return solved(solve, problem, rounds)
 
+        # Odometry may contradict matches, and rightly so: of a chequered floor many are wrong.
+        before = 0.0 if prepared.problem.motions else float(agreeing(prepared.problem)[1].mean())
         try:
             if whole and is_contradicted(graph := pose_graph_of(prepared)):
                 poses = solved(solve_pose_graph, graph)
@@ -91,10 +94,10 @@ class Adjuster:
                         "keyframes were placed anew by %d pairs that match: tracking had lost its way", prepared.pairs
                     )
             solution = adjust(prepared.problem)
-            _check(prepared, solution)
+            _check(prepared, solution, before)
             if whole:
                 solution, frames = adjust_with_frames(adjust, prepared, solution, tracked)
-                _check(prepared, solution)
+                _check(prepared, solution, before)
             found = finished(prepared, solution, whole and not held)
             corrections = {}
             if whole and settings.depth:
@@ -110,6 +113,8 @@ class Adjuster:
                 return None
             motion = state.move_keyframes({number: torch.from_numpy(pose) for number, pose in found.poses.items()})
             state.correct_depth(corrections)
+            standing = {k.id for k in state.graph.keyframes}
+            state.certainty.join((p.older, p.newer, len(m)) for p, m in state.matches.among(standing))
             if whole:
                 seen = solution.points[np.isfinite(solution.points).all(1)]
                 state.keypoints = seen @ found.to_metres[:3, :3].T + found.to_metres[:3, 3]
@@ -130,10 +135,15 @@ class Adjuster:
         )
 
 
-def _check(prepared: Prepared, solution: BundleSolution) -> None:
-    """Raises SolverError for a solution that cannot be believed."""
+def _check(prepared: Prepared, solution: BundleSolution, before: float) -> None:
+    """Raises SolverError for a solution that cannot be believed; before: share of the observations that agree with the map as it stands."""
     change = abs(float(np.log(max(solution.lens.focal, 1e-6) / prepared.problem.lens.focal)))
     if not np.isfinite(solution.poses).all() or change > _LARGEST_FOCAL_CHANGE:
         raise SolverError(f"the focal length went from {prepared.problem.lens.focal:.0f} to {solution.lens.focal:.0f}")
-    if solution.inliers.mean() < _LEAST_INLIERS:
-        raise SolverError(f"only {100 * solution.inliers.mean():.0f} % of the matched keypoints agree with it")
+    share = float(solution.inliers.mean())
+    if share < _LEAST_INLIERS:
+        raise SolverError(f"only {100 * share:.0f} % of the matched keypoints agree with it")
+    if share < before - _WORSE:
+        raise SolverError(
+            f"{100 * share:.0f} % of the matched keypoints agree with it, with the map as it is {100 * before:.0f} %"
+        )

@@ -139,13 +139,19 @@ def solve(problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
             raise RuntimeError("too few observations agree with where the cameras are")
         poses, lens = _optimise(problem, started, keep, points, max(sigma * problem.sigma, float(np.median(limit)) / 4))
         problem = replace(problem, poses=poses, lens=lens)
+    if not np.isfinite(problem.poses).all():
+        raise RuntimeError("the equations have no finite solution")
+    points, inliers = agreeing(problem)
+    return BundleSolution(problem.poses, problem.lens, points, inliers)
+
+
+def agreeing(problem: BundleProblem) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P,3) where a problem's cameras stand now, NaN for those that agree with nothing, and the observations (N,) that agree."""
     points, error = _points(problem, _AGREES * problem.sigma)
     inliers = error < _AGREES * problem.sigma
     seen = np.bincount(problem.track[inliers], minlength=problem.points)
     points[seen < 2] = np.nan
-    if not np.isfinite(problem.poses).all():
-        raise RuntimeError("the equations have no finite solution")
-    return BundleSolution(problem.poses, problem.lens, points, inliers & (seen >= 2)[problem.track])
+    return points, inliers & (seen >= 2)[problem.track]
 
 
 def _limits(problem: BundleProblem, error: np.ndarray, largest: float) -> np.ndarray:

@@ -234,6 +234,25 @@ def test_what_cannot_be_is_not_believed(views, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_solution_with_which_less_agrees_than_with_the_map_stays_out(views, monkeypatch, caplog):
+    mapper, _ = mapped(views[:14], **{"adjustment.every": 0})
+    before = np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])
+    solve = SolverProcess.__call__
+
+    def bent(self, problem, *args):
+        """An eighth of the matches that agreed do not any more."""
+        found = solve(self, problem, *args)
+        inliers = found.inliers.copy()
+        inliers[np.flatnonzero(inliers)[::8]] = False
+        return replace(found, inliers=inliers)
+
+    monkeypatch.setattr(SolverProcess, "__call__", bent)
+    assert mapper.adjust() is None
+    assert "of the matched keypoints agree with it, with the map as it is" in caplog.text
+    assert (before == np.stack([k.pose.numpy() for k in mapper.state.graph.keyframes])).all()
+
+
+@pytest.mark.slow
 def test_a_keyframe_and_a_frame_that_came_meanwhile_move_with_the_others(views, monkeypatch):
     mapper = make(views, **{"adjustment.enabled": False})
     map_stream(mapper, [Frame(v.rgb, round(k * 1e8)) for k, v in enumerate(views[:14])])
