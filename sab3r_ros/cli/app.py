@@ -67,7 +67,7 @@ def map_command(
     odometry: Annotated[
         str,
         typer.Option(
-            help="The camera's poses by wheels, a phone or a headset: a file (TUM: seconds x y z qx qy qz qw), or for a bag the frame on /tf, such as odom"
+            help="The camera's poses by wheels, a phone or a headset: a file (TUM: seconds x y z qx qy qz qw; for images also Record3D's metadata.json or a transforms.json), or for a bag the frame on /tf, such as odom"
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace a map that is in the folder")] = False,

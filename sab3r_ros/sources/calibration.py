@@ -87,7 +87,7 @@ def read_intrinsics(path: Path) -> np.ndarray | None:
 
 
 def read_camera(path: Path) -> Camera | None:
-    """The calibration that lies in a recording's folder: a matrix, Replica's, EuRoC's or Record3D's file; None without.
+    """The calibration that lies in a recording's folder: a matrix, Replica's, EuRoC's or Record3D's file, or a transforms.json; None without.
 
     Raises SourceError for a file that holds no calibration.
     """
@@ -95,7 +95,7 @@ def read_camera(path: Path) -> Camera | None:
     if matrix is not None:
         return Camera(matrix)
     for name, read in (
-        ("cam_params.json", _replica), ("sensor.yaml", _euroc), ("metadata.json", _record3d),
+        ("cam_params.json", _replica), ("sensor.yaml", _euroc), ("metadata.json", _record3d), ("transforms.json", _transforms),
     ):  # fmt: skip
         file = path / name
         if file.is_file():
@@ -148,6 +148,18 @@ def _euroc(file: Path) -> Camera | None:
         return None
     matrix = _pinhole(*(float(v) for v in values["intrinsics"]))
     return distorted_camera(matrix, values.get("distortion_coefficients", ()), values.get("distortion_model", ""))
+
+
+def _transforms(file: Path) -> Camera | None:
+    """Of NeRF tools and scanning apps: one camera for all images."""
+    values = json.loads(file.read_text())
+    if "fl_x" not in values:
+        return None
+    matrix = _pinhole(
+        float(values["fl_x"]), float(values.get("fl_y", values["fl_x"])), float(values["cx"]), float(values["cy"])
+    )
+    terms = [float(values.get(name, 0)) for name in ("k1", "k2", "p1", "p2")]
+    return distorted_camera(matrix, terms, "plumb_bob") if any(terms) else Camera(matrix)
 
 
 def _record3d(file: Path) -> Camera | None:

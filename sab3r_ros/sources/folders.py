@@ -29,6 +29,8 @@ class FolderSource(Source):
         self.images = self.layout.images
         self.intrinsics = None if self.layout.camera is None else self.layout.camera.intrinsics
         self.note(self.layout.describe())
+        if self.layout.problem:
+            self.note(f"calibration left out: {self.layout.problem}")
         if depth and not any(self.layout.depths):
             self.note("no depth images found: --depth does nothing here")
 

@@ -41,7 +41,8 @@ class Layout:
     """What lies in a folder.
 
     name: of the layout; images in order; depths: of every image, None where it has none; factor: depth units per metre of
-    integer depth images (others are metres); stamps in ns and, in words, where they come from; camera: its calibration.
+    integer depth images (others are metres); stamps in ns and, in words, where they come from; camera: its calibration; problem: why
+    a calibration that lies there is not used, "" where there is none or it is.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Layout:
     stamps: list[int]
     stamp_source: str
     camera: Camera | None
+    problem: str = ""
 
     def describe(self) -> str:
         """One line for people."""
@@ -75,12 +77,16 @@ def recognise(path: Path, rate: float) -> Layout:
     if name == "Record3D" and (told := _record3d_stamps(path / "metadata.json", len(images))):
         stamps, words = told, "metadata.json"
     candidates = (path, folder, folder.parent, path.parent if folder == path and path.name == "results" else path)
-    camera = next((c for place in candidates if (c := read_camera(place)) is not None), None)
+    camera, problem = None, ""
+    try:
+        camera = next((c for place in candidates if (c := read_camera(place)) is not None), None)
+    except SourceError as error:
+        problem = str(error)
     scale = next((s for place in candidates if (s := replica_depth_scale(place)) is not None), None)
     if scale and name == "Replica":
         factor = scale
     paired = _paired(images, depths, stamps if words in ("rgb.txt", "seconds in the names") else None)
-    return Layout(name, images, paired, factor, stamps, words, camera)
+    return Layout(name, images, paired, factor, stamps, words, camera, problem)
 
 
 def list_images(folder: Path) -> list[Path]:

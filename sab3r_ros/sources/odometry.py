@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 from sab3r_ros.geometry.transform_tree import NotKnown, TransformTree
 from sab3r_ros.sources.bag_files import BagFile, Topic
 from sab3r_ros.sources.base import Source, SourceError
-from sab3r_ros.sources.pose_file import read_poses
+from sab3r_ros.sources.folders import FolderSource
+from sab3r_ros.sources.pose_file import read_image_poses, read_poses
 from sab3r_ros.types import Frame
 
 _TF = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
@@ -102,11 +103,18 @@ class BagOdometry:
 
 
 class WithOdometry(Source):
-    """A recording whose images have the camera's poses of a file (TUM's format) as odometry; stamps as the recording's. Raises SourceError."""
+    """A recording whose images have the camera's poses of a file as odometry: in TUM's format, with stamps as the recording's, or, of a
+    folder of images, Record3D's metadata.json or a transforms.json. Raises SourceError."""
 
     def __init__(self, source: Source, file: Path):
         super().__init__(source.name, source.faults, source.notes)
-        self._source, self._poses = source, read_poses(file)
+        self._source = source
+        if file.suffix.lower() != ".json":
+            self._poses = read_poses(file)
+        elif isinstance(source, FolderSource):
+            self._poses = read_image_poses(file, source.images, source.layout.stamps)
+        else:
+            raise SourceError(f"{file} has poses of images: it belongs to a folder of these, not to {source.name}")
         self._range = (
             f"the file's poses are from {self._poses.stamps[0] * 1e-9:.3f} to {self._poses.stamps[-1] * 1e-9:.3f} s"
         )

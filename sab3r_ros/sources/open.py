@@ -15,7 +15,7 @@ def open_source(
     rate: frames per second assumed where images have no stamps. depth: also read depth images and
     intrinsics where the recording has them; depth_scale: their units per metre, 0 = what the layout says.
     topic: the image topic of a bag (default: the only one). odometry: a file of the camera's poses (TUM's format, stamps as the
-    recording's), or for a bag a frame of its transforms. Raises FileNotFoundError, SourceError.
+    recording's; for a folder also Record3D's metadata.json or a transforms.json), or for a bag a frame of its transforms. Raises FileNotFoundError, SourceError.
     """
     path = Path(text).expanduser()
     if odometry:

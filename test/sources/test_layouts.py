@@ -124,6 +124,16 @@ def test_calibrations_beside_layouts(tmp_path):
     assert read(tmp_path / "replica" / "results", depth=True)[1][0].camera.intrinsics[1, 2] == 24
 
 
+@pytest.mark.parametrize("name", ["intrinsic_color.txt", "cam_params.json", "metadata.json", "transforms.json"])
+def test_a_calibration_that_cannot_be_read_costs_itself(tmp_path, name):
+    pairs(tmp_path)
+    (tmp_path / name).write_text("rubbish")
+    source, frames = read(tmp_path, depth=True)
+    assert len(frames) == 3
+    assert all(f.camera is None and f.depth is not None for f in frames)
+    assert any(note.startswith("calibration left out: ") and name in note for note in source.notes)
+
+
 def test_stamps_of_record3d(tmp_path):
     for name, more, wanted in (
         ("rate", {}, [0, 50_000_000, 100_000_000]),

@@ -1,13 +1,26 @@
 """Odometry of recordings: from a bag's transforms, and from a file of poses."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
-from recordings import STORE1, picture, raw_image, transforms, wheel_odometry, write_bag, write_bag1, write_picture
+from recordings import (
+    STORE1,
+    picture,
+    raw_image,
+    transforms,
+    wheel_odometry,
+    write_bag,
+    write_bag1,
+    write_picture,
+    write_video,
+)
 
 from sab3r_ros.sources.bags import BagSource
 from sab3r_ros.sources.base import SourceError
+from sab3r_ros.sources.calibration import read_camera
 from sab3r_ros.sources.open import open_source
 
 START, STEP = 1_700_000_000 * 10**9, 10**8
@@ -151,3 +164,69 @@ def test_bags_of_ros1_have_transforms_too(tmp_path):
 def test_frames_that_odometry_may_be_asked_for(tmp_path):
     path = write_bag(tmp_path / "bag", [*static(), *driven(), *driven(parent="map", child="odom"), *images()])
     assert BagSource(path).frames_above() == ["base_link", "odom", "map"]
+
+
+LOOKS_BACK = np.diag([1.0, -1, -1, 1])  # optical axes of a camera whose own are the world's, as OpenGL has them
+
+
+def scanned(folder, **file):
+    """Three images, and what a scanning app wrote beside them."""
+    for k in range(3):
+        write_picture(folder / "images" / f"{k:03d}.png", picture(k))
+    name, values = next(iter(file.items()))
+    path = folder / f"{name}.json"
+    path.write_text(values if isinstance(values, str) else json.dumps(values))
+    return list(open_source(str(folder), odometry=str(path)))
+
+
+def moved(x):
+    pose = np.eye(4)
+    pose[0, 3] = x
+    return pose
+
+
+def test_what_scanning_apps_write_tells_where_the_camera_was(tmp_path):
+    matrices = [{"file_path": f"./images/{k:03d}", "transform_matrix": moved(0.1 * k).tolist()} for k in (2, 0)]
+    frames = scanned(tmp_path / "app", transforms={"frames": matrices, "fl_x": 60, "cx": 32, "cy": 24})
+    assert np.allclose(frames[2].odometry, moved(0.2) @ LOOKS_BACK)
+    assert np.allclose(frames[1].odometry, moved(0.1) @ LOOKS_BACK)  # between the two
+    rows = [[0, 0, 0, 1, 0.3 * k, 0, 0] for k in range(3)]
+    frames = scanned(tmp_path / "phone", metadata={"poses": rows})
+    assert np.allclose([f.odometry for f in frames], [moved(0.3 * k) @ LOOKS_BACK for k in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("no json", "cannot be read as poses of images"),
+        ({"poses": [[0, 0, 0, 1, 0, 0, 0]]}, "of 3 images there should be as many"),
+        (
+            {"frames": [{"file_path": "other.png", "transform_matrix": np.eye(4).tolist()}]},
+            "names none of the images, but other",
+        ),
+        ({"frames": [{"file_path": "001.png", "transform_matrix": [[1]]}]}, "is not 4 x 4"),
+        ({"frames": []}, "names none of the images, but nothing"),
+        ({"other": 1}, "cannot be read as poses of images: 'frames'"),
+        ([1], "cannot be read as poses of images"),
+    ],
+)
+def test_what_scanning_apps_did_not_write_is_refused(tmp_path, values, words):
+    with pytest.raises(SourceError, match=re.escape(words)):
+        scanned(tmp_path, transforms=values)
+
+
+def test_poses_of_images_belong_to_a_folder(tmp_path):
+    (tmp_path / "transforms.json").write_text("{}")
+    with pytest.raises(SourceError, match="belongs to a folder of these"):
+        open_source(str(write_video(tmp_path / "a.avi")), odometry=str(tmp_path / "transforms.json"))
+
+
+def test_a_transforms_file_holds_the_calibration_too(tmp_path):
+    scanned(tmp_path, metadata={"poses": [[0, 0, 0, 1, 0, 0, 0]] * 3})
+    values = {"fl_x": 60.0, "fl_y": 61.0, "cx": 32, "cy": 24}
+    (tmp_path / "transforms.json").write_text(json.dumps(values))
+    assert read_camera(tmp_path).intrinsics.tolist() == [[60, 0, 32], [0, 61, 24], [0, 0, 1]]
+    (tmp_path / "transforms.json").write_text(json.dumps(values | {"k1": 0.1}))
+    assert read_camera(tmp_path).distortion[0] == pytest.approx(0.1)
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": []}))
+    assert read_camera(tmp_path) is None
