@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from common import report
 from tqdm import tqdm
 
 from sab3r_ros.config import Settings
-from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error
+from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error, align_positions
 from sab3r_ros.lab.synthetic.long_walks import render_long_walk
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
 from sab3r_ros.mapping.adjustment.background import BackgroundAdjustment
@@ -28,6 +29,7 @@ from sab3r_ros.types import Frame, nth_stamp
 WALK, LENGTH, STEP = 71_000, 12.0, 0.05  # among the held-out rooms; metres of a lap and from image to image
 PART = 1000  # frames
 RATE = 10.0
+DOUBTS = 0.0, 0.05, 0.2, 0.5, 1.0, 100.0  # metres
 NOISE = 3.0  # grey levels, so that no image comes twice
 
 
@@ -60,12 +62,32 @@ def tell(cpu, found, truth, memory: float, keyframes: int) -> None:
     )
 
 
+def by_doubt(found, truth, doubts) -> list[list[float]]:
+    """Of frames by how far they said that they may be off (m): from, to, how many, median error (m), share within two deviations.
+
+    Aligned by those that are sure.
+    """
+    position, true, doubt = np.array([f[:3, 3] for f in found]), np.array([t[:3, 3] for t in truth]), np.array(doubts)
+    sure = np.flatnonzero(doubt < DOUBTS[1])
+    pose = align_positions([found[k] for k in sure], [truth[k] for k in sure])[0]
+    error = np.linalg.norm(position @ pose[:3, :3].T + pose[:3, 3] - true, axis=1)
+    rows = []
+    for low, high in pairwise(DOUBTS):
+        mine = (doubt >= low) & (doubt < high)
+        if mine.any():
+            within = error[mine] < 2 * 3**0.5 * doubt[mine]
+            rows.append(
+                [low, high, int(mine.sum()), round(float(np.median(error[mine])), 3), round(float(within.mean()), 2)]
+            )
+    return rows
+
+
 def run(backend, views, frames: int, adjust: bool, keyframes: int):
-    """Every frame's CPU time and clock time (s), found poses and true ones, memory at the end of every part, and what the mapper says."""
+    """Every frame's CPU time and clock time (s), found poses and true ones, what they said of their doubt, memory at the end of every part, and what the mapper says."""
     settings = Settings().with_values(adjustment={"enabled": adjust}, window={"max_keyframes": keyframes})
     mapper = Mapper(settings, backend)
     beside = BackgroundAdjustment(mapper) if adjust else None
-    cpu, clock, found, truth, memory = [], [], [], [], []
+    cpu, clock, found, truth, doubts, memory = [], [], [], [], [], []
     try:
         for k, (frame, pose) in enumerate(tqdm(patrol(views, frames), total=frames, unit="frame", disable=None)):
             began, thread = time.perf_counter(), time.thread_time()
@@ -74,13 +96,14 @@ def run(backend, views, frames: int, adjust: bool, keyframes: int):
             clock.append(time.perf_counter() - began)
             found.append(result.pose)
             truth.append(pose)
+            doubts.append(result.position_std)
             if k % PART == PART - 1:
                 memory.append(memory_mb())
                 tell(cpu, found, truth, memory[-1], len(mapper.state.graph))
     finally:
         if beside is not None:
             beside.close()
-    return cpu, clock, found, truth, memory, mapper.status()
+    return cpu, clock, found, truth, doubts, memory, mapper.status()
 
 
 def main():
@@ -95,7 +118,7 @@ def main():
     part = min(PART, frames // 2)
     views = list(render_long_walk(HELD_OUT_SEEDS[WALK], LENGTH, STEP))
     _, alone, *_ = run(backend, views, part, False, asked.keyframes)
-    cpu, clock, found, truth, memory, status = run(backend, views, frames, True, asked.keyframes)
+    cpu, clock, found, truth, doubts, memory, status = run(backend, views, frames, True, asked.keyframes)
     early, late = slice(0, part), slice(-part, None)
     report(
         "long_stream",
@@ -109,6 +132,9 @@ def main():
         p95_ratio_back_end=float(np.percentile(clock[early], 95) / np.percentile(alone, 95)),
         live_error_first=absolute_trajectory_error(found[early], truth[early])[0],
         live_error_last=absolute_trajectory_error(found[late], truth[late])[0],
+        error_by_doubt=by_doubt(
+            *zip(*(x for x in zip(found, truth, doubts, strict=True) if x[0] is not None), strict=True)
+        ),
         keyframes=status.keyframes,
         voxels=status.points,
         map_mb=status.megabytes,

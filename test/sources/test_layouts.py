@@ -124,10 +124,12 @@ def test_calibrations_beside_layouts(tmp_path):
     assert read(tmp_path / "replica" / "results", depth=True)[1][0].camera.intrinsics[1, 2] == 24
 
 
-@pytest.mark.parametrize("name", ["intrinsic_color.txt", "cam_params.json", "metadata.json", "transforms.json"])
+@pytest.mark.parametrize(
+    "name", ["intrinsics.txt", "intrinsic_color.txt", "cam_params.json", "metadata.json", "transforms.json"]
+)
 def test_a_calibration_that_cannot_be_read_costs_itself(tmp_path, name):
     pairs(tmp_path)
-    (tmp_path / name).write_text("rubbish")
+    (tmp_path / name).write_text("1 2 3" if name == "intrinsics.txt" else "rubbish")
     source, frames = read(tmp_path, depth=True)
     assert len(frames) == 3
     assert all(f.camera is None and f.depth is not None for f in frames)

@@ -166,10 +166,3 @@ def test_broken_files_say_so(tmp_path, name):
 def test_a_camera_that_is_not_there_says_so():
     with pytest.raises(SourceError, match="camera 93 cannot be opened"):
         open_source("93")
-
-
-def test_bad_intrinsics_are_refused(tmp_path):
-    write(tmp_path / "a.png", picture(0))
-    (tmp_path / "intrinsics.txt").write_text("1 2 3")
-    with pytest.raises(SourceError, match="3 x 3"):
-        open_source(str(tmp_path))
