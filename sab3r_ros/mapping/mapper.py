@@ -22,6 +22,7 @@ from sab3r_ros.mapping.first_pose import mounted_pose
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.graph import KeyframeGraph
 from sab3r_ros.mapping.placing import KeypointPlacing, StartedFrame
+from sab3r_ros.mapping.pose_certainty import Certainty
 from sab3r_ros.mapping.recogniser import Recogniser
 from sab3r_ros.mapping.scene import SceneMap
 from sab3r_ros.mapping.state import MapState
@@ -53,6 +54,7 @@ _LOG = logging.getLogger("sab3r_ros")
 _REPLACED = "the map was replaced while this frame was processed"
 _DISAGREE = "the network does not see this place as the map has it: the frame adds nothing to the map"
 _BY_ODOMETRY = "this image shows too little to tell where it is: odometry tells it"
+_GUESSED = "too little to see: where the camera is, is the network's guess until it sees again what it knew"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class MapperStatus:
 
     revision grows whenever geometry changes other than by adding to it; points_mark is another one whenever the map's points
     are, also by adding to them: a keyframe counts before its points are in the map. upright: whether z is known to point up.
-    position_std: of the newest frame's camera, see `FrameResult`.
+    certainty: of the newest frame's pose.
     """
 
     tracking: Tracking
@@ -75,7 +77,7 @@ class MapperStatus:
     megabytes: float
     points_mark: tuple[int, int]
     upright: bool
-    position_std: float
+    certainty: Certainty
 
 
 class Mapper:
@@ -429,7 +431,7 @@ class Mapper:
             return MapperStatus(
                 state.tracking, state.scale, self.revision, state.frames, len(state.graph), len(scene), scene.grid.rejected,
                 scene.full, scene.megabytes(), (scene.grid.uid, scene.grid.version), self.up_is_known or state.upright,
-                state.certainty.now.position,
+                state.certainty.now,
             )  # fmt: skip
 
     @property
@@ -471,4 +473,7 @@ def _result(
     if tracking != Tracking.OK:
         return result
     sure = started.state.certainty.now
-    return replace(result, pose=estimate.rigid_pose, position_std=sure.position, orientation_std=sure.orientation)
+    message = message or (_GUESSED if sure.is_guess else "")
+    return replace(
+        result, pose=estimate.rigid_pose, message=message, position_std=sure.position, orientation_std=sure.orientation
+    )

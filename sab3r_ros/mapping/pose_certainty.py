@@ -29,6 +29,7 @@ _SLOWEST = 0.05, 0.05  # metres and radians a second: it may have set off meanwh
 _LONGEST = 10.0, np.pi  # metres and radians: more says no more
 _TELL = 20  # agreeing keypoints with a keyframe beside which a frame is as sure as that is
 _JOINED = 40  # matches of two keyframes that stand where they do because of each other
+_GUESS = 0.3  # metres
 _AGREES = 0.5  # of the confidence, where keypoints are not used
 
 
@@ -38,6 +39,11 @@ class Certainty:
 
     position: float = _POSITION
     orientation: float = _ORIENTATION
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether the position is worth a warning."""
+        return self.position > _GUESS
 
 
 @dataclass

@@ -23,7 +23,6 @@ from sab3r_ros.query.map_query import MapQuery
 from sab3r_ros.query.registry import MapObject
 from sab3r_ros.types import FrameResult, Tracking
 
-_GUESSED = 0.3  # metres of doubt about the camera's position, from which it is said
 _VELOCITY_GAP = 2 * 10**9  # ns between frames beyond which their difference is no velocity
 _COMPLAIN_EVERY = 5.0  # seconds
 
@@ -241,8 +240,8 @@ def diagnostic_level(
         return DiagnosticStatus.WARN, f"no image for {seconds_without_image:.0f} s"
     if status.tracking == Tracking.LOST:
         return DiagnosticStatus.WARN, "tracking lost"
-    if status.position_std > _GUESSED:
-        return DiagnosticStatus.WARN, f"too little to see: the pose is a guess, +- {status.position_std:.1f} m"
+    if status.certainty.is_guess:
+        return DiagnosticStatus.WARN, f"too little to see: the pose is a guess, +- {status.certainty.position:.1f} m"
     if status.full:
         return DiagnosticStatus.WARN, "the map is full (map.max_voxels); nothing new is added"
     return DiagnosticStatus.OK, "mapping"

@@ -130,11 +130,15 @@ def test_a_blank_wall_is_passed_by_odometry_and_lost_without(walk):
     true = [v.cam2world for v in walk.views]
     _, without = run(walk, None)
     assert Tracking.LOST in {r.tracking for r in without.results}
+    assert all(np.isnan(r.position_std) == (r.pose is None) for r in without.results)
     _, found = run(walk, odometry_of(true, 1))
     assert {r.tracking for r in found.results} == {Tracking.OK}
     assert error(found, walk) < 0.02
     told = [k for k, r in enumerate(found.results) if r.estimate.by_odometry]
     assert set(BLANK) <= set(told)
+    doubt = [r.position_std for r in found.results]
+    assert doubt[BLANK[0] - 1] == doubt[-1] == 0.03
+    assert 0.03 < doubt[BLANK[-1]] < 0.1  # by the way that odometry may err on
     assert sum("odometry tells it" in note for note in found.notes) == 1
 
 
