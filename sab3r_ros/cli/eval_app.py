@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sab3r_ros.cli.kinds import Kind
+from sab3r_ros.cli.kinds import Degradation, Kind
 from sab3r_ros.cli.options import (
     CheckpointOption,
     ConfigOption,
@@ -247,6 +247,7 @@ def evaluate_trajectory_command(
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(min=0, help="Images; 0 = all")] = 0,
     peer: Annotated[Peer | None, typer.Option(help="Also run this on the same images, its figures beside ours")] = None,
+    degrade: Annotated[Degradation | None, typer.Option(help="Spoil the images first, as cheap cameras do")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the map and its preview here")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -261,7 +262,8 @@ def evaluate_trajectory_command(
 
     page = page_of(report, "sab3r eval trajectory")
     settings = settings_of(config, overrides, checkpoint)
-    print_metrics(trajectory_metrics(settings, folder, out, limit, peer == Peer.COLMAP, page), as_json, page)
+    spoilt = "" if degrade is None else degrade.value
+    print_metrics(trajectory_metrics(settings, folder, out, limit, peer == Peer.COLMAP, page, spoilt), as_json, page)
 
 
 @evaluate.command("relations")

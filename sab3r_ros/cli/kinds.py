@@ -1,4 +1,4 @@
-"""What `sab3r eval all` can evaluate; apart from it, since every command line is built with these names."""
+"""What `sab3r eval` can evaluate, and do to images; apart from the work, since every command line is built with these names."""
 
 from enum import Enum
 
@@ -13,3 +13,15 @@ class Kind(str, Enum):
     DEPTH = "depth"
     POSE = "pose"
     SEGMENTATION = "segmentation"
+
+
+class Degradation(str, Enum):
+    """What `sab3r eval trajectory` may do to the images first (`lab/evaluation/degradation.py`)."""
+
+    FLICKER = "flicker"
+    BLUR = "blur"
+    NOISE = "noise"
+    JPEG = "jpeg"
+    DARK = "dark"
+    GREY = "grey"
+    VIGNETTE = "vignette"

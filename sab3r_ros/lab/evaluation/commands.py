@@ -104,15 +104,17 @@ def recording_metrics(settings: Settings, folder: Path, out: Path | None) -> dic
 
 
 def trajectory_metrics(
-    settings: Settings, folder: Path, out: Path | None, limit: int, peer: bool = False, page: Report | None = None
-) -> dict:
+    settings: Settings, folder: Path, out: Path | None, limit: int, peer: bool = False, page: Report | None = None,
+    degradation: str = "",
+) -> dict:  # fmt: skip
     """Trajectory and surfaces of a recording with true poses; with OUT also its map. Raises SourceError without them.
 
-    peer: COLMAP's figures on the same images, too. Raises ModuleNotFoundError where it is not installed.
+    peer: COLMAP's figures on the same images, too, as they are. Raises ModuleNotFoundError where it is not installed. degradation: done to
+    the images first.
     """
     beside = evaluate_colmap(TrueRecording(folder), limit) if peer else {}
     backend = load_backend(settings.model, settings.window.size)
-    figures, mapper = evaluate_trajectory(settings, backend, folder, limit=limit, page=page)
+    figures, mapper = evaluate_trajectory(settings, backend, folder, limit=limit, page=page, degradation=degradation)
     if out is not None:
         write_outputs(mapper, None, out, overwrite=True)
     return figures | beside

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from sab3r_ros.config import Settings
 from sab3r_ros.geometry.projection import backproject, transform
+from sab3r_ros.lab.evaluation.degradation import degraded
 from sab3r_ros.lab.evaluation.metrics import root_mean_square
 from sab3r_ros.lab.evaluation.poses import align_positions, relative_pose_accuracy, wide_baseline_pairs
 from sab3r_ros.lab.evaluation.recordings import RecordedLabels, TrueRecording
@@ -29,10 +30,11 @@ _MARGIN = 0.1  # metres around the true points outside of which the map is not j
 
 
 def evaluate_trajectory(
-    settings: Settings, backend: Backend, path: Path, rate: float = 30.0, limit: int = 0, page: Report | None = None
-) -> tuple[dict, Mapper]:
+    settings: Settings, backend: Backend, path: Path, rate: float = 30.0, limit: int = 0, page: Report | None = None,
+    degradation: str = "",
+) -> tuple[dict, Mapper]:  # fmt: skip
     """The recording's figures, and the mapper with its map; only its colour images are mapped. limit: images, 0 = all;
-    page: gets a picture of the ways.
+    page: gets a picture of the ways; degradation: done to the images first.
 
     Raises SourceError where the recording has no true poses.
     """
@@ -41,7 +43,8 @@ def evaluate_trajectory(
     mapper = Mapper(settings, backend)
     started = time.perf_counter()
     with tqdm(total=len(poses), unit="frame") as bar:
-        run = map_stream(mapper, islice(source, limit or None), bar.update)
+        frames = islice(source, limit or None)
+        run = map_stream(mapper, degraded(frames, degradation) if degradation else frames, bar.update)
     seconds = time.perf_counter() - started
     live = {r.stamp: p for r, p in zip(run.results, run.live, strict=True) if r is not None and p is not None}
     after = dict(mapper.trajectory)
