@@ -18,10 +18,8 @@ from sab3r_ros.geometry.sim3 import rigid_part, rotation_angle
 from sab3r_ros.mapping.dead_reckoning import are_sure
 from sab3r_ros.types import Keyframe, PoseEstimate
 
-_POSITION, _ORIENTATION = (
-    0.03,
-    0.03,
-)  # metres and radians, of poses that keypoints tell: what tracking errs by on held-out walks
+# Of poses that keypoints tell: what tracking errs by on held-out walks.
+_POSITION, _ORIENTATION = 0.03, 0.03  # metres and radians
 _OF_WAY, _OF_TURN = 0.4, 0.25  # that the camera went while they did not
 _BY_ODOMETRY = 0.1  # of these: what odometry errs by beside a guess
 _SPEEDS = 10  # steps whose median tells how fast the camera moves

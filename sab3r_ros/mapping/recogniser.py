@@ -60,7 +60,7 @@ class Recogniser:
         """
         if frame.keypoints is None:
             return None
-        told = are_sure(estimate)
+        told = are_sure(estimate) or estimate.by_odometry  # which knows better than pictures of a blank wall
         with self._lock:
             near = state.graph.older_near(estimate.pose, _NEWEST)[: self._settings.window.size]
             if told and not state.near_newest:
