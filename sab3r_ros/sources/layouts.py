@@ -15,7 +15,7 @@ from sab3r_ros.sources.depth_files import DEPTH_SUFFIXES, is_measurement
 from sab3r_ros.sources.stamps import parse_stamp, stamps_of_names
 from sab3r_ros.types import Camera
 
-_IMAGE_FOLDERS = (
+IMAGE_FOLDERS = (
     "rgb",
     "color",
     "colour",
@@ -64,7 +64,7 @@ class Layout:
 
 def recognise(path: Path, rate: float) -> Layout:
     """The layout of a folder; rate: images per second where nothing has stamps. Raises SourceError without images."""
-    folder = next((path / inner for inner in _IMAGE_FOLDERS if _has_images(path / inner)), path)
+    folder = next((path / inner for inner in IMAGE_FOLDERS if _has_images(path / inner)), path)
     images = list_images(folder)
     if not images:
         raise SourceError(_nothing_in(path))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sab3r_ros.sources.base import BAG_SUFFIXES, IMAGE_SUFFIXES, URL_SCHEMES, VIDEO_SUFFIXES, Source, SourceError
 
+_PACKED = frozenset({".zip", ".r3d", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz"})
 _CLOUD_SUFFIXES = frozenset({".ply", ".pcd", ".xyz", ".obj", ".stl", ".glb", ".las", ".laz"})
 
 
@@ -54,6 +55,11 @@ def _with_odometry(
 
 def _open_path(path: Path, rate: float, depth: bool, topic: str, depth_scale: float) -> Source:
     suffix = path.suffix.lower()
+    if suffix in _PACKED:
+        from sab3r_ros.sources.archives import is_archive, open_archive
+
+        if is_archive(path):
+            return open_archive(path, lambda inside: _open_path(inside, rate, depth, topic, depth_scale))
     if _is_bag(path):
         from sab3r_ros.sources.bags import BagSource
 
@@ -78,7 +84,9 @@ def _open_path(path: Path, rate: float, depth: bool, topic: str, depth_scale: fl
         if suffix in VIDEO_SUFFIXES:
             raise
         known = ", ".join(sorted(VIDEO_SUFFIXES | BAG_SUFFIXES))
-        raise SourceError(f"{path}: unknown kind of input {suffix!r}; known: folders, {known}") from None
+        raise SourceError(
+            f"{path}: unknown kind of input {suffix!r}; known: folders, zip and tar archives, {known}"
+        ) from None
 
 
 def _is_bag(path: Path) -> bool:

@@ -4,7 +4,9 @@
 """
 
 import os
+import shutil
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -85,6 +87,12 @@ def _picture_folder(folder, suffix):
     return write_picture(folder / "in" / f"0{suffix}", picture(0))
 
 
+def _archive(path):
+    _picture_folder(path.parent, ".depth")
+    kind = "zip" if path.suffix == ".zip" else "gztar"
+    return Path(shutil.make_archive(str(path).removesuffix(".zip").removesuffix(".tar.gz"), kind, path.parent / "in"))
+
+
 MAKERS = {
     "ply": lambda f: _ply(f / "a.ply"), "ply ascii": lambda f: _ply(f / "a.ply", text=True), "pcd": lambda f: _pcd(f / "a.pcd"),
     "npy": lambda f: _numpy(f / "a.npy"), "xyz": lambda f: _text(f / "a.xyz"), "obj": lambda f: _obj(f / "a.obj"),
@@ -94,6 +102,7 @@ MAKERS = {
     "jpg": lambda f: _picture_folder(f, ".jpg"), "png": lambda f: _picture_folder(f, ".png"),
     "tiff": lambda f: _picture_folder(f, ".tiff"), "webp": lambda f: _picture_folder(f, ".webp"),
     "depth": lambda f: _picture_folder(f, ".depth"), "exr": lambda f: _picture_folder(f, ".exr"),
+    "zip": lambda f: _archive(f / "a.zip"), "tar": lambda f: _archive(f / "a.tar.gz"),
 }  # fmt: skip
 
 
