@@ -52,7 +52,8 @@ def map_command(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A folder of images, a video, a URL, a bag, a camera number, ros:/TOPIC, or demo"
+            metavar="INPUT",
+            help="A folder of images, a video, a bag, an archive of these, a URL, a camera number, ros:/TOPIC, or demo",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the map and its exports")],

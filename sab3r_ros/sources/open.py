@@ -32,7 +32,7 @@ def open_source(
 
         return VideoSource(int(text) if text.isdigit() else text, rate)
     raise FileNotFoundError(
-        f"no such input: {text} (give a folder of images, a video, a bag, a URL, a camera number or demo)"
+        f"no such input: {text} (give a folder of images, a video, a bag, an archive of these, a URL, a camera number or demo)"
     )
 
 
