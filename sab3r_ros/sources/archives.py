@@ -1,5 +1,6 @@
 """Recordings in archives: zip (also Record3D's .r3d) and tar, compressed or not, unpacked into a folder that goes with the source."""
 
+import contextlib
 import lzma
 import shutil
 import tarfile
@@ -14,7 +15,6 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from sab3r_ros.faults import Faults
 from sab3r_ros.sources.base import IMAGE_SUFFIXES, Source, SourceError
 from sab3r_ros.sources.layouts import IMAGE_FOLDERS
 
@@ -48,10 +48,11 @@ def open_archive(path: Path, open_path: Callable[[Path], Source]) -> Source:
 
     Members that cannot be read are passed over and noted in its faults. Raises SourceError where nothing can be read, or the disk is too small.
     """
-    folder, faults = Path(tempfile.mkdtemp(prefix="sab3r_")), Faults()
+    folder = Path(tempfile.mkdtemp(prefix="sab3r_"))
     try:
-        if not (count := _unpack(path, folder, faults)):
-            raise SourceError(f"it holds no files that can be read{': ' + faults.lines[0] if faults.lines else ''}")
+        count, faults = _unpack(path, folder)
+        if not count:
+            raise SourceError("it holds no files that can be read" + "".join(f": {a}: {b}" for a, b in faults[:1]))
         source = open_path(_root(folder))
     except (FileNotFoundError, *_DAMAGED) as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -60,37 +61,52 @@ def open_archive(path: Path, open_path: Callable[[Path], Source]) -> Source:
     weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
     source.name = str(path)
     source.note(f"unpacked {count} files")
-    for line in faults.lines:
-        what, _, why = line.partition(": ")
+    for what, why in faults:
         source.faults.add(what, why)
     return source
 
 
-def _unpack(path: Path, folder: Path, faults: Faults) -> int:
-    """Unpack what can be read; returns how many files."""
-    members = _of_zip if path.name.lower().endswith(_ZIP) else _of_tar
-    count = 0
-    for name, size, opened in tqdm(
-        members(path), desc=f"unpacking {path.name}", unit="file", leave=False, disable=None
-    ):
-        inside = PurePosixPath(name.replace("\\", "/"))
-        if inside.is_absolute() or ".." in inside.parts or "__MACOSX" in inside.parts or inside.name.startswith("._"):
-            continue
-        if size + _LEFT_FREE > shutil.disk_usage(folder).free:
-            raise SourceError(
-                f"the disk of {folder.parent} is too small for it: unpack it elsewhere and give the folder, or set TMPDIR"
-            )
-        out = folder / inside
-        if out.name == "metadata" and path.suffix.lower() == ".r3d":
-            out = out.with_suffix(".json")
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            _copy(opened(), out, size)
-            count += 1
-        except _DAMAGED as error:
-            out.unlink(missing_ok=True)
-            faults.add(_one_line(inside), f"cannot be unpacked: {_one_line(error)}")
-    return count
+def _unpack(path: Path, folder: Path) -> tuple[int, list[tuple[str, str]]]:
+    """Unpack what can be read; returns how many files, and what was left out and why. An archive that breaks off is read as far as it goes."""
+    count, faults = 0, []
+    members = iter((_of_zip if path.name.lower().endswith(_ZIP) else _of_tar)(path))
+    with tqdm(desc=f"unpacking {path.name}", unit="file", leave=False, disable=None) as bar:
+        while True:
+            try:
+                name, size, opened = next(members, (None, 0, None))
+            except _DAMAGED as error:
+                if not count:
+                    raise
+                faults.append(("the end of the archive", f"cannot be unpacked: {_one_line(error)}"))
+                break
+            if name is None or opened is None:
+                break
+            out = _place(folder, name, path.suffix.lower() == ".r3d")
+            if out is None:
+                continue
+            if size + _LEFT_FREE > shutil.disk_usage(folder).free:
+                raise SourceError(
+                    f"the disk of {folder.parent} is too small for it: unpack it elsewhere and give the folder, or set TMPDIR"
+                )
+            try:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                _copy(opened(), out, size)
+                count += 1
+            except _DAMAGED as error:
+                with contextlib.suppress(OSError):
+                    out.unlink()
+                faults.append((_one_line(name), f"cannot be unpacked: {_one_line(error)}"))
+            bar.update()
+    return count, faults
+
+
+def _place(folder: Path, name: str, is_record3d: bool) -> Path | None:
+    """Where a member goes; None for what would lie outside, and for what a Mac adds."""
+    inside = PurePosixPath(name.replace("\\", "/"))
+    if inside.is_absolute() or ".." in inside.parts or "__MACOSX" in inside.parts or inside.name.startswith("._"):
+        return None
+    out = folder / inside
+    return out.with_suffix(".json") if is_record3d and out.name == "metadata" else out
 
 
 def _one_line(what: object) -> str:

@@ -108,6 +108,25 @@ def test_a_damaged_member_costs_itself(tmp_path):
     assert "1 left out: 1 x cannot be unpacked: Bad CRC-32" in source.faults.summary()
 
 
+def test_an_archive_that_breaks_off_is_read_as_far_as_it_goes(tmp_path):
+    rng = np.random.default_rng(0)
+    content = {
+        f"{k}.png": cv2.imencode(".png", rng.integers(0, 256, (48, 64, 3), np.uint8))[1].tobytes() for k in range(6)
+    }
+    path = Path(tarred(tmp_path / "a.tar.gz", content, "w:gz"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = open_source(str(path))
+    assert 1 <= len(list(source)) <= 3
+    assert "cannot be unpacked: Compressed file ended" in source.faults.summary()
+
+
+def test_names_that_no_file_can_have_cost_themselves(tmp_path):
+    content = {"a" * 300 + ".png": png(0), "0.png": png(0), "1.png": png(1)}
+    source = open_source(zipped(tmp_path / "a.zip", content))
+    assert len(list(source)) == 2
+    assert "File name too long" in source.faults.summary()
+
+
 def test_nothing_is_written_outside(tmp_path, place):
     content = {
         "../out.png": png(0),
