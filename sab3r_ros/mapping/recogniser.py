@@ -6,7 +6,6 @@ import numpy as np
 from torch import Tensor
 
 from sab3r_ros.config import Settings
-from sab3r_ros.mapping.dead_reckoning import are_sure
 from sab3r_ros.mapping.frame_encoder import FrameEncoder
 from sab3r_ros.mapping.recognition import is_blank, is_near, shares_a_place
 from sab3r_ros.mapping.state import MapState
@@ -15,7 +14,6 @@ from sab3r_ros.types import EncodedFrame, Keyframe, PoseEstimate
 
 _NEWEST = 10  # keyframes beside which a camera is tracked; older ones know whether it came back
 _SURELY = 40  # keypoints in common with one of them
-_MOSTLY = 0.7  # overlap with one of them
 
 
 class Recogniser:
@@ -55,23 +53,18 @@ class Recogniser:
     ) -> tuple[PoseEstimate, list[Keyframe]] | None:
         """A frame beside older keyframes, and these, where they have seen all that it shows; None where they have not.
 
-        A camera that comes back is then where the map has that place, whatever it drifted by since, and adds nothing to it. Where
-        keypoints do not tell where it is (a blank wall), it is enough that they have seen most of it: the map knows better.
+        A camera that comes back is then where the map has that place, whatever it drifted by since, and adds nothing to it.
         """
-        if frame.keypoints is None:
-            return None
-        told = are_sure(estimate) or estimate.by_odometry  # which knows better than pictures of a blank wall
         with self._lock:
-            near = state.graph.older_near(estimate.pose, _NEWEST)[: self._settings.window.size]
-            if told and not state.near_newest:
+            if not state.near_newest or frame.keypoints is None:
                 return None
-        if not near or (told and not shares_a_place(frame.keypoints, near[:1], _SURELY)):
+            near = state.graph.older_near(estimate.pose, _NEWEST)[: self._settings.window.size]
+        if not near or not shares_a_place(frame.keypoints, near[:1], _SURELY):
             return None
         found, near = self._beside(state, frame, near)
-        if not self._track.agrees(found, near):
+        if not self._track.agrees(found, near) or self._track.wants_keyframe(found, near):
             return None
-        covered = not self._track.wants_keyframe(found, near) or (not told and max(found.overlap) > _MOSTLY)
-        return (found, near) if covered else None
+        return found, near
 
     def _beside(
         self, state: MapState, frame: EncodedFrame, keyframes: list[Keyframe]
