@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import report
+from tqdm import tqdm
 
 import sab3r_ros
 from sab3r_ros.mapping.mapper import Mapper
@@ -54,11 +55,11 @@ def build(path: Path, voxels: int) -> dict:
     """Fuse keyframes until there are so many voxels, and save."""
     mapper = Mapper.load(map__max_voxels=voxels + 1_000_000)
     features, number, began = random_features(mapper), 0, time.perf_counter()
-    while len(mapper.state.scene) < voxels:
-        fuse(mapper, number, features)
-        number += 1
-        print(f"\r{len(mapper.state.scene) / 1e6:.1f} million voxels", end="", file=sys.stderr)
-    print(file=sys.stderr)
+    with tqdm(total=voxels, unit="voxel", unit_scale=True, disable=None) as bar:
+        while len(mapper.state.scene) < voxels:
+            fuse(mapper, number, features)
+            number += 1
+            bar.update(len(mapper.state.scene) - bar.n)
     fused, began = time.perf_counter() - began, time.perf_counter()
     sab3r_ros.save_map(mapper, path)
     return {

@@ -19,6 +19,7 @@ from common import report
 from tqdm import tqdm
 
 from sab3r_ros.config import Settings
+from sab3r_ros.geometry.projection import transform
 from sab3r_ros.lab.evaluation.poses import absolute_trajectory_error, align_positions
 from sab3r_ros.lab.synthetic.long_walks import render_long_walk
 from sab3r_ros.lab.synthetic.rooms import HELD_OUT_SEEDS
@@ -65,12 +66,14 @@ def tell(cpu, found, truth, memory: float, keyframes: int) -> None:
 def by_doubt(found, truth, doubts) -> list[list[float]]:
     """Of frames by how far they said that they may be off (m): from, to, how many, median error (m), share within two deviations.
 
-    Aligned by those that are sure.
+    Aligned by those that are sure; frames that are lost are left out.
     """
-    position, true, doubt = np.array([f[:3, 3] for f in found]), np.array([t[:3, 3] for t in truth]), np.array(doubts)
-    sure = np.flatnonzero(doubt < DOUBTS[1])
+    kept = [k for k, pose in enumerate(found) if pose is not None]
+    doubt = np.array(doubts)[kept]
+    sure = [k for k in kept if doubts[k] < DOUBTS[1]]
     pose = align_positions([found[k] for k in sure], [truth[k] for k in sure])[0]
-    error = np.linalg.norm(position @ pose[:3, :3].T + pose[:3, 3] - true, axis=1)
+    position, true = (np.array([poses[k][:3, 3] for k in kept]) for poses in (found, truth))
+    error = np.linalg.norm(transform(pose, position) - true, axis=1)
     rows = []
     for low, high in pairwise(DOUBTS):
         mine = (doubt >= low) & (doubt < high)
@@ -132,9 +135,7 @@ def main():
         p95_ratio_back_end=float(np.percentile(clock[early], 95) / np.percentile(alone, 95)),
         live_error_first=absolute_trajectory_error(found[early], truth[early])[0],
         live_error_last=absolute_trajectory_error(found[late], truth[late])[0],
-        error_by_doubt=by_doubt(
-            *zip(*(x for x in zip(found, truth, doubts, strict=True) if x[0] is not None), strict=True)
-        ),
+        error_by_doubt=by_doubt(found, truth, doubts),
         keyframes=status.keyframes,
         voxels=status.points,
         map_mb=status.megabytes,

@@ -464,16 +464,16 @@ class Mapper:
 def _result(
     started: StartedFrame, estimate: PoseEstimate, tracking: Tracking, message: str, keyframe: Keyframe | None = None
 ) -> FrameResult:
-    result = FrameResult(
+    lost = FrameResult(
         stamp=started.frame.stamp, tracking=tracking, pose=None,
         inliers=estimate.inliers, overlap=max(estimate.overlap), focal=estimate.focal,
         inference_ms=(time.perf_counter() - started.began) * 1e3, message=message,
         keyframe=None if keyframe is None else keyframe.id, estimate=estimate,
     )  # fmt: skip
     if tracking != Tracking.OK:
-        return result
+        return lost
     sure = started.state.certainty.now
     message = message or (_GUESSED if sure.is_guess else "")
     return replace(
-        result, pose=estimate.rigid_pose, message=message, position_std=sure.position, orientation_std=sure.orientation
+        lost, pose=estimate.rigid_pose, message=message, position_std=sure.position, orientation_std=sure.orientation
     )

@@ -19,28 +19,13 @@ from sab3r_ros.sources.base import IMAGE_SUFFIXES, Source, SourceError
 from sab3r_ros.sources.layouts import IMAGE_FOLDERS
 
 _ZIP = (".zip", ".r3d")
-_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-ARCHIVE_SUFFIXES = frozenset(_ZIP + _TAR)
 _DAMAGED = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-)
+    OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 _Member = tuple[str, int, Callable[[], Any]]  # a name, its size in bytes, and what opens it
 _LEFT_FREE = 10**9  # bytes of the disk
 _CHUNK = 1 << 20
 _LONGEST = 200  # characters of a message
-
-
-def is_archive(path: Path) -> bool:
-    """Whether a file's name is that of an archive."""
-    return path.is_file() and path.name.lower().endswith(tuple(ARCHIVE_SUFFIXES))
 
 
 def open_archive(path: Path, open_path: Callable[[Path], Source]) -> Source:
@@ -69,18 +54,9 @@ def open_archive(path: Path, open_path: Callable[[Path], Source]) -> Source:
 def _unpack(path: Path, folder: Path) -> tuple[int, list[tuple[str, str]]]:
     """Unpack what can be read; returns how many files, and what was left out and why. An archive that breaks off is read as far as it goes."""
     count, faults = 0, []
-    members = iter((_of_zip if path.name.lower().endswith(_ZIP) else _of_tar)(path))
-    with tqdm(desc=f"unpacking {path.name}", unit="file", leave=False, disable=None) as bar:
-        while True:
-            try:
-                name, size, opened = next(members, (None, 0, None))
-            except _DAMAGED as error:
-                if not count:
-                    raise
-                faults.append(("the end of the archive", f"cannot be unpacked: {_one_line(error)}"))
-                break
-            if name is None or opened is None:
-                break
+    members = (_of_zip if path.name.lower().endswith(_ZIP) else _of_tar)(path)
+    try:
+        for name, size, opened in tqdm(members, f"unpacking {path.name}", unit="file", leave=False, disable=None):
             out = _place(folder, name, path.suffix.lower() == ".r3d")
             if out is None:
                 continue
@@ -96,7 +72,12 @@ def _unpack(path: Path, folder: Path) -> tuple[int, list[tuple[str, str]]]:
                 with contextlib.suppress(OSError):
                     out.unlink()
                 faults.append((_one_line(name), f"cannot be unpacked: {_one_line(error)}"))
-            bar.update()
+    except SourceError:
+        raise
+    except _DAMAGED as error:
+        if not count:
+            raise
+        faults.append(("the end of the archive", f"cannot be unpacked: {_one_line(error)}"))
     return count, faults
 
 

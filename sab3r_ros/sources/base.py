@@ -23,6 +23,7 @@ VIDEO_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 BAG_SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
+ARCHIVE_SUFFIXES = (".zip", ".r3d", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://")
 
 

@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
-from sab3r_ros.sources.base import BAG_SUFFIXES, IMAGE_SUFFIXES, URL_SCHEMES, VIDEO_SUFFIXES, Source, SourceError
+from sab3r_ros.sources.base import (
+    ARCHIVE_SUFFIXES,
+    BAG_SUFFIXES,
+    IMAGE_SUFFIXES,
+    URL_SCHEMES,
+    VIDEO_SUFFIXES,
+    Source,
+    SourceError,
+)
 
-_PACKED = frozenset({".zip", ".r3d", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz"})
 _CLOUD_SUFFIXES = frozenset({".ply", ".pcd", ".xyz", ".obj", ".stl", ".glb", ".las", ".laz"})
 
 
@@ -55,11 +62,10 @@ def _with_odometry(
 
 def _open_path(path: Path, rate: float, depth: bool, topic: str, depth_scale: float) -> Source:
     suffix = path.suffix.lower()
-    if suffix in _PACKED:
-        from sab3r_ros.sources.archives import is_archive, open_archive
+    if path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        from sab3r_ros.sources.archives import open_archive
 
-        if is_archive(path):
-            return open_archive(path, lambda inside: _open_path(inside, rate, depth, topic, depth_scale))
+        return open_archive(path, lambda inside: _open_path(inside, rate, depth, topic, depth_scale))
     if _is_bag(path):
         from sab3r_ros.sources.bags import BagSource
 

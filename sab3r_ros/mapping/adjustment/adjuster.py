@@ -83,9 +83,9 @@ class Adjuster:
         def adjust(problem: BundleProblem, rounds: Rounds = ROUNDS) -> BundleSolution:
             return solved(solve, problem, rounds)
 
-        # Odometry may contradict matches, and rightly so: of a chequered floor many are wrong.
-        before = 0.0 if prepared.problem.motions else float(agreeing(prepared.problem)[1].mean())
         try:
+            # Odometry may contradict matches, and rightly so: of a chequered floor many are wrong.
+            before = 0.0 if prepared.problem.motions else float(agreeing(prepared.problem)[1].mean())
             if whole and is_contradicted(graph := pose_graph_of(prepared)):
                 poses = solved(solve_pose_graph, graph)
                 if poses is not None:
